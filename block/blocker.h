@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Operations that a node's user forbids to others while it works, with the
+ * sentence that a person gets: "Node 'x' is busy: block device is in use by
+ * block job: commit".
+ */
+#ifndef BLOCK_BLOCKER_H
+#define BLOCK_BLOCKER_H
+
+#include "block/node.h"
+
+enum block_operation {
+	BLOCK_OP_COMMIT_SOURCE = 1 << 0,
+	BLOCK_OP_COMMIT_TARGET = 1 << 1,
+	BLOCK_OP_STREAM = 1 << 2,
+	BLOCK_OP_MIRROR_SOURCE = 1 << 3,
+	BLOCK_OP_MIRROR_TARGET = 1 << 4,
+	BLOCK_OP_BACKUP_SOURCE = 1 << 5,
+	BLOCK_OP_BACKUP_TARGET = 1 << 6,
+	BLOCK_OP_EXTERNAL_SNAPSHOT = 1 << 7,
+	BLOCK_OP_INTERNAL_SNAPSHOT = 1 << 8,
+	BLOCK_OP_INTERNAL_SNAPSHOT_DELETE = 1 << 9,
+	BLOCK_OP_CHANGE = 1 << 10,
+	BLOCK_OP_RESIZE = 1 << 11,
+	BLOCK_OP_REPLACE = 1 << 12,
+	BLOCK_OP_DRIVE_DEL = 1 << 13,
+	BLOCK_OP_ALL = (1 << 14) - 1,
+};
+
+struct blocker {
+	struct list link;
+	struct node *node;
+	unsigned operations;
+	char *reason;
+};
+
+/* Forbid @operations on @n until blocker_remove(). @b is the caller's memory; @reason is copied. */
+void blocker_add(struct blocker *b, struct node *n, unsigned operations, const char *reason);
+void blocker_remove(struct blocker *b);
+/* 0, or -EBUSY with "Node 'N' is busy: REASON". */
+int blocker_check(struct node *n, enum block_operation op, struct error **errp);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A consumer uses nodes and is none itself: an export, a job, a command.
+ *
+ * All I/O starts at consumers, in operations: consumer_enter() waits while the
+ * consumer is quiesced, and a drain waits until every operation has left. I/O
+ * inside an operation never waits for a drain, so that one request may depend
+ * on another without a deadlock.
+ */
+#ifndef BLOCK_CONSUMER_H
+#define BLOCK_CONSUMER_H
+
+#include "base/coroutine.h"
+
+struct consumer;
+struct graph;
+
+struct consumer_ops {
+	/* What an error message calls it, such as "block job 'j1'" or "NBD server". Free with free(). */
+	char *(*describe)(const struct consumer *c);
+	/* Optional: a node below changed its size. Must not wait. */
+	void (*resized)(struct consumer *c);
+	/* Optional: a drain begins or has ended. Must not wait; wakes whoever it delays. */
+	void (*quiesce)(struct consumer *c);
+	void (*resume)(struct consumer *c);
+};
+
+struct consumer {
+	struct list link;  /* in graph.consumers */
+	struct list edges; /* struct edge.parent_link */
+	struct graph *graph;
+	const struct consumer_ops *ops;
+	unsigned operations;
+	unsigned quiesced; /* drains that hold it */
+	struct co_queue waiting;  /* to enter */
+	struct co_queue draining; /* for operations to become 0 */
+};
+
+/* In the caller's memory. */
+void consumer_init(struct consumer *c, struct graph *g, const struct consumer_ops *ops);
+/* No edge and no operation may be left. */
+void consumer_finish(struct consumer *c);
+
+void co_fn consumer_enter(struct consumer *c);
+void consumer_leave(struct consumer *c);
+
+#endif

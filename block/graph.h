@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The graph: all nodes of one daemon, and how it changes.
+ *
+ * It changes on the control thread only, by one changer at a time (the change
+ * lock), inside a graph transaction, while the consumers above the touched
+ * nodes are drained. Therefore the data path walks it without a lock.
+ */
+#ifndef BLOCK_GRAPH_H
+#define BLOCK_GRAPH_H
+
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "block/permission.h"
+
+struct consumer;
+struct driver;
+struct edge;
+struct loop;
+struct node;
+
+struct graph {
+	struct loop *loop;
+	const struct driver *const *drivers; /* ends with NULL */
+	struct list nodes;                   /* struct node.link, in the order of creation */
+	struct node *by_name;                /* uthash on node.name */
+	struct list consumers;               /* struct consumer.link */
+	struct co_mutex change_lock;
+	uint64_t next_auto_name;
+};
+
+/* Longest backing chain, in nodes, that is opened or created. */
+#define GRAPH_CHAIN_MAX 1024
+
+/* @drivers ends with NULL and outlives the graph. */
+struct graph *graph_new(struct loop *loop, const struct driver *const *drivers);
+/* Every node must be gone. */
+void graph_free(struct graph *g);
+/* The driver called @name, or NULL. */
+const struct driver *graph_find_driver(const struct graph *g, const char *name);
+
+/*
+ * Hold the right to change the graph. Monitor commands and the ends of jobs
+ * take it around looking up, preparing and committing. Not recursive.
+ */
+void co_fn graph_change_begin(struct graph *g);
+void graph_change_end(struct graph *g);
+
+/*
+ * Drain: consumers whose edges lead to any of @nodes, however far down, start
+ * no new operation, and those under way have ended when the call returns. May
+ * be nested. The caller must not be inside an operation of such a consumer.
+ */
+struct drain {
+	struct consumer **consumers;
+	unsigned count;
+};
+
+void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
+		       struct drain *ret);
+void drain_end(struct drain *d);
+
+/*
+ * A graph transaction: changes take effect in the graph's links at once, so
+ * that later steps see them, and are undone in reverse order by an abort.
+ * Permissions are recomputed and checked by graph_tx_prepare(); a commit cannot
+ * fail. The caller holds the change lock and has drained what it touches.
+ */
+struct graph_tx {
+	struct graph *graph;
+	struct list actions;
+	struct list touched; /* nodes whose permissions must be recomputed */
+};
+
+struct graph_tx_action_ops {
+	void (*commit)(void *arg); /* optional; must not fail or wait */
+	void (*abort)(void *arg);  /* optional; undoes; must not wait */
+	void co_fn (*clean)(void *arg); /* optional; after either: drops references and memory */
+};
+
+void graph_tx_begin(struct graph_tx *tx, struct graph *g);
+/* Register an undo of something that the caller has just done. @arg is passed to the ops. */
+void graph_tx_add(struct graph_tx *tx, const struct graph_tx_action_ops *ops, void *arg);
+/* Add an edge from @parent to @child; *ret_edge may be NULL. Refuses cycles. */
+int graph_tx_attach_node(struct graph_tx *tx, struct node *parent, const char *name,
+			 struct node *child, unsigned role, struct edge **ret_edge,
+			 struct error **errp);
+int graph_tx_attach_consumer(struct graph_tx *tx, struct consumer *consumer, const char *name,
+			     struct node *child, unsigned permissions, unsigned shared,
+			     struct edge **ret_edge, struct error **errp);
+/* Remove @edge; it is freed at commit. */
+void graph_tx_detach(struct graph_tx *tx, struct edge *edge);
+/* Let @edge lead to @child instead. */
+int graph_tx_retarget(struct graph_tx *tx, struct edge *edge, struct node *child,
+		      struct error **errp);
+/*
+ * Let every edge that leads to @from lead to @to, except those that stay at
+ * their node by wish (struct edge.stays), and those of @to and the nodes
+ * below it.
+ */
+int graph_tx_replace_node(struct graph_tx *tx, struct node *from, struct node *to,
+			  struct error **errp);
+/* Change what a consumer's edge asks for. */
+void graph_tx_set_permissions(struct graph_tx *tx, struct edge *edge, unsigned permissions,
+			      unsigned shared);
+/* Recompute and check the permissions of everything touched and of what is below it. */
+int graph_tx_prepare(struct graph_tx *tx, struct error **errp);
+/* After a successful prepare. */
+void co_fn graph_tx_commit(struct graph_tx *tx);
+void co_fn graph_tx_abort(struct graph_tx *tx);
+
+/* One-step transactions for the simple cases. The caller holds the change lock where needed. */
+int co_fn edge_attach_consumer(struct consumer *consumer, const char *name, struct node *child,
+			       unsigned permissions, unsigned shared, struct edge **ret_edge,
+			       struct error **errp);
+void co_fn edge_detach(struct edge *edge);
+int co_fn edge_set_permissions(struct edge *edge, unsigned permissions, unsigned shared,
+			       struct error **errp);
+
+#endif

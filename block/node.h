@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A node is an opened driver with a name, a size, limits and a loop; an edge
+ * joins a parent (a node or a consumer) to a child node.
+ *
+ * Nodes are counted: every edge holds a reference on its child, the monitor
+ * holds one for what blockdev-add made. The last unref closes the node, which
+ * may wait.
+ */
+#ifndef BLOCK_NODE_H
+#define BLOCK_NODE_H
+
+#include <uthash.h>
+
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "block/permission.h"
+#include "block/stats.h"
+#include "schema/types.h"
+
+struct consumer;
+struct driver;
+struct edge;
+struct graph;
+
+#define NODE_NAME_MAX 31
+
+/* What a driver can take. Zero means no limit (for maxima) or 1 (for alignments). */
+struct node_limits {
+	uint32_t request_alignment; /* of offset and bytes; a power of two */
+	uint32_t memory_alignment;  /* of the buffers; a power of two */
+	uint64_t max_transfer;      /* bytes in one read or write */
+	uint64_t optimal_transfer;
+	uint64_t max_zero;
+	uint64_t zero_alignment;
+	uint64_t max_discard;
+	uint64_t discard_alignment;
+	unsigned max_iovecs;
+};
+
+struct node {
+	char name[NODE_NAME_MAX + 1];
+	UT_hash_handle by_name;
+	struct list link; /* in graph.nodes */
+	struct graph *graph;
+	struct loop *loop; /* home: requests run here */
+	const struct driver *driver;
+	void *state; /* driver->state_size bytes */
+	unsigned references;
+
+	uint64_t size; /* bytes; kept up to date by the driver */
+	struct node_limits limits;
+
+	struct list parents;  /* struct edge.child_link */
+	struct list children; /* struct edge.parent_link, in order of attachment */
+	struct edge *file;    /* the primary child, by whatever name; NULL without one */
+	struct edge *backing; /* the COW child */
+
+	/* As opened; the union of options that every node has. */
+	bool read_only;      /* in effect now */
+	bool auto_read_only; /* may become writable when somebody needs it */
+	bool force_share;
+	bool discard_unmap;
+	bool cache_direct, cache_no_flush;
+	enum blockdev_detect_zeroes_options detect_zeroes;
+	bool monitor_owned;  /* holds a reference for blockdev-del */
+	bool implicit;       /* made by a job without a name: hidden from queries, as filters are */
+	bool corrupt;        /* metadata found damaged: no further writes */
+	struct blockdev_options *options; /* as given, for reopen; NULL for internal nodes */
+
+	char *filename;         /* exact name, or json:{...}; never NULL once open */
+	char *backing_name;     /* from the image's header; NULL without one */
+	char *backing_format;   /* likewise */
+	char *auto_backing_name;/* what opening backing_name gave, to tell an override */
+
+	struct list requests;       /* struct request.link, in flight */
+	unsigned serialising;       /* how many of them serialise */
+	struct co_queue conflicts;  /* waiting for an overlapping request */
+	uint64_t write_generation;  /* writes completed */
+	uint64_t flushed_generation;/* of them, durable */
+	struct co_mutex flush_lock;
+
+	struct node_stats stats;
+	uint64_t write_threshold; /* 0 for none */
+
+	/* Sentences on why certain operations are refused; see blocker.h. */
+	struct list blockers;
+};
+
+struct edge {
+	struct list parent_link; /* in the parent's list of children or edges */
+	struct list child_link;  /* in child->parents */
+	struct node *child;
+	struct node *parent;       /* NULL when a consumer is the parent */
+	struct consumer *consumer; /* NULL when a node is the parent */
+	char *name;                /* "file", "backing", "root", ... */
+	unsigned role;             /* enum edge_role */
+	unsigned permissions, shared;
+	bool stays; /* graph_tx_replace_node() leaves it where it is */
+};
+
+/* Find a node by node-name; NULL when there is none. No reference is taken. */
+struct node *node_find(struct graph *g, const char *name);
+/* As node_find(), with the class-GenericError sentence of the rival in *errp. */
+struct node *node_find_error(struct graph *g, const char *name, struct error **errp);
+
+struct node *node_ref(struct node *n);
+/* Drop a reference; the last one flushes, closes and frees. NULL is allowed. */
+void co_fn node_unref(struct node *n);
+
+/*
+ * Make a node of @driver without user options, such as a job's filter or a
+ * test's disk. @name may be NULL for an automatic "#blockNNN". driver->open is
+ * called with options NULL and @arg. The caller gets the reference.
+ */
+int co_fn node_open_internal(struct graph *g, const struct driver *driver, const char *name,
+			     bool read_only, void *arg, struct node **ret, struct error **errp);
+
+/* Open what @options describe, with the backing chain of the image unless overridden. */
+int co_fn node_open(struct graph *g, const struct blockdev_options *options, struct node **ret,
+		    struct error **errp);
+
+/*
+ * For driver->open: open or look up @ref and attach it below @n. The child
+ * inherits read-only, cache and discard as the rival's children do.
+ */
+int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const char *name,
+			  unsigned role, struct edge **ret, struct error **errp);
+
+/* Re-read parents' and own limits after a change below. */
+void node_refresh_limits(struct node *n);
+/* The driver found or made @n @size bytes long: store it and tell every consumer above. */
+void node_set_size(struct node *n, uint64_t size);
+
+/* The node that filters lead to: skips driver->is_filter nodes. */
+struct node *node_skip_filters(struct node *n);
+/* Skip only implicit filters (a job's), as error messages and queries do. */
+struct node *node_skip_implicit(struct node *n);
+/* The COW child below @n, through filters; NULL at the base. */
+struct node *node_backing(struct node *n);
+/* True when @below is @top or lies in its backing chain (filters included). */
+bool node_chain_contains(struct node *top, struct node *below);
+/* The node directly above @base in the chain from @top (an overlay or a filter). */
+struct node *node_find_overlay(struct node *top, struct node *base);
+
+#endif
