@@ -19,7 +19,6 @@ struct workers;
 struct worker_job {
 	struct list link;
 	struct loop_post post;
-	struct workers *pool;
 	void (*run)(struct worker_job *job);  /* on a worker thread; touches nothing of the loop */
 	void (*done)(struct worker_job *job); /* on the loop's thread, outside any coroutine */
 };

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Coroutines: their stacks, and starting, suspending and waking them.
+ *
+ * The loop's thread only. The loop runs on the thread's own stack and enters
+ * one coroutine after the other; a coroutine that suspends or ends goes back to
+ * the loop's stack, never straight to another coroutine. That costs one switch
+ * more and keeps everything that is not a coroutine off the small stacks.
+ */
+#include "base/coroutine.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/coroutine_internal.h"
+#include "base/loop_internal.h"
+#include "base/workers.h"
+
+#ifdef CO_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef CO_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#ifdef HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#endif
+
+#define GUARD_BYTES ((size_t)4096)
+
+/*
+ * All stacks have the same size, so their busiest cache lines would share a few
+ * sets of the cache. Each stack begins a little lower than the one before.
+ */
+#define COLOURS 16
+#define COLOUR_BYTES 256
+
+static inline void before_enter(struct co_pool *pool, struct coroutine *co)
+{
+#ifdef CO_ASAN
+	__sanitizer_start_switch_fiber(&pool->loop_fake_stack, co->mapping + GUARD_BYTES,
+				       CO_STACK_BYTES);
+#endif
+#ifdef CO_TSAN
+	__tsan_switch_to_fiber(co->fiber, 0);
+#endif
+}
+
+static inline void after_enter(struct co_pool *pool)
+{
+#ifdef CO_ASAN
+	__sanitizer_finish_switch_fiber(pool->loop_fake_stack, NULL, NULL);
+#endif
+}
+
+/* A stack that is @done gives back its record of frames. */
+static inline void before_leave(struct co_pool *pool, struct coroutine *co, bool done)
+{
+#ifdef CO_ASAN
+	if (done)
+		co->fake_stack = NULL;
+	__sanitizer_start_switch_fiber(done ? NULL : &co->fake_stack, pool->loop_stack,
+				       pool->loop_stack_bytes);
+#endif
+#ifdef CO_TSAN
+	__tsan_switch_to_fiber(pool->loop_fiber, 0);
+#endif
+}
+
+/* The coroutine's side of co_enter(); learns where the loop's stack is. */
+static inline void after_leave(struct co_pool *pool, struct coroutine *co)
+{
+#ifdef CO_ASAN
+	__sanitizer_finish_switch_fiber(co->fake_stack, &pool->loop_stack, &pool->loop_stack_bytes);
+#endif
+}
+
+/* The whole life of a stack: one coroutine after the other. Has no frame that ASan could move. */
+__attribute__((no_sanitize("address"))) static void stack_main(void *arg)
+{
+	struct coroutine *co = arg;
+	struct co_pool *pool = &co->loop->coroutines;
+
+	after_leave(pool, co);
+	for (;;) {
+		co->entry(co->arg);
+		co->state = CO_FINISHED;
+		before_leave(pool, co, true);
+		co_context_switch(&co->context, &pool->loop_context);
+		after_leave(pool, co);
+	}
+}
+
+static struct coroutine *stack_map(struct loop *loop)
+{
+	struct co_pool *pool = &loop->coroutines;
+	size_t bytes = GUARD_BYTES + CO_STACK_BYTES;
+	char *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+	if (mapping == MAP_FAILED || mprotect(mapping, GUARD_BYTES, PROT_NONE) < 0) {
+		fprintf(stderr, "no memory for the stack of a coroutine (%u exist)\n", pool->count);
+		abort();
+	}
+
+	size_t colour = (size_t)(pool->count % COLOURS) * COLOUR_BYTES;
+	size_t place = align_down(bytes - colour - sizeof(struct coroutine), 64);
+	struct coroutine *co = (struct coroutine *)(mapping + place);
+	*co = (struct coroutine){.loop = loop, .mapping = mapping};
+	list_init(&co->link);
+	co_context_init(&co->context, mapping + GUARD_BYTES, place - GUARD_BYTES, stack_main, co);
+#ifdef CO_TSAN
+	co->fiber = __tsan_create_fiber(0);
+#endif
+#ifdef HAVE_VALGRIND
+	co->valgrind_stack_id = VALGRIND_STACK_REGISTER(mapping + GUARD_BYTES, mapping + place);
+#endif
+	pool->count++;
+	list_add_tail(&pool->all, &co->pool_link);
+	return co;
+}
+
+static void stack_unmap(struct co_pool *pool, struct coroutine *co)
+{
+	list_del_init(&co->pool_link);
+	pool->count--;
+#ifdef HAVE_VALGRIND
+	VALGRIND_STACK_DEREGISTER(co->valgrind_stack_id);
+#endif
+#ifdef CO_TSAN
+	__tsan_destroy_fiber(co->fiber);
+#endif
+#ifdef CO_ASAN
+	ASAN_UNPOISON_MEMORY_REGION(co->mapping, GUARD_BYTES + CO_STACK_BYTES);
+#endif
+	munmap(co->mapping, GUARD_BYTES + CO_STACK_BYTES);
+}
+
+/* @co has ended and is unlinked. Last used, first reused: its stack is still in the cache. */
+static void pool_put(struct co_pool *pool, struct coroutine *co)
+{
+	if (pool->idle_count >= CO_POOL_IDLE_MAX) {
+		stack_unmap(pool, co);
+		return;
+	}
+	co->state = CO_IDLE;
+	list_add_head(&pool->idle, &co->link);
+	pool->idle_count++;
+}
+
+void co_pool_init(struct co_pool *pool)
+{
+	list_init(&pool->idle);
+	list_init(&pool->all);
+#ifdef CO_TSAN
+	pool->loop_fiber = __tsan_get_current_fiber();
+#endif
+}
+
+void co_pool_finish(struct co_pool *pool)
+{
+	struct coroutine *co;
+	while ((co = list_first(&pool->idle, struct coroutine, link))) {
+		list_del_init(&co->link);
+		stack_unmap(pool, co);
+	}
+	assert(pool->count == 0); /* coroutines are still alive */
+}
+
+void co_enter(struct coroutine *co)
+{
+	struct loop *loop = co->loop;
+	struct co_pool *pool = &loop->coroutines;
+
+	co->state = CO_RUNNING;
+	loop->current = co;
+	before_enter(pool, co);
+	co_context_switch(&pool->loop_context, &co->context);
+	after_enter(pool);
+	loop->current = NULL;
+	if (co->state == CO_FINISHED)
+		pool_put(pool, co);
+}
+
+struct coroutine *co_start(struct loop *loop, co_entry *entry, void *arg)
+{
+	assert(loop == loop_of_thread);
+	struct co_pool *pool = &loop->coroutines;
+	struct coroutine *co = list_first(&pool->idle, struct coroutine, link);
+
+	if (co) {
+		list_del_init(&co->link);
+		pool->idle_count--;
+	} else {
+		co = stack_map(loop);
+	}
+	co->entry = entry;
+	co->arg = arg;
+	co->state = CO_READY;
+	list_add_tail(&loop->ready, &co->link);
+	return co;
+}
+
+struct coroutine *co_self(void)
+{
+	return loop_of_thread ? loop_of_thread->current : NULL;
+}
+
+void co_yield(void)
+{
+	struct coroutine *co = co_self();
+	assert(co && co->state == CO_RUNNING);
+	struct co_pool *pool = &co->loop->coroutines;
+
+	co->state = CO_SUSPENDED;
+	before_leave(pool, co, false);
+	co_context_switch(&co->context, &pool->loop_context);
+	after_leave(pool, co);
+}
+
+void co_wake(struct coroutine *co)
+{
+	assert(co->loop == loop_of_thread);
+	assert(co->state == CO_SUSPENDED);   /* neither running nor woken already */
+	assert(!list_is_linked(&co->link));  /* who waits in a queue is woken by the queue */
+	co->state = CO_READY;
+	list_add_tail(&co->loop->ready, &co->link);
+}
+
+void co_reschedule(void)
+{
+	struct coroutine *co = co_self();
+	assert(co && co->state == CO_RUNNING);
+	struct co_pool *pool = &co->loop->coroutines;
+
+	co->state = CO_READY;
+	list_add_tail(&co->loop->ready, &co->link);
+	before_leave(pool, co, false);
+	co_context_switch(&co->context, &pool->loop_context);
+	after_leave(pool, co);
+}
+
+struct sleeper {
+	struct loop_timer timer;
+	struct coroutine *co;
+};
+
+static void sleeper_is_due(struct loop_timer *t)
+{
+	co_wake(container_of(t, struct sleeper, timer)->co);
+}
+
+void co_sleep_ns(uint64_t ns)
+{
+	struct sleeper s = {.co = co_self()};
+	assert(s.co);
+	uint64_t deadline_ns;
+
+	loop_timer_init(s.co->loop, &s.timer, sleeper_is_due);
+	if (add_overflows(loop_now_ns(s.co->loop), ns, &deadline_ns))
+		deadline_ns = UINT64_MAX;
+	loop_timer_set(&s.timer, deadline_ns);
+	co_yield();
+}
+
+struct blocking_call {
+	struct worker_job job;
+	int (*fn)(void *arg);
+	void *arg;
+	int result;
+	struct coroutine *co;
+};
+
+static void blocking_run(struct worker_job *job)
+{
+	struct blocking_call *b = container_of(job, struct blocking_call, job);
+	b->result = b->fn(b->arg);
+}
+
+static void blocking_done(struct worker_job *job)
+{
+	co_wake(container_of(job, struct blocking_call, job)->co);
+}
+
+int co_blocking(int (*fn)(void *arg), void *arg)
+{
+	struct coroutine *co = co_self();
+	assert(co);
+	if (co->loop->world->simulated)
+		return fn(arg);
+
+	struct blocking_call b = {.fn = fn, .arg = arg, .co = co};
+	b.job.run = blocking_run;
+	b.job.done = blocking_done;
+	workers_submit(loop_workers(co->loop), &b.job);
+	co_yield();
+	return b.result;
+}
