@@ -11,14 +11,48 @@
 #ifndef BASE_AIO_ENGINE_H
 #define BASE_AIO_ENGINE_H
 
+#include <sys/uio.h>
+
 #include "base/error.h"
-#include "base/util.h"
+#include "base/workers.h"
 
 struct aio_engine;
+struct coroutine;
 struct loop;
+
+enum aio_operation { AIO_READ, AIO_WRITE, AIO_FLUSH, AIO_FALLOCATE, AIO_TRUNCATE };
+
+/*
+ * One request. It lives on the stack of the coroutine that waits for it; the
+ * engine sets @result (bytes, 0 or a negative errno; a transfer may be short)
+ * and wakes @co.
+ */
+struct aio_request {
+	enum aio_operation operation;
+	int fd;
+	int mode; /* AIO_FALLOCATE: FALLOC_FL_*; AIO_WRITE: RWF_* */
+	unsigned iov_count; /* at least 1 in transfers */
+	const struct iovec *iov;
+	uint64_t offset;
+	uint64_t bytes; /* the sum of the iovecs; AIO_TRUNCATE: 0, the size is in @offset */
+	int64_t result;
+	struct coroutine *co;
+	struct aio_engine *engine; /* for the engine's own use, as all that follows */
+	struct list link;
+	union {
+		struct worker_job job; /* aio_worker's */
+		struct {
+			struct sim_op *op; /* aio_sim's */
+			uint64_t due_ns;
+		} sim;
+	};
+};
 
 struct aio_engine_ops {
 	const char *name; /* what aio_engine_name() answers */
+	bool has_truncate; /* takes AIO_TRUNCATE; otherwise co_blocking() does it */
+	/* Take @r, to be handed over by the next submit(). Never waits. Required. */
+	void (*queue)(struct aio_engine *engine, struct aio_request *r);
 	/*
 	 * Hand all queued requests to the kernel at once and reap what is already
 	 * complete. Must be cheap when nothing is queued. Required.
