@@ -5,7 +5,10 @@
  *
  * All calls run on the node's loop, in a coroutine unless they say otherwise.
  * I/O calls get ranges inside the node, aligned to limits.request_alignment and
- * no longer than the limits, and buffers aligned to limits.memory_alignment.
+ * no longer than the limits, and buffers aligned to limits.memory_alignment. The
+ * last block of a node whose size is no multiple of the alignment is passed
+ * whole; what a read finds beyond the medium's end is zero. A driver that
+ * grows_on_write gets writes that lie beyond the end, too.
  */
 #ifndef BLOCK_DRIVER_H
 #define BLOCK_DRIVER_H
@@ -32,6 +35,21 @@ struct reopen {
 	void *state; /* the driver's, between prepare and commit or abort */
 };
 
+/* What a check of an image's structure found. Counts are of clusters unless said. */
+struct image_check {
+	uint64_t corruptions;       /* broken references, that repair did not mend */
+	uint64_t leaks;             /* taken but unused, and not given back */
+	uint64_t errors;            /* parts that could not be checked */
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t image_end;         /* bytes: the end of the last cluster in use */
+	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+	/* Set by the caller, optional: called for each finding with a sentence. Must not wait. */
+	void (*report)(void *arg, const char *finding);
+	void *report_arg;
+};
+
+enum image_check_fix { IMAGE_FIX_LEAKS = 1 << 0, IMAGE_FIX_ERRORS = 1 << 1 };
+
 struct driver {
 	const char *name; /* as in BlockdevDriver, or an internal filter's name */
 	size_t state_size;
@@ -39,8 +57,23 @@ struct driver {
 	bool is_format;       /* interprets an EDGE_PRIMARY child */
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
+	bool grows_on_write;  /* a write beyond the end extends the node; else it is truncated first */
+	/* A file name that begins with this and a colon means this driver: "null-co". Optional. */
+	const char *protocol;
+	/*
+	 * Options, by their names in the schema, that change what the node shows.
+	 * Where one is given, the node's name is a json: name that repeats it. Up to
+	 * a NULL; NULL for none.
+	 */
+	const char *const *strong_options;
 
-	/* Required. @options is NULL for node_open_internal(), whose @arg comes along. */
+	/*
+	 * Required. @options is NULL for node_open_internal(), whose @arg comes along.
+	 * Attaches the children but the backing file, which the core opens later from
+	 * the options or from n->backing_name; sets n->size and, for a protocol,
+	 * n->filename to the plain name, if there is one. On failure the core detaches
+	 * the children and frees the state; close is not called.
+	 */
 	int co_fn (*open)(struct node *n, const struct blockdev_options *options, void *arg,
 			  struct error **errp);
 	/* Optional. Flushes nothing: the core has done that. Children are detached by the core. */
@@ -56,7 +89,10 @@ struct driver {
 	 */
 	int co_fn (*read_some)(struct node *n, uint64_t offset, uint64_t *bytes, struct vec v,
 			       unsigned flags);
-	/* @flags hold REQUEST_FUA only with supports_fua, REQUEST_COMPRESSED only with can_compress. */
+	/*
+	 * @flags hold REQUEST_FUA only with supports_fua, REQUEST_COMPRESSED only with
+	 * can_compress. Default for filters: pass on, as for the calls below.
+	 */
 	int co_fn (*write)(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			   unsigned flags);
 	/* -ENOTSUP lets the core write zeroes, unless NO_FALLBACK. */
@@ -69,8 +105,11 @@ struct driver {
 	int co_fn (*status)(struct node *n, uint64_t offset, struct extent *ret);
 	bool supports_fua, can_compress;
 
+	/* What is new reads as zeroes. The core stores the size, and hides a longer backing file. */
 	int co_fn (*truncate)(struct node *n, uint64_t size, enum preallocation preallocation,
 			      struct error **errp);
+	/* Optional: @e->child has changed its size. Default for filters: take it over. Must not wait. */
+	void (*child_resized)(struct node *n, struct edge *e);
 	/* Bytes that the image takes on its medium, or a negative errno. */
 	int64_t co_fn (*allocated_bytes)(struct node *n);
 
@@ -84,20 +123,33 @@ struct driver {
 				  unsigned *ret_permissions, unsigned *ret_shared);
 	/*
 	 * The permissions that all parents together need and share have
-	 * changed, as with file locks. check may fail; then either set or
-	 * abort_check follows. Must not wait.
+	 * changed, as with file locks. check may fail. After it has succeeded, either
+	 * set or abort follows. Several nodes may stand between the two, and check may be
+	 * repeated. Must not wait.
 	 */
 	int (*check_permissions)(struct node *n, unsigned permissions, unsigned shared,
 				 struct error **errp);
 	void (*set_permissions)(struct node *n, unsigned permissions, unsigned shared);
 	void (*abort_permissions)(struct node *n);
 
-	/* Optional; without them only options of the core may change. */
+	/* Optional: both are open on the same file. Finds loops in backing chains. Must not wait. */
+	bool (*same_medium)(const struct node *a, const struct node *b);
+
+	/*
+	 * Optional; without them only options of the core and children may change.
+	 * Prepare sees n->read_only and the cache options as they shall be.
+	 * reopen_options names the driver's options, up to a NULL, whose change
+	 * prepare accepts or judges itself; for others the core refuses one.
+	 */
+	const char *const *reopen_options;
 	int co_fn (*reopen_prepare)(struct reopen *r, struct error **errp);
 	void (*reopen_commit)(struct reopen *r);
 	void (*reopen_abort)(struct reopen *r);
 
-	/* Set n->limits from the children's and the medium. Must not wait. */
+	/*
+	 * Set n->limits from the medium. They come in as what follows from the
+	 * children. Must not wait.
+	 */
 	void (*limits)(struct node *n);
 	int co_fn (*info)(struct node *n, struct driver_info *ret);
 	/* Schema structs for queries; NULL when there is nothing to say. The caller frees. */
@@ -107,6 +159,14 @@ struct driver {
 	/* Write another backing name and format (either may be NULL) to the header, durably. */
 	int co_fn (*change_backing)(struct node *n, const char *name, const char *format,
 				    struct error **errp);
+
+	/*
+	 * Check the image's structure and mend what @fix (enum image_check_fix)
+	 * allows, on a drained node. Findings are no error: only what kept the
+	 * check from running to its end is.
+	 */
+	int co_fn (*check)(struct node *n, unsigned fix, struct image_check *ret,
+			   struct error **errp);
 
 	/* Make an image or a file. Protocols are given the file name inside @options. */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
