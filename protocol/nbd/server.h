@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The NBD server: listens at one address and serves all exports of type nbd.
+ *
+ * It exists as long as the daemon and is started and stopped. Everything runs
+ * on the loop's thread.
+ */
+#ifndef PROTOCOL_NBD_SERVER_H
+#define PROTOCOL_NBD_SERVER_H
+
+#include "base/socket.h"
+#include "protocol/export.h"
+
+struct nbd_server;
+
+struct nbd_server_config {
+	struct socket_address address;
+	unsigned max_connections; /* 0: no limit. More wait in the backlog */
+	unsigned handshake_max_s; /* seconds; 0: no limit */
+};
+
+/* Make a server that does not listen yet, and serve the exports of @exports with it. */
+struct nbd_server *nbd_server_create(struct loop *loop, struct export_registry *exports);
+/* It must be stopped. NULL is allowed. */
+void nbd_server_free(struct nbd_server *s);
+
+bool nbd_server_is_running(const struct nbd_server *s);
+/* Listen. -EBUSY when it does already. */
+int co_fn nbd_server_start(struct nbd_server *s, const struct nbd_server_config *config,
+			   struct error **errp);
+/* Disconnect all clients, remove all NBD exports and stop listening. -ENOTCONN when it does not run. */
+int co_fn nbd_server_stop(struct nbd_server *s, struct error **errp);
+/* Where it listens; NULL when it does not run. Free with free(). */
+char *nbd_server_describe(const struct nbd_server *s);
+
+/* The export that clients call @name; NULL and *errp without it. */
+struct export *nbd_server_find_export(struct nbd_server *s, const char *name, struct error **errp);
+
+#endif
