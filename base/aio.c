@@ -97,14 +97,15 @@ static int64_t co_fn transfer_once(struct loop *loop, struct aio_request *r, str
 
 /* Returns the bytes moved, fewer than @bytes only when the engine has moved 0, or an errno. */
 static int64_t co_fn transfer(struct loop *loop, enum aio_operation operation, int fd,
-			      uint64_t offset, uint64_t bytes, struct vec v, int mode)
+			      uint64_t offset, uint64_t bytes, struct vec v, unsigned flags)
 {
 	uint64_t done = 0;
 	while (done < bytes) {
 		struct aio_request r = {
 			.operation = operation,
 			.fd = fd,
-			.mode = mode,
+			.mode = flags & AIO_WRITE_FUA ? RWF_DSYNC : 0,
+			.cached = flags & AIO_WRITE_CACHED,
 			.offset = offset + done,
 			.bytes = MIN(bytes - done, TRANSFER_MAX),
 		};
@@ -129,8 +130,7 @@ int64_t co_fn aio_read(struct loop *loop, int fd, uint64_t offset, uint64_t byte
 int co_fn aio_write(struct loop *loop, int fd, uint64_t offset, uint64_t bytes, struct vec v,
 		    unsigned flags)
 {
-	int mode = flags & AIO_WRITE_FUA ? RWF_DSYNC : 0;
-	int64_t n = transfer(loop, AIO_WRITE, fd, offset, bytes, v, mode);
+	int64_t n = transfer(loop, AIO_WRITE, fd, offset, bytes, v, flags);
 	if (n < 0)
 		return (int)n;
 	/* A write that accepts nothing has met the end of a device. */

@@ -28,6 +28,11 @@ int64_t co_fn aio_read(struct loop *loop, int fd, uint64_t offset, uint64_t byte
 
 enum aio_write_flags {
 	AIO_WRITE_FUA = 1, /* durable when the call returns (RWF_DSYNC) */
+	/*
+	 * @fd is a regular file without O_DIRECT: a hint that io_uring would not
+	 * serve it well, see aio_lane.h.
+	 */
+	AIO_WRITE_CACHED = 2,
 };
 
 /* Write @bytes at @offset from @v. Returns 0. */

@@ -30,6 +30,7 @@ enum aio_operation { AIO_READ, AIO_WRITE, AIO_FLUSH, AIO_FALLOCATE, AIO_TRUNCATE
 struct aio_request {
 	enum aio_operation operation;
 	int fd;
+	bool cached; /* AIO_WRITE: goes to the page cache and may sleep there */
 	int mode; /* AIO_FALLOCATE: FALLOC_FL_*; AIO_WRITE: RWF_* */
 	unsigned iov_count; /* at least 1 in transfers */
 	const struct iovec *iov;
@@ -45,6 +46,11 @@ struct aio_request {
 			struct sim_op *op; /* aio_sim's */
 			uint64_t due_ns;
 		} sim;
+		struct { /* aio_lane's */
+			struct loop_post post;
+			struct list report;
+			struct aio_lanes *lanes;
+		} lane;
 	};
 };
 

@@ -11,7 +11,7 @@
 #include <liburing.h>
 #include <stdlib.h>
 
-#include "base/aio_engine.h"
+#include "base/aio_lane.h"
 #include "base/coroutine.h"
 #include "base/loop.h"
 
@@ -28,6 +28,7 @@ struct aio_uring {
 	unsigned in_ring;       /* entries made whose completion was not reaped */
 	unsigned unsubmitted;   /* of them, not yet the kernel's */
 	struct loop_timer retry;
+	struct aio_lanes *lanes; /* for writes into the page cache */
 };
 
 static struct aio_uring *from_engine(struct aio_engine *engine)
@@ -120,7 +121,10 @@ static bool enter_ring(struct aio_uring *u, struct aio_request *r)
 static void uring_queue(struct aio_engine *engine, struct aio_request *r)
 {
 	struct aio_uring *u = from_engine(engine);
-	if (!list_is_empty(&u->waiting) || !enter_ring(u, r))
+	/* Durable ones wait for the disk, side by side, which is the ring's strength. */
+	if (r->cached && r->mode == 0)
+		aio_lanes_queue(u->lanes, r);
+	else if (!list_is_empty(&u->waiting) || !enter_ring(u, r))
 		list_add_tail(&u->waiting, &r->link);
 }
 
@@ -137,6 +141,7 @@ static void move_waiting(struct aio_uring *u)
 static void uring_submit(struct aio_engine *engine)
 {
 	struct aio_uring *u = from_engine(engine);
+	aio_lanes_submit(u->lanes);
 	move_waiting(u);
 	if (u->unsubmitted == 0)
 		return;
@@ -164,13 +169,14 @@ static int uring_fd(struct aio_engine *engine)
 static bool uring_has_pending(struct aio_engine *engine)
 {
 	struct aio_uring *u = from_engine(engine);
-	return u->in_ring != 0 || !list_is_empty(&u->waiting);
+	return u->in_ring != 0 || !list_is_empty(&u->waiting) || aio_lanes_has_pending(u->lanes);
 }
 
 static void uring_destroy(struct aio_engine *engine)
 {
 	struct aio_uring *u = from_engine(engine);
 	loop_timer_cancel(&u->retry);
+	aio_lanes_destroy(u->lanes);
 	io_uring_queue_exit(&u->ring);
 	free(u);
 }
@@ -194,8 +200,8 @@ static const struct aio_engine_ops uring_ops = {
 static int open_ring(struct io_uring *ring)
 {
 	static const unsigned choices[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* 6.1 */
-		IORING_SETUP_COOP_TASKRUN,                               /* 5.19 */
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN, /* 6.0 */
+		IORING_SETUP_COOP_TASKRUN,                              /* 5.19 */
 		0,
 	};
 	int r = -EINVAL;
@@ -238,6 +244,7 @@ int aio_uring_create(struct loop *loop, struct aio_engine **ret_engine, struct e
 	u->engine = (struct aio_engine){.ops = &uring_ops, .loop = loop};
 	list_init(&u->waiting);
 	loop_timer_init(loop, &u->retry, retry_due);
+	u->lanes = aio_lanes_create(loop);
 	*ret_engine = &u->engine;
 	return 0;
 }

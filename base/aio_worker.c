@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/aio_engine.h"
+#include "base/aio_lane.h"
 #include "base/coroutine.h"
 
 /* As many requests as the kernel works on at a time. */
@@ -19,6 +19,7 @@
 struct aio_worker {
 	struct aio_engine engine;
 	struct workers *workers;
+	struct aio_lanes *lanes; /* for writes into the page cache */
 	struct list queued; /* struct worker_job.link */
 	unsigned pending;   /* queued or on a worker */
 };
@@ -58,6 +59,10 @@ static void request_done(struct worker_job *job)
 static void worker_queue(struct aio_engine *engine, struct aio_request *r)
 {
 	struct aio_worker *w = container_of(engine, struct aio_worker, engine);
+	if (r->cached && r->mode == 0) {
+		aio_lanes_queue(w->lanes, r);
+		return;
+	}
 	r->engine = engine;
 	r->job.run = run_request;
 	r->job.done = request_done;
@@ -68,6 +73,7 @@ static void worker_queue(struct aio_engine *engine, struct aio_request *r)
 static void worker_submit(struct aio_engine *engine)
 {
 	struct aio_worker *w = container_of(engine, struct aio_worker, engine);
+	aio_lanes_submit(w->lanes);
 	if (!list_is_empty(&w->queued))
 		workers_submit_all(w->workers, &w->queued);
 }
@@ -85,12 +91,14 @@ static int worker_fd(struct aio_engine *engine)
 
 static bool worker_has_pending(struct aio_engine *engine)
 {
-	return container_of(engine, struct aio_worker, engine)->pending != 0;
+	struct aio_worker *w = container_of(engine, struct aio_worker, engine);
+	return w->pending != 0 || aio_lanes_has_pending(w->lanes);
 }
 
 static void worker_destroy(struct aio_engine *engine)
 {
 	struct aio_worker *w = container_of(engine, struct aio_worker, engine);
+	aio_lanes_destroy(w->lanes);
 	workers_destroy(w->workers);
 	free(w);
 }
@@ -111,6 +119,7 @@ int aio_worker_create(struct loop *loop, struct aio_engine **ret_engine)
 	struct aio_worker *w = NEW(struct aio_worker);
 	w->engine = (struct aio_engine){.ops = &worker_ops, .loop = loop};
 	w->workers = workers_create(loop, THREADS_MAX);
+	w->lanes = aio_lanes_create(loop);
 	list_init(&w->queued);
 	*ret_engine = &w->engine;
 	return 0;

@@ -35,6 +35,8 @@
 #define CLASSES (CLASS_BITS_MAX - CLASS_BITS_MIN + 1)
 
 #define POOL_BYTES_MAX (16 * MiB)
+/* No request needs more; beyond it a computation has gone wrong. */
+#define BUFFER_BYTES_MAX (16 * GiB)
 #define TRIM_INTERVAL_NS UINT64_C(5000000000)
 
 /* At the start of a kept buffer. */
@@ -108,6 +110,8 @@ static struct buffer_pool *pool_of(struct loop *loop)
 void *buffer_get(struct loop *loop, size_t bytes)
 {
 	assert(bytes > 0);
+	if (bytes > BUFFER_BYTES_MAX)
+		return NULL;
 	unsigned class = class_of(bytes);
 	size_t rounded = align_up(bytes, BUFFER_ALIGNMENT);
 	if (class < CLASSES) {

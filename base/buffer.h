@@ -15,7 +15,10 @@ struct loop;
 
 #define BUFFER_ALIGNMENT 4096
 
-/* @bytes (at least 1) of uninitialised memory; NULL when there is none. Give back with the same size. */
+/*
+ * @bytes (at least 1) of uninitialised memory; NULL when there is none. Give
+ * back with the same size.
+ */
 void *buffer_get(struct loop *loop, size_t bytes);
 /* @p may be NULL. */
 void buffer_put(struct loop *loop, void *p, size_t bytes);

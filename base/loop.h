@@ -26,7 +26,9 @@ struct uv_loop_s;
 
 /*
  * Make the calling thread's loop on libuv, with the io_uring engine, or worker
- * threads where the kernel refuses io_uring. NULL and *errp on failure.
+ * threads where the kernel refuses io_uring or the environment has
+ * CAIRN_AIO_ENGINE=threads. NULL and *errp on failure. The thread must be the
+ * one that will run it: in a daemon, made after the last fork.
  */
 struct loop *loop_new_uv(struct error **errp);
 
