@@ -81,7 +81,10 @@ void co_pool_init(struct co_pool *pool);
 /* Unmap all stacks. No coroutine is alive. */
 void co_pool_finish(struct co_pool *pool);
 
-/* Run @co, which is ready and unlinked, until it suspends or ends. Loop's stack only. */
-void co_enter(struct coroutine *co);
+/*
+ * Run ready coroutines, each until it suspends or ends, until none is ready or
+ * @max have run. Returns how many. Loop's stack only.
+ */
+unsigned co_run_ready(struct loop *loop, unsigned max);
 
 #endif

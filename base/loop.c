@@ -110,16 +110,6 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
-static unsigned run_ready(struct loop *loop, unsigned max)
-{
-	unsigned n = 0;
-	while (n < max && !list_is_empty(&loop->ready)) {
-		co_enter(loop->world->pick_ready(loop));
-		n++;
-	}
-	return n;
-}
-
 static bool has_work(struct loop *loop)
 {
 	return !list_is_empty(&loop->ready) || !list_is_empty(&loop->deferred);
@@ -130,7 +120,7 @@ bool loop_turn(struct loop *loop)
 	unsigned resumes = 0;
 	for (unsigned round = 0; round < ROUNDS_MAX && resumes < RESUMES_MAX; round++) {
 		run_posts(loop);
-		resumes += run_ready(loop, RESUMES_MAX - resumes);
+		resumes += co_run_ready(loop, RESUMES_MAX - resumes);
 		run_deferred(loop);
 		loop->engine->ops->submit(loop->engine);
 		if (!has_work(loop))

@@ -157,13 +157,6 @@ static uint64_t uv_world_realtime_us(struct loop *loop)
 	return read_clock(CLOCK_REALTIME, 1000000);
 }
 
-static struct coroutine *uv_world_pick_ready(struct loop *loop)
-{
-	struct coroutine *co = list_first(&loop->ready, struct coroutine, link);
-	list_del_init(&co->link);
-	return co;
-}
-
 /* Close what libuv holds for us; the handles of others are closed already. */
 static void close_uv(struct uv_world *w)
 {
@@ -193,7 +186,6 @@ static const struct loop_world uv_world_ops = {
 	.run = uv_world_run,
 	.now_ns = uv_world_now_ns,
 	.realtime_us = uv_world_realtime_us,
-	.pick_ready = uv_world_pick_ready,
 	.interrupt = uv_world_interrupt,
 	.free = uv_world_free,
 };
