@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands that change one node or its image. Control thread.
+ */
+#include "block/blocker.h"
+#include "block/consumer.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "block/io.h"
+#include "block/open.h"
+#include "daemon/daemon.h"
+#include "schema/commands.h"
+
+static char *describe(const struct consumer *c)
+{
+	return xstrdup("command block_resize");
+}
+
+static const struct consumer_ops resize_ops = {.describe = describe};
+
+/* Change the size of @n, on which the caller holds a reference. */
+static int co_fn resize(struct node *n, uint64_t size, struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
+	struct consumer c;
+	struct edge *e;
+
+	consumer_init(&c, g, &resize_ops);
+	graph_change_begin(g);
+	int r = blocker_check(n, BLOCK_OP_RESIZE, errp);
+	if (r == 0)
+		r = edge_attach_consumer(&c, "root", n, PERM_RESIZE, PERM_ALL, &e, errp);
+	graph_change_end(g);
+	if (r == 0) {
+		consumer_enter(&c);
+		r = edge_truncate(e, size, PREALLOCATION_OFF, errp);
+		consumer_leave(&c);
+		graph_change_begin(g);
+		edge_detach(e);
+		graph_change_end(g);
+	}
+	consumer_finish(&c);
+	return r;
+}
+
+int co_fn qmp_block_resize(const struct block_resize_args *args, struct error **errp)
+{
+	const char *name = args->node_name ? args->node_name : "";
+	struct node *n = node_find(the_daemon.graph, name);
+
+	if (!n)
+		return error_set(errp, -ENODEV, "Cannot find device='%s' nor node-name='%s'",
+				 args->device ? args->device : "", name);
+	if (args->size < 0)
+		return error_set(errp, -EINVAL, "Parameter 'size' expects a >0 size");
+	node_ref(n);
+	int r = resize(n, (uint64_t)args->size, errp);
+	node_unref(n);
+	return r;
+}
+
+/* Find the two nodes of change-backing-file, and see whether they allow it. */
+static int find_image(const struct change_backing_file_args *args, struct node **ret,
+		      struct error **errp)
+{
+	struct node *top = node_find_error(the_daemon.graph, args->device, errp);
+	if (!top)
+		return -ENODEV;
+	struct node *n = node_find(the_daemon.graph, args->image_node_name);
+	if (!n)
+		return error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
+				 args->image_node_name);
+	if (!node_backing(n))
+		return error_set(errp, -EINVAL, "not allowing backing file change on an image "
+				 "without a backing file");
+	if (!node_chain_contains(top, n))
+		return error_set(errp, -EINVAL, "'%s' and image file are not in the same chain",
+				 args->device);
+	if (!n->driver->change_backing)
+		return error_set(errp, -ENOTSUP, "Driver '%s' of node '%s' cannot name a backing file",
+				 n->driver->name, n->name);
+	*ret = n;
+	return blocker_check(n, BLOCK_OP_CHANGE, errp);
+}
+
+static int co_fn change_backing(struct node *n, const char *name, struct error **errp)
+{
+	bool was_read_only = n->read_only;
+	int r = 0;
+
+	if (was_read_only)
+		r = node_set_read_only(n, false, errp);
+	if (r < 0)
+		return r;
+	/* The data below stay the same by the caller's word, so their format does, too. */
+	r = n->driver->change_backing(n, name, node_backing(n)->driver->name, errp);
+	if (was_read_only) {
+		int back = node_set_read_only(n, true, r < 0 ? NULL : errp);
+		r = r < 0 ? r : back;
+	}
+	return r;
+}
+
+int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
+				  struct error **errp)
+{
+	struct node *n;
+
+	graph_change_begin(the_daemon.graph);
+	int r = find_image(args, &n, errp);
+	if (r == 0)
+		r = change_backing(n, args->backing_file, errp);
+	graph_change_end(the_daemon.graph);
+	return r;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands that tell of nodes and change nothing. Control thread.
+ */
+#include "block/graph.h"
+#include "block/node.h"
+#include "daemon/daemon.h"
+#include "daemon/query_graph.h"
+#include "daemon/query_image.h"
+#include "daemon/query_stats.h"
+#include "schema/commands.h"
+
+int co_fn qmp_query_named_block_nodes(const struct query_named_block_nodes_args *args,
+				      struct block_device_info_list *ret, struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
+
+	/* Newest first, as clients know it. The change lock keeps the list as it is. */
+	graph_change_begin(g);
+	for (struct list *l = g->nodes.prev; l != &g->nodes; l = l->prev)
+		block_device_info_list_append(
+			ret, query_device_info(container_of(l, struct node, link), args->flat));
+	graph_change_end(g);
+	return 0;
+}
+
+int co_fn qmp_query_block(const struct query_block_args *args, struct block_info_list *ret,
+			  struct error **errp)
+{
+	/* Devices with names of their own belong to emulators. */
+	return 0;
+}
+
+int co_fn qmp_query_blockstats(const struct query_blockstats_args *args,
+			       struct block_stats_list *ret, struct error **errp)
+{
+	struct node *n;
+
+	if (!args->query_nodes)
+		return 0; /* about devices; see query-block */
+	list_for_each(n, &the_daemon.graph->nodes, link)
+		block_stats_list_append(ret, query_node_stats(n));
+	return 0;
+}
+
+int co_fn qmp_x_debug_query_block_graph(struct x_dbg_block_graph **ret, struct error **errp)
+{
+	*ret = query_graph(the_daemon.graph);
+	return 0;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cairnd: how it starts and how it ends.
+ *
+ * One coroutine on the control thread goes from the first option to the last
+ * closed node; in between it waits for a signal or the command quit.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "block/graph.h"
+#include "block/node.h"
+#include "daemon/background.h"
+#include "daemon/chardev.h"
+#include "daemon/daemon.h"
+#include "daemon/help.h"
+#include "daemon/monitor.h"
+#include "daemon/options.h"
+#include "daemon/parts.h"
+#include "daemon/pidfile.h"
+#include "daemon/systemd.h"
+#include "drivers/table.h"
+#include "protocol/qmp/server.h"
+
+/* How long clients of the monitor may take, at the end, to read what waits for them. */
+#define LAST_WORDS_NS UINT64_C(1000000000)
+
+struct daemon the_daemon;
+
+/* The signals that end the daemon. */
+static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+struct run {
+	const struct options *options;
+	struct pidfile *pidfile;
+	uv_signal_t signals[ARRAY_SIZE(end_signals)];
+	int result; /* 0, or a negative errno that has been told */
+};
+
+void daemon_stop(void)
+{
+	the_daemon.stop_requested = true;
+	co_queue_wake_all(&the_daemon.changed);
+}
+
+void daemon_emit(enum schema_event event, const void *payload)
+{
+	qmp_server_emit(the_daemon.qmp, event, payload);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	log_info("ending on signal %d", number);
+	daemon_stop();
+}
+
+static void watch_signals(struct run *run)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++) {
+		uv_signal_init(loop_uv(the_daemon.loop), &run->signals[i]);
+		uv_signal_start(&run->signals[i], on_signal, end_signals[i]);
+	}
+}
+
+static void forget_signals(struct run *run)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		uv_close((uv_handle_t *)&run->signals[i], NULL);
+}
+
+/* Tell everybody who waits for it that clients may connect. */
+static int announce(struct run *run)
+{
+	_cleanup_error_ struct error *error = NULL;
+
+	if (run->options->pidfile) {
+		int r = pidfile_create(run->options->pidfile, &run->pidfile, &error);
+		if (r < 0) {
+			log_error("%s", error->message);
+			return r;
+		}
+	}
+	background_ready();
+	systemd_notify("READY=1");
+	return 0;
+}
+
+/* Drop the references that blockdev-add holds; the last one closes each node. */
+static void co_fn close_nodes(void)
+{
+	for (;;) {
+		struct node *n, *owned = NULL;
+		list_for_each(n, &the_daemon.graph->nodes, link)
+			if (n->monitor_owned)
+				owned = n; /* the newest: users before what they use */
+		if (!owned)
+			return;
+		owned->monitor_owned = false;
+		node_unref(owned);
+	}
+}
+
+/* In the reverse of the start: what uses before what is used. */
+static void co_fn shut_down(struct run *run)
+{
+	systemd_notify("STOPPING=1");
+	qmp_server_quiesce(the_daemon.qmp);
+	chardev_close_all();
+	parts_stop();
+	graph_change_begin(the_daemon.graph);
+	close_nodes();
+	graph_change_end(the_daemon.graph);
+	qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
+	parts_free();
+	graph_free(the_daemon.graph);
+	pidfile_remove(run->pidfile);
+	forget_signals(run);
+}
+
+static void co_fn run_daemon(void *arg)
+{
+	struct run *run = arg;
+
+	run->result = options_apply(run->options);
+	if (run->result == 0)
+		run->result = announce(run);
+	while (run->result == 0 && !the_daemon.stop_requested)
+		co_queue_wait(&the_daemon.changed);
+	if (the_daemon.stop_requested)
+		run->result = 0; /* whatever was broken off by it */
+	shut_down(run);
+}
+
+static int serve(const struct options *options)
+{
+	_cleanup_error_ struct error *error = NULL;
+	struct run run = {.options = options};
+
+	the_daemon.loop = loop_new_uv(&error);
+	if (!the_daemon.loop) {
+		log_error("%s", error->message);
+		return EXIT_FAILURE;
+	}
+	log_info("started; I/O by %s", aio_engine_name(the_daemon.loop));
+	co_queue_init(&the_daemon.changed);
+	the_daemon.graph = graph_new(the_daemon.loop, drivers);
+	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
+	parts_create();
+	watch_signals(&run);
+	loop_run_coroutine(the_daemon.loop, run_daemon, &run);
+	loop_free(the_daemon.loop);
+	return run.result < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* Files and sockets are many in a storage daemon; the soft limit is for users of select(2). */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* What must come before the loop: another daemon's PID file, and forking. */
+static int prepare(const struct options *options)
+{
+	_cleanup_error_ struct error *error = NULL;
+	int r = 0;
+
+	if (options->pidfile)
+		r = pidfile_check(options->pidfile, &error);
+	if (r == 0 && options->daemonize)
+		r = background_start(&error);
+	if (r < 0)
+		log_error("%s", error->message);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	int status = EXIT_FAILURE;
+
+	log_set_program("cairnd");
+	signal(SIGPIPE, SIG_IGN);
+	systemd_take_sockets();
+	raise_file_limit();
+	if (options_read(argc, argv, &options) == 0) {
+		if (options.wants_help || options.wants_version) {
+			(options.wants_help ? help_print : version_print)();
+			status = EXIT_SUCCESS;
+		} else if (prepare(&options) == 0) {
+			status = serve(&options);
+		}
+	}
+	options_finish(&options);
+	return status;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The QMP server: what all monitors of one daemon share.
+ *
+ * Any number of clients may be connected at once, each with a session of its
+ * own (session.h). Commands of all sessions are executed one at a time, in the
+ * order in which the sessions ask; only out-of-band commands overtake. Events
+ * go to every session that has finished its negotiation.
+ *
+ * Everything runs on the loop's thread.
+ */
+#ifndef PROTOCOL_QMP_SERVER_H
+#define PROTOCOL_QMP_SERVER_H
+
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "schema/dispatch.h"
+
+struct json_writer;
+struct loop;
+struct qmp_session;
+
+/* Bytes that one read from a client may bring. */
+#define QMP_READ_MAX (64 * 1024)
+
+struct qmp_server {
+	struct loop *loop;
+	schema_handler *const *handlers; /* parallel to schema_commands[] */
+	const struct version_info *version; /* for the greeting */
+	struct list sessions;        /* struct qmp_session.link */
+	struct co_mutex in_band;     /* held while a command is executed */
+	struct qmp_session *current; /* whose in-band command is being executed */
+	struct co_group open;        /* sessions that exist */
+	bool stopping;               /* no further command is started */
+	char *input;                 /* QMP_READ_MAX bytes, used inside one call only */
+};
+
+/* @handlers and @version stay the caller's and outlive the server. */
+struct qmp_server *qmp_server_new(struct loop *loop, schema_handler *const *handlers,
+				  const struct version_info *version);
+
+/* Send an event to every session that wants it. @payload: the event's struct, or NULL. */
+void qmp_server_emit(struct qmp_server *server, enum schema_event event, const void *payload);
+
+/* Start no further command, and wait until those under way have been answered. */
+void co_fn qmp_server_quiesce(struct qmp_server *server);
+
+/*
+ * End all sessions, each when its client has taken what waits for it or
+ * @timeout_ns has passed, and free the server, which is quiesced.
+ */
+void co_fn qmp_server_free(struct qmp_server *server, uint64_t timeout_ns);
+
+#endif
