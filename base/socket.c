@@ -233,7 +233,7 @@ static int co_fn connect_fd(struct loop *loop, int fd, const struct sockaddr *sa
 	return -error;
 }
 
-static int co_fn connect_unix(struct loop *loop, const struct socket_address *address, int *ret_fd,
+static int co_fn connect_unix(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 			      struct error **errp)
 {
 	struct sockaddr_un un;
@@ -250,7 +250,7 @@ static int co_fn connect_unix(struct loop *loop, const struct socket_address *ad
 	return 0;
 }
 
-static int co_fn connect_inet(struct loop *loop, const struct socket_address *address, int *ret_fd,
+static int co_fn connect_inet(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 			      struct error **errp)
 {
 	struct addrinfo *found;
@@ -280,7 +280,7 @@ static int co_fn connect_inet(struct loop *loop, const struct socket_address *ad
 	return r < 0 ? error_move(errp, error) : 0;
 }
 
-int socket_connect(struct loop *loop, const struct socket_address *address, int *ret_fd,
+int socket_connect(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 		   struct error **errp)
 {
 	int r;

@@ -15,8 +15,8 @@
 
 enum socket_family { SOCKET_UNIX, SOCKET_INET, SOCKET_FD };
 
-/* Where to listen or connect. Strings belong to the caller. */
-struct socket_address {
+/* Where to listen or connect; SocketAddress of the schema becomes one. Strings belong to the caller. */
+struct socket_endpoint {
 	enum socket_family family;
 	const char *path;    /* unix: path, or name without the leading NUL when abstract */
 	bool abstract;       /* unix: Linux abstract namespace */
@@ -37,7 +37,7 @@ struct socket_listener;
  * replaced; the file is removed by socket_listener_free(). Must be called from
  * a coroutine.
  */
-int co_fn socket_listen(struct loop *loop, const struct socket_address *address, int backlog,
+int co_fn socket_listen(struct loop *loop, const struct socket_endpoint *address, int backlog,
 			void (*on_accept)(void *arg, int fd), void *arg,
 			struct socket_listener **ret, struct error **errp);
 /* Stop or continue accepting; connections wait in the backlog meanwhile. */
@@ -48,7 +48,7 @@ char *socket_listener_describe(const struct socket_listener *l);
 void socket_listener_free(struct socket_listener *l);
 
 /* Connect; *ret_fd is the caller's. */
-int co_fn socket_connect(struct loop *loop, const struct socket_address *address, int *ret_fd,
+int co_fn socket_connect(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 			 struct error **errp);
 
 /* One connected stream with a place to wait. One reader and one writer coroutine at most. */

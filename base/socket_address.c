@@ -13,7 +13,7 @@
 
 #include "base/socket_internal.h"
 
-int socket_unix_address(const struct socket_address *address, struct sockaddr_un *ret,
+int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_un *ret,
 			struct error **errp)
 {
 	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
@@ -50,7 +50,7 @@ static int run_look_up(void *arg)
 }
 
 /* The address family that the switches leave, or a negative errno. */
-static int chosen_family(const struct socket_address *address, struct error **errp)
+static int chosen_family(const struct socket_endpoint *address, struct error **errp)
 {
 	if (address->ipv4 == 0 && address->ipv6 == 0)
 		return error_set(errp, -EINVAL, "Cannot disable IPv4 and IPv6 at same time");
@@ -90,7 +90,7 @@ static int look_up_errno(int gai_error, int saved_errno)
 	}
 }
 
-int socket_look_up(const struct socket_address *address, bool passive, struct addrinfo **ret,
+int socket_look_up(const struct socket_endpoint *address, bool passive, struct addrinfo **ret,
 		   struct error **errp)
 {
 	int family = chosen_family(address, errp);

@@ -13,14 +13,14 @@
 struct addrinfo;
 
 /* Fill @ret from a unix @address. Returns the length for bind(2), or a negative errno. */
-int socket_unix_address(const struct socket_address *address, struct sockaddr_un *ret,
+int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_un *ret,
 			struct error **errp);
 
 /*
  * Look up an inet @address on a worker thread; @passive for listening. *ret is
  * freed with freeaddrinfo().
  */
-int co_fn socket_look_up(const struct socket_address *address, bool passive,
+int co_fn socket_look_up(const struct socket_endpoint *address, bool passive,
 			 struct addrinfo **ret, struct error **errp);
 
 /* Open a non-blocking, close-on-exec stream socket. Returns the fd or a negative errno. */

@@ -128,7 +128,7 @@ static void remove_stale(const char *path, const struct sockaddr_un *un, socklen
 		(void)unlink(path);
 }
 
-static int listen_unix(struct socket_listener *l, const struct socket_address *address,
+static int listen_unix(struct socket_listener *l, const struct socket_endpoint *address,
 		       int backlog, struct error **errp)
 {
 	struct sockaddr_un un;
@@ -242,7 +242,7 @@ static int listen_at_port(struct socket_listener *l, const struct addrinfo *addr
 	return 0;
 }
 
-static int co_fn listen_inet(struct socket_listener *l, const struct socket_address *address,
+static int co_fn listen_inet(struct socket_listener *l, const struct socket_endpoint *address,
 			     int backlog, struct error **errp)
 {
 	struct addrinfo *addresses;
@@ -267,7 +267,7 @@ static int co_fn listen_inet(struct socket_listener *l, const struct socket_addr
 }
 
 /* A socket that somebody else has bound, and perhaps listens on already. */
-static int listen_fd(struct socket_listener *l, const struct socket_address *address, int backlog,
+static int listen_fd(struct socket_listener *l, const struct socket_endpoint *address, int backlog,
 		     struct error **errp)
 {
 	int fd = address->fd;
@@ -284,7 +284,7 @@ static int listen_fd(struct socket_listener *l, const struct socket_address *add
 	return 0;
 }
 
-int socket_listen(struct loop *loop, const struct socket_address *address, int backlog,
+int socket_listen(struct loop *loop, const struct socket_endpoint *address, int backlog,
 		  void (*on_accept)(void *arg, int fd), void *arg, struct socket_listener **ret,
 		  struct error **errp)
 {

@@ -33,14 +33,14 @@ static void run(co_entry *entry)
 	ck_assert_int_eq(rmdir(dir), 0); /* nothing is left behind */
 }
 
-static struct socket_address unix_address(const char *p)
+static struct socket_endpoint unix_address(const char *p)
 {
-	return (struct socket_address){.family = SOCKET_UNIX, .path = p};
+	return (struct socket_endpoint){.family = SOCKET_UNIX, .path = p};
 }
 
-static struct socket_address inet_address(const char *host, const char *port)
+static struct socket_endpoint inet_address(const char *host, const char *port)
 {
-	return (struct socket_address){
+	return (struct socket_endpoint){
 		.family = SOCKET_INET, .host = host, .port = port, .ipv4 = -1, .ipv6 = -1};
 }
 
@@ -62,14 +62,14 @@ static void accept_one(void *arg, int fd)
 		socket_listener_free(TAKE(a->listener));
 }
 
-static void co_fn listen_at(const struct socket_address *address, struct accepted *a)
+static void co_fn listen_at(const struct socket_endpoint *address, struct accepted *a)
 {
 	_cleanup_error_ struct error *error = NULL;
 	int r = socket_listen(loop_current(), address, 100, accept_one, a, &a->listener, &error);
 	ck_assert_msg(r == 0, "%s", error ? error->message : "no message");
 }
 
-static void co_fn listen_fails(const struct socket_address *address, int code, const char *message)
+static void co_fn listen_fails(const struct socket_endpoint *address, int code, const char *message)
 {
 	_cleanup_error_ struct error *error = NULL;
 	struct socket_listener *l = NULL;
@@ -80,7 +80,7 @@ static void co_fn listen_fails(const struct socket_address *address, int code, c
 	ck_assert_int_eq(r, code);
 }
 
-static void co_fn connect_fails(const struct socket_address *address, int code, const char *message)
+static void co_fn connect_fails(const struct socket_endpoint *address, int code, const char *message)
 {
 	_cleanup_error_ struct error *error = NULL;
 	int fd = -1;
@@ -100,7 +100,7 @@ static void co_fn wait_until_accepted(struct accepted *a, unsigned count)
 }
 
 /* Connect, send a word each way, hang up. */
-static void co_fn talk(const struct socket_address *address, struct accepted *a)
+static void co_fn talk(const struct socket_endpoint *address, struct accepted *a)
 {
 	struct loop *loop = loop_current();
 	int fd;
@@ -126,7 +126,7 @@ static void co_fn talk(const struct socket_address *address, struct accepted *a)
 
 static void co_fn unix_path(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {0};
 	listen_at(&address, &a);
 	_cleanup_free_ char *description = socket_listener_describe(a.listener);
@@ -147,7 +147,7 @@ END_TEST
 static void co_fn unix_abstract(void *arg)
 {
 	for (int tight = 0; tight < 2; tight++) {
-		struct socket_address address = unix_address(path);
+		struct socket_endpoint address = unix_address(path);
 		address.abstract = true;
 		address.tight = tight;
 		struct accepted a = {0};
@@ -181,7 +181,7 @@ static void make_stale_socket(void)
 
 static void co_fn replace_stale(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	make_stale_socket();
 	struct accepted a = {0};
 	listen_at(&address, &a);
@@ -202,7 +202,7 @@ END_TEST
 
 static void co_fn keep_others(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {0};
 	char message[256];
 	snprintf(message, sizeof(message), "Failed to bind socket to %s: Address already in use",
@@ -239,7 +239,7 @@ END_TEST
 
 static void co_fn replaced_by_other(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {0};
 	listen_at(&address, &a);
 	ck_assert_int_eq(unlink(path), 0);
@@ -258,7 +258,7 @@ static void co_fn change_directory(void *arg)
 {
 	_cleanup_close_ int old = open(".", O_RDONLY | O_DIRECTORY);
 	ck_assert_int_eq(chdir(dir), 0);
-	struct socket_address address = unix_address("s");
+	struct socket_endpoint address = unix_address("s");
 	struct accepted a = {0};
 	listen_at(&address, &a);
 	ck_assert_int_eq(fchdir(old), 0);
@@ -275,7 +275,7 @@ END_TEST
 
 static void co_fn bad_unix(void *arg)
 {
-	struct socket_address address = unix_address("/nonexistent/x");
+	struct socket_endpoint address = unix_address("/nonexistent/x");
 	listen_fails(&address, -ENOENT,
 		     "Failed to bind socket to /nonexistent/x: No such file or directory");
 	connect_fails(&address, -ENOENT,
@@ -315,7 +315,7 @@ static void co_fn inet_families(void *arg)
 {
 	const char *const hosts[] = {"127.0.0.1", "::1", "localhost", ""};
 	for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
-		struct socket_address address = inet_address(hosts[i], "0");
+		struct socket_endpoint address = inet_address(hosts[i], "0");
 		address.keep_alive = true;
 		struct accepted a = {0};
 		struct socket_listener *l;
@@ -341,7 +341,7 @@ END_TEST
 
 static void co_fn port_range(void *arg)
 {
-	struct socket_address address = inet_address("127.0.0.1", "0");
+	struct socket_endpoint address = inet_address("127.0.0.1", "0");
 	struct accepted first = {0}, second = {0};
 	listen_at(&address, &first);
 	_cleanup_free_ char *description = socket_listener_describe(first.listener);
@@ -375,7 +375,7 @@ END_TEST
 
 static void co_fn bad_inet(void *arg)
 {
-	struct socket_address address = inet_address("127.0.0.1", "99999");
+	struct socket_endpoint address = inet_address("127.0.0.1", "99999");
 	listen_fails(&address, -EINVAL, "Port '99999' is above 65535");
 	address.port = "";
 	listen_fails(&address, -EINVAL, "Port is empty");
@@ -415,13 +415,13 @@ static void co_fn passed_fds(void *arg)
 		ck_assert_int_eq(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
 		if (listening)
 			ck_assert_int_eq(listen(fd, 5), 0);
-		struct socket_address passed = {.family = SOCKET_FD, .fd = fd};
+		struct socket_endpoint passed = {.family = SOCKET_FD, .fd = fd};
 		struct accepted a = {0};
 		listen_at(&passed, &a);
 		_cleanup_free_ char *description = socket_listener_describe(a.listener);
 		char port[16];
 		split_port(description, port, sizeof(port));
-		struct socket_address address = inet_address("127.0.0.1", port);
+		struct socket_endpoint address = inet_address("127.0.0.1", port);
 		talk(&address, &a);
 		socket_listener_free(a.listener);
 		ck_assert_int_eq(fcntl(fd, F_GETFD), -1); /* it was ours */
@@ -429,7 +429,7 @@ static void co_fn passed_fds(void *arg)
 
 	int fds[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	struct socket_address address = {.family = SOCKET_FD, .fd = fds[0]};
+	struct socket_endpoint address = {.family = SOCKET_FD, .fd = fds[0]};
 	int connected = -1;
 	ck_assert_int_eq(socket_connect(loop_current(), &address, &connected, NULL), 0);
 	ck_assert_int_eq(connected, fds[0]);
@@ -445,7 +445,7 @@ END_TEST
 
 static void co_fn bad_fds(void *arg)
 {
-	struct socket_address address = {.family = SOCKET_FD, .fd = 999};
+	struct socket_endpoint address = {.family = SOCKET_FD, .fd = 999};
 	listen_fails(&address, -ENOTSOCK, "File descriptor '999' is not a socket");
 	connect_fails(&address, -ENOTSOCK, "File descriptor '999' is not a socket");
 
@@ -470,7 +470,7 @@ END_TEST
 
 static void co_fn pause_accepting(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {0};
 	listen_at(&address, &a);
 	socket_listener_set_accepting(a.listener, false);
@@ -493,7 +493,7 @@ END_TEST
 
 static void co_fn free_in_accept(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {.free_listener = true};
 	listen_at(&address, &a);
 	int fds[2];
@@ -515,7 +515,7 @@ END_TEST
 
 static void co_fn run_out_of_fds(void *arg)
 {
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	struct accepted a = {0};
 	listen_at(&address, &a);
 	socket_listener_set_accepting(a.listener, false);
@@ -731,7 +731,7 @@ static void co_fn full_backlog(void *arg)
 	co_group_init(&b.group);
 	co_group_add(&b.group);
 	co_start(loop_current(), accept_later, &b);
-	struct socket_address address = unix_address(path);
+	struct socket_endpoint address = unix_address(path);
 	int fd = -1;
 	uint64_t begin_ns = loop_now_ns(loop_current());
 	ck_assert_int_eq(socket_connect(loop_current(), &address, &fd, NULL), 0);
