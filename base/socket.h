@@ -15,7 +15,7 @@
 
 enum socket_family { SOCKET_UNIX, SOCKET_INET, SOCKET_FD };
 
-/* Where to listen or connect; SocketAddress of the schema becomes one. Strings belong to the caller. */
+/* Where to listen or connect. Strings belong to the caller. */
 struct socket_endpoint {
 	enum socket_family family;
 	const char *path;    /* unix: path, or name without the leading NUL when abstract */

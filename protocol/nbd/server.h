@@ -14,7 +14,7 @@
 struct nbd_server;
 
 struct nbd_server_config {
-	struct socket_address address;
+	struct socket_endpoint address;
 	unsigned max_connections; /* 0: no limit. More wait in the backlog */
 	unsigned handshake_max_s; /* seconds; 0: no limit */
 };

@@ -80,7 +80,8 @@ static void co_fn listen_fails(const struct socket_endpoint *address, int code, 
 	ck_assert_int_eq(r, code);
 }
 
-static void co_fn connect_fails(const struct socket_endpoint *address, int code, const char *message)
+static void co_fn connect_fails(const struct socket_endpoint *address, int code,
+				const char *message)
 {
 	_cleanup_error_ struct error *error = NULL;
 	int fd = -1;

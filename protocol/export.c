@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The registry of exports; see export.h. The graph's loop only.
+ *
+ * The end of an export is a coroutine of its own, so that block-export-del need
+ * not wait for requests that a disk holds up.
+ */
+#include "protocol/export.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/node.h"
+
+#define TYPES_MAX 8
+
+struct registered_type {
+	const struct export_type *type;
+	void *arg;
+};
+
+struct export_registry {
+	struct graph *graph;
+	struct list exports;
+	struct registered_type types[TYPES_MAX];
+	unsigned type_count;
+	const struct export_observer *observer;
+	void *observer_arg;
+	struct co_queue changed; /* an export is gone */
+};
+
+struct export_registry *export_registry_create(struct graph *graph)
+{
+	struct export_registry *r = NEW(struct export_registry);
+	r->graph = graph;
+	list_init(&r->exports);
+	co_queue_init(&r->changed);
+	return r;
+}
+
+void export_registry_free(struct export_registry *r)
+{
+	if (!r)
+		return;
+	assert(list_is_empty(&r->exports) && co_queue_is_empty(&r->changed));
+	free(r);
+}
+
+void export_registry_add_type(struct export_registry *r, const struct export_type *type, void *arg)
+{
+	assert(r->type_count < TYPES_MAX);
+	r->types[r->type_count++] = (struct registered_type){type, arg};
+}
+
+void export_registry_set_observer(struct export_registry *r,
+				  const struct export_observer *observer, void *arg)
+{
+	r->observer = observer;
+	r->observer_arg = arg;
+}
+
+static char *describe(const struct consumer *c)
+{
+	return xasprintf("block export '%s'", container_of(c, struct export, consumer)->id);
+}
+
+static const struct consumer_ops export_consumer_ops = {
+	.describe = describe,
+};
+
+/* A letter, then letters, digits, '-', '.' and '_'. */
+static bool is_valid_id(const char *id)
+{
+	if (!isalpha((unsigned char)*id))
+		return false;
+	while (*++id)
+		if (!isalnum((unsigned char)*id) && !strchr("-._", *id))
+			return false;
+	return true;
+}
+
+static struct export *find(struct export_registry *r, const char *id)
+{
+	struct export *e;
+	list_for_each(e, &r->exports, link)
+		if (string_equal(e->id, id))
+			return e;
+	return NULL;
+}
+
+static struct registered_type *find_type(struct export_registry *r, enum block_export_type type)
+{
+	for (unsigned i = 0; i < r->type_count; i++)
+		if (r->types[i].type->type == type)
+			return &r->types[i];
+	return NULL;
+}
+
+static struct export *export_new(struct export_registry *r,
+				 const struct block_export_options *options)
+{
+	struct export *e = NEW(struct export);
+	e->registry = r;
+	e->id = xstrdup(options->id);
+	e->writable = options->writable;
+	e->writethrough = options->writethrough;
+	co_queue_init(&e->unused);
+	consumer_init(&e->consumer, r->graph, &export_consumer_ops);
+	return e;
+}
+
+static void export_free(struct export *e)
+{
+	consumer_finish(&e->consumer);
+	free(e->id);
+	free(e);
+}
+
+/* The edge from @e to the node of @options. The change lock is held. */
+static int co_fn attach(struct export *e, const struct block_export_options *options,
+			struct error **errp)
+{
+	struct node *n = node_find_error(e->registry->graph, options->node_name, errp);
+	if (!n)
+		return -ENOENT;
+	if (e->writable && n->read_only && !n->auto_read_only)
+		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
+	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
+	return edge_attach_consumer(&e->consumer, "root", n, permissions, PERM_ALL, &e->edge,
+				    errp);
+}
+
+static int co_fn add_locked(struct export_registry *r, const struct block_export_options *options,
+			    struct error **errp)
+{
+	if (!is_valid_id(options->id))
+		return error_set(errp, -EINVAL, "Invalid block export id");
+	if (find(r, options->id))
+		return error_set(errp, -EEXIST, "Block export id '%s' is already in use",
+				 options->id);
+	struct registered_type *t = find_type(r, options->type);
+	if (!t)
+		return error_set(errp, -ENOTSUP, "Exports of type '%s' are not supported",
+				 block_export_type_name(options->type));
+
+	struct export *e = export_new(r, options);
+	e->type = t->type;
+	int error = attach(e, options, errp);
+	if (error < 0) {
+		export_free(e);
+		return error;
+	}
+	error = t->type->start(e, options, t->arg, errp);
+	if (error < 0) {
+		edge_detach(e->edge);
+		export_free(e);
+		return error;
+	}
+	list_add_tail(&r->exports, &e->link);
+	return 0;
+}
+
+int export_add(struct export_registry *r, const struct block_export_options *options,
+	       struct error **errp)
+{
+	graph_change_begin(r->graph);
+	int error = add_locked(r, options, errp);
+	graph_change_end(r->graph);
+	return error;
+}
+
+/* The end of an export: wait for its users, then take it apart. */
+static void co_fn remove_export(void *arg)
+{
+	struct export *e = arg;
+	struct export_registry *r = e->registry;
+
+	while (e->users > 0)
+		co_queue_wait(&e->unused);
+	e->type->finish(e);
+
+	graph_change_begin(r->graph);
+	edge_detach(e->edge);
+	graph_change_end(r->graph);
+
+	list_del_init(&e->link);
+	char *id = TAKE(e->id);
+	export_free(e);
+	if (r->observer && r->observer->deleted)
+		r->observer->deleted(r->observer_arg, id);
+	free(id);
+	co_queue_wake_all(&r->changed);
+}
+
+static void begin_removal(struct export *e)
+{
+	if (e->shutting_down)
+		return;
+	e->shutting_down = true;
+	e->type->disconnect(e);
+	co_start(e->registry->graph->loop, remove_export, e);
+}
+
+int export_del(struct export_registry *r, struct export *e, enum block_export_remove_mode mode,
+	       struct error **errp)
+{
+	if (e->shutting_down)
+		return error_set(errp, -EBUSY, "Export '%s' is already shutting down", e->id);
+	if (mode == BLOCK_EXPORT_REMOVE_MODE_SAFE && e->users > 0)
+		return error_set(errp, -EBUSY, "export '%s' still in use", e->id);
+
+	bool idle = e->users == 0;
+	char *id = xstrdup(e->id);
+	begin_removal(e);
+	/* Nothing holds it up: let the next command find the node free. */
+	while (idle && find(r, id) == e)
+		co_queue_wait(&r->changed);
+	free(id);
+	return 0;
+}
+
+static void co_fn delete_matching(struct export_registry *r, const enum block_export_type *type)
+{
+	for (;;) {
+		bool found = false;
+		struct export *e;
+		list_for_each(e, &r->exports, link) {
+			if (type && e->type->type != *type)
+				continue;
+			found = true;
+			begin_removal(e); /* only queues */
+		}
+		if (!found)
+			return;
+		co_queue_wait(&r->changed);
+	}
+}
+
+void export_del_type(struct export_registry *r, enum block_export_type type)
+{
+	delete_matching(r, &type);
+}
+
+void export_del_all(struct export_registry *r)
+{
+	delete_matching(r, NULL);
+}
+
+struct export *export_find(struct export_registry *r, const char *id, struct error **errp)
+{
+	struct export *e = find(r, id);
+	if (!e)
+		error_set(errp, -ENOENT, "Export '%s' is not found", id);
+	return e;
+}
+
+static struct block_export_info *info_of(const struct export *e)
+{
+	struct block_export_info *info = NEW(struct block_export_info);
+	info->id = xstrdup(e->id);
+	info->type = e->type->type;
+	info->node_name = xstrdup(e->edge->child->name);
+	info->shutting_down = e->shutting_down;
+	return info;
+}
+
+void export_query(struct export_registry *r, struct block_export_info_list *ret)
+{
+	size_t count = 0;
+	struct export *e;
+	list_for_each(e, &r->exports, link)
+		count++;
+
+	ret->items = xalloc(MAX(count, 1), sizeof(*ret->items));
+	ret->count = count;
+	list_for_each(e, &r->exports, link)
+		ret->items[--count] = info_of(e);
+}
+
+void export_enter(struct export *e)
+{
+	assert(!e->shutting_down);
+	e->users++;
+}
+
+void export_leave(struct export *e)
+{
+	assert(e->users > 0);
+	if (--e->users == 0)
+		co_queue_wake_all(&e->unused);
+}

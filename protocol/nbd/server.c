@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The NBD server: starting and stopping; see server.h. The loop's thread.
+ */
+#include "protocol/nbd/server.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "protocol/nbd/internal.h"
+
+/* Connections that the kernel keeps for us until we accept them. */
+#define BACKLOG 128
+
+struct nbd_server *nbd_server_create(struct loop *loop, struct export_registry *exports)
+{
+	struct nbd_server *s = NEW(struct nbd_server);
+	s->loop = loop;
+	s->registry = exports;
+	list_init(&s->exports);
+	list_init(&s->connections);
+	list_init(&s->pool);
+	co_queue_init(&s->connections_gone);
+	export_registry_add_type(exports, &nbd_export_type, s);
+	return s;
+}
+
+void nbd_server_free(struct nbd_server *s)
+{
+	if (!s)
+		return;
+	assert(!s->listener && s->connection_count == 0 && list_is_empty(&s->exports));
+	nbd_transaction_pool_clear(s);
+	free(s);
+}
+
+bool nbd_server_is_running(const struct nbd_server *s)
+{
+	return s->listener && !s->stopping;
+}
+
+static void on_accept(void *arg, int fd)
+{
+	nbd_connection_start(arg, fd);
+}
+
+int nbd_server_start(struct nbd_server *s, const struct nbd_server_config *config,
+		     struct error **errp)
+{
+	/* Finding the address may wait, so that two starts could meet. */
+	if (s->listener || s->stopping || s->starting)
+		return error_set(errp, -EBUSY, "NBD server already running");
+
+	s->max_connections = config->max_connections;
+	s->handshake_max_s = config->handshake_max_s;
+	s->starting = true;
+	int r = socket_listen(s->loop, &config->address, BACKLOG, on_accept, s, &s->listener, errp);
+	s->starting = false;
+	return r;
+}
+
+int nbd_server_stop(struct nbd_server *s, struct error **errp)
+{
+	if (!nbd_server_is_running(s))
+		return error_set(errp, -ENOTCONN, "NBD server not running");
+
+	s->stopping = true;
+	socket_listener_free(TAKE(s->listener));
+	struct nbd_connection *c;
+	list_for_each(c, &s->connections, link)
+		nbd_connection_disconnect(c);
+	export_del_type(s->registry, BLOCK_EXPORT_TYPE_NBD);
+	while (s->connection_count > 0)
+		co_queue_wait(&s->connections_gone);
+	nbd_transaction_pool_clear(s);
+	s->stopping = false;
+	return 0;
+}
+
+char *nbd_server_describe(const struct nbd_server *s)
+{
+	return s->listener ? socket_listener_describe(s->listener) : NULL;
+}
