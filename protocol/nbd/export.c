@@ -166,11 +166,3 @@ const struct export_type nbd_export_type = {
 	.disconnect = disconnect,
 	.finish = finish,
 };
-
-struct export *nbd_server_find_export(struct nbd_server *s, const char *name, struct error **errp)
-{
-	struct nbd_export *x = find(s, name);
-	if (!x)
-		error_set(errp, -ENOENT, "Export '%s' is not found", name);
-	return x ? x->export : NULL;
-}

@@ -33,7 +33,4 @@ int co_fn nbd_server_stop(struct nbd_server *s, struct error **errp);
 /* Where it listens; NULL when it does not run. Free with free(). */
 char *nbd_server_describe(const struct nbd_server *s);
 
-/* The export that clients call @name; NULL and *errp without it. */
-struct export *nbd_server_find_export(struct nbd_server *s, const char *name, struct error **errp);
-
 #endif

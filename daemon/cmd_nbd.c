@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands of the NBD server. Control thread.
+ */
+#include "block/node.h"
+#include "daemon/daemon.h"
+#include "daemon/nbd.h"
+#include "daemon/systemd.h"
+#include "protocol/nbd/server.h"
+#include "schema/commands.h"
+
+static void set_inet(struct socket_endpoint *ret, const struct inet_socket_address *inet)
+{
+	ret->family = SOCKET_INET;
+	ret->host = inet->host;
+	ret->port = inet->port;
+	ret->port_last = inet->has_to ? inet->to : 0;
+	ret->ipv4 = inet->has_ipv4 ? inet->ipv4 : -1;
+	ret->ipv6 = inet->has_ipv6 ? inet->ipv6 : -1;
+	ret->keep_alive = inet->keep_alive;
+}
+
+static void set_unix(struct socket_endpoint *ret, const struct unix_socket_address *address)
+{
+	ret->family = SOCKET_UNIX;
+	ret->path = address->path;
+	ret->abstract = address->abstract;
+	ret->tight = address->tight;
+}
+
+static int set_fd(struct socket_endpoint *ret, const struct fd_socket_address *address,
+		  struct error **errp)
+{
+	ret->family = SOCKET_FD;
+	ret->fd = systemd_find_fd(address->str, errp);
+	return ret->fd < 0 ? ret->fd : 0;
+}
+
+int nbd_option_start(const struct nbd_server_options *options, struct error **errp)
+{
+	struct nbd_server_config config = {
+		.address.fd = -1,
+		.max_connections = options->max_connections,
+		.handshake_max_s = options->handshake_max_seconds,
+	};
+	int r = 0;
+	switch (options->addr->type) {
+	case SOCKET_ADDRESS_TYPE_INET:
+		set_inet(&config.address, &options->addr->u.inet);
+		break;
+	case SOCKET_ADDRESS_TYPE_UNIX:
+		set_unix(&config.address, &options->addr->u.unix_);
+		break;
+	default:
+		r = set_fd(&config.address, &options->addr->u.fd, errp);
+		break;
+	}
+	return r < 0 ? r : nbd_server_start(the_daemon.nbd, &config, errp);
+}
+
+int qmp_nbd_server_start(const struct nbd_server_options_legacy *args, struct error **errp)
+{
+	/* The same without the envelopes. */
+	struct socket_address_options address = {.type = args->addr->type};
+	switch (address.type) {
+	case SOCKET_ADDRESS_TYPE_INET:
+		address.u.inet = *args->addr->u.inet.data;
+		break;
+	case SOCKET_ADDRESS_TYPE_UNIX:
+		address.u.unix_ = *args->addr->u.unix_.data;
+		break;
+	default:
+		address.u.fd = *args->addr->u.fd.data;
+		break;
+	}
+	return nbd_option_start(&(struct nbd_server_options){
+		.max_connections = args->max_connections,
+		.handshake_max_seconds = args->handshake_max_seconds,
+		.addr = &address,
+	}, errp);
+}
+
+int qmp_nbd_server_stop(struct error **errp)
+{
+	return nbd_server_stop(the_daemon.nbd, errp);
+}
+
+int qmp_nbd_server_add(const struct nbd_server_add_options *args, struct error **errp)
+{
+	if (!nbd_server_is_running(the_daemon.nbd))
+		return error_set(errp, -ENOTCONN, "NBD server not running");
+	struct node *n = node_find_error(the_daemon.graph, args->device, errp);
+	if (!n)
+		return -ENOENT;
+	char *name = args->name ? args->name : args->device;
+	return export_add(the_daemon.exports, &(struct block_export_options){
+		.type = BLOCK_EXPORT_TYPE_NBD,
+		.id = name,
+		.node_name = args->device,
+		/* In this old command a wish rather than a condition. */
+		.writable = args->writable && (!n->read_only || n->auto_read_only),
+		.u.nbd = {.name = name, .description = args->description},
+	}, errp);
+}
+
+int qmp_nbd_server_remove(const struct nbd_server_remove_args *args, struct error **errp)
+{
+	struct export *e = export_find(the_daemon.exports, args->name, errp);
+	if (!e)
+		return -ENOENT;
+	if (e->type->type != BLOCK_EXPORT_TYPE_NBD)
+		return error_set(errp, -EINVAL, "Block export '%s' is not an NBD export",
+				 args->name);
+	return export_del(the_daemon.exports, e, args->mode, errp);
+}
