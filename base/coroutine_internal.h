@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What coroutine.c and the loop share. Only base/ includes it.
+ * What coroutine.c, its pool of stacks and the loop share. Only base/ includes it.
  */
 #ifndef BASE_COROUTINE_INTERNAL_H
 #define BASE_COROUTINE_INTERNAL_H
 
 #include "base/coroutine.h"
 #include "base/coroutine_switch.h"
+#include "base/loop.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CO_ASAN 1
@@ -30,8 +31,10 @@
 #define CO_STACK_BYTES ((size_t)64 << 10)
 #endif
 
-/* Stacks without a coroutine that a loop keeps; the rest goes back to the system. */
-#define CO_POOL_IDLE_MAX 512
+#define CO_GUARD_BYTES ((size_t)4096)
+
+/* Idle stacks of a loop that stay for good. */
+#define CO_POOL_IDLE_KEPT 256
 
 enum co_state {
 	CO_IDLE,      /* in the pool; link is in co_pool.idle */
@@ -62,8 +65,10 @@ struct coroutine {
 
 /* The stacks of one loop and the place where the loop itself waits while a coroutine runs. */
 struct co_pool {
-	struct list idle;
+	struct list idle; /* last used first */
 	unsigned idle_count;
+	unsigned idle_least; /* since the last trim; what was never needed may go */
+	struct loop_timer trim;
 	struct list all;
 	unsigned count;
 	struct co_context loop_context;
@@ -77,9 +82,37 @@ struct co_pool {
 #endif
 };
 
-void co_pool_init(struct co_pool *pool);
+void co_pool_init(struct loop *loop, struct co_pool *pool);
 /* Unmap all stacks. No coroutine is alive. */
 void co_pool_finish(struct co_pool *pool);
+/* A new stack that begins in @entry. Aborts when there is no memory. */
+struct coroutine *co_pool_map(struct loop *loop, void (*entry)(void *co));
+/* As co_pool_put() when many are idle already: some will have to go. */
+void co_pool_put_many(struct co_pool *pool, struct coroutine *co);
+
+/* An idle stack, unlinked, or NULL. */
+static inline struct coroutine *co_pool_get(struct co_pool *pool)
+{
+	struct coroutine *co = list_first(&pool->idle, struct coroutine, link);
+	if (co) {
+		list_del_init(&co->link);
+		pool->idle_count--;
+		pool->idle_least = MIN(pool->idle_least, pool->idle_count);
+	}
+	return co;
+}
+
+/* Give back @co, which has ended and is unlinked. Last used, first reused: it is in the cache. */
+static inline void co_pool_put(struct co_pool *pool, struct coroutine *co)
+{
+	if (pool->idle_count >= CO_POOL_IDLE_KEPT) {
+		co_pool_put_many(pool, co);
+		return;
+	}
+	co->state = CO_IDLE;
+	list_add_head(&pool->idle, &co->link);
+	pool->idle_count++;
+}
 
 /*
  * Run ready coroutines, each until it suspends or ends, until none is ready or

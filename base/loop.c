@@ -38,7 +38,7 @@ void loop_init(struct loop *loop, const struct loop_world *world, uint64_t seed)
 	loop->random_state = seed;
 	list_init(&loop->ready);
 	list_init(&loop->deferred);
-	co_pool_init(&loop->coroutines);
+	co_pool_init(loop, &loop->coroutines);
 	atomic_init(&loop->posts, NULL);
 	atomic_init(&loop->sleeping, false);
 	loop_of_thread = loop;

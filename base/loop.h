@@ -39,15 +39,18 @@ struct loop *loop_new_uv(struct error **errp);
  */
 struct loop *loop_new_sim(uint64_t seed);
 
-/* Free a loop that nothing uses any more: no coroutine, timer, watch or request. */
+/*
+ * Free a loop that nothing uses any more: no coroutine, timer, watch, request or
+ * libuv handle of others; aborts when there is one.
+ */
 void loop_free(struct loop *loop);
 
 /* The calling thread's loop; NULL when it has none. */
 struct loop *loop_current(void);
 
 /*
- * Run until loop_stop(). A simulated loop also returns when nothing is ready
- * and no timer or request is pending.
+ * Run until loop_stop(); the turn under way is finished. A simulated loop also
+ * returns when nothing is ready and no timer or request is pending.
  */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
@@ -106,12 +109,14 @@ enum loop_fd_events { LOOP_FD_READ = 1, LOOP_FD_WRITE = 2 };
 struct loop_fd;
 
 /*
- * Watch @fd (a socket, pipe or eventfd in non-blocking mode), level-triggered.
- * Nothing is reported until loop_fd_set_events(). The fd stays the caller's and
- * must stay open until loop_fd_free().
+ * Watch @fd, level-triggered, and make it non-blocking. What cannot be polled (a
+ * regular file, /dev/null) counts as always ready. Nothing is reported until
+ * loop_fd_set_events(). The fd stays the caller's, must stay open until
+ * loop_fd_free(), and has one watch at most. Not in a simulation.
  */
 struct loop_fd *loop_fd_new(struct loop *loop, int fd,
 			    void (*fn)(void *arg, unsigned events), void *arg);
+/* LOOP_FD_* to report from now on; 0 for none. Cheap to call often. */
 void loop_fd_set_events(struct loop_fd *w, unsigned events);
 /* Stop watching; @fn will not run again. May be called from @fn itself. NULL is allowed. */
 void loop_fd_free(struct loop_fd *w);

@@ -96,6 +96,7 @@ static void start_thread(struct workers *w)
 	pthread_attr_destroy(&attr);
 
 	if (r == 0) {
+		(void)pthread_setname_np(thread, "worker");
 		w->threads++;
 	} else if (w->threads == 0) {
 		fprintf(stderr, "cannot start a worker thread: %s\n", strerror(r));

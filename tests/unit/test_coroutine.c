@@ -54,10 +54,27 @@ START_TEST(many_start_suspend_and_end)
 		struct counting c = {0};
 		loop_run_coroutine(loop, start_many, &c);
 		ck_assert_uint_eq(c.started, 1000);
-		/* The pool keeps a bounded number of stacks. */
-		ck_assert_uint_le(loop->coroutines.count, CO_POOL_IDLE_MAX);
 		loop_free(loop);
 	}
+}
+END_TEST
+
+static void co_fn rest(void *arg)
+{
+	co_sleep_ns(UINT64_C(1500000000));
+}
+
+START_TEST(stacks_of_a_burst_are_given_back)
+{
+	struct loop *loop = new_loop(false);
+	struct counting c = {0};
+	loop_run_coroutine(loop, start_many, &c);
+	ck_assert_uint_gt(loop->coroutines.count, 1000);
+	loop_run_coroutine(loop, rest, NULL);
+	/* The one that rested was not idle. */
+	ck_assert_uint_le(loop->coroutines.count, CO_POOL_IDLE_KEPT + 1);
+	ck_assert_uint_eq(loop->coroutines.count, loop->coroutines.idle_count);
+	loop_free(loop);
 }
 END_TEST
 
@@ -452,6 +469,7 @@ END_TEST
 
 static const struct unit_test tests[] = {
 	UNIT_TEST(many_start_suspend_and_end),
+	UNIT_TEST(stacks_of_a_burst_are_given_back),
 	UNIT_TEST(one_after_the_other_reuses_a_stack),
 	UNIT_TEST(a_wake_queues_behind_the_waker),
 	UNIT_TEST(registers_survive_switches),
