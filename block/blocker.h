@@ -34,7 +34,10 @@ struct blocker {
 	char *reason;
 };
 
-/* Forbid @operations on @n until blocker_remove(). @b is the caller's memory; @reason is copied. */
+/*
+ * Forbid @operations on @n until blocker_remove(), which must come before @n goes
+ * away. @b is the caller's memory; @reason is copied.
+ */
 void blocker_add(struct blocker *b, struct node *n, unsigned operations, const char *reason);
 void blocker_remove(struct blocker *b);
 /* 0, or -EBUSY with "Node 'N' is busy: REASON". */

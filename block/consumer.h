@@ -34,13 +34,15 @@ struct consumer {
 	unsigned quiesced; /* drains that hold it */
 	struct co_queue waiting;  /* to enter */
 	struct co_queue draining; /* for operations to become 0 */
+	uint64_t walk_epoch;      /* see walk.h */
 };
 
 /* In the caller's memory. */
 void consumer_init(struct consumer *c, struct graph *g, const struct consumer_ops *ops);
-/* No edge and no operation may be left. */
+/* No edge and no operation may be left. A drain that holds it forgets it. */
 void consumer_finish(struct consumer *c);
 
+/* Begin an operation; waits while a drain holds the consumer. Operations of one consumer may overlap. */
 void co_fn consumer_enter(struct consumer *c);
 void consumer_leave(struct consumer *c);
 

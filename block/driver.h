@@ -137,7 +137,9 @@ struct driver {
 
 	/*
 	 * Optional; without them only options of the core and children may change.
-	 * Prepare sees n->read_only and the cache options as they shall be.
+	 * Prepare sees n->read_only and the cache options as they shall be; n's
+	 * children change after it. Permissions are checked between prepare and commit,
+	 * and set after commit.
 	 * reopen_options names the driver's options, up to a NULL, whose change
 	 * prepare accepts or judges itself; for others the core refuses one.
 	 */

@@ -18,6 +18,7 @@ struct driver;
 struct edge;
 struct loop;
 struct node;
+struct permission_update;
 
 struct graph {
 	struct loop *loop;
@@ -25,12 +26,19 @@ struct graph {
 	struct list nodes;                   /* struct node.link, in the order of creation */
 	struct node *by_name;                /* uthash on node.name */
 	struct list consumers;               /* struct consumer.link */
+	struct list drains;                  /* struct drain.link, in force */
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;
+	uint64_t walk_epoch; /* see walk.h */
 };
 
 /* Longest backing chain, in nodes, that is opened or created. */
 #define GRAPH_CHAIN_MAX 1024
+/*
+ * Most edges, other than to backing files, on any way down the graph: requests
+ * take some stack for each.
+ */
+#define GRAPH_NESTING_MAX 16
 
 /* @drivers ends with NULL and outlives the graph. */
 struct graph *graph_new(struct loop *loop, const struct driver *const *drivers);
@@ -50,12 +58,21 @@ void graph_change_end(struct graph *g);
  * Drain: consumers whose edges lead to any of @nodes, however far down, start
  * no new operation, and those under way have ended when the call returns. May
  * be nested. The caller must not be inside an operation of such a consumer.
+ *
+ * A consumer that gets an edge to one of @nodes, or to what leads there, while
+ * the drain is in force is held as well: it starts no operation before the end.
+ * Operations that it has begun before are not waited for. Who is held stays
+ * held until drain_end(), wherever the graph's changes move its edges.
  */
 struct drain {
+	struct list link; /* in graph.drains */
 	struct consumer **consumers;
-	unsigned count;
+	unsigned count, capacity;
+	struct node **nodes; /* those still alive, in any order */
+	unsigned node_count;
 };
 
+/* @ret is the caller's memory and must stay where it is until drain_end(). */
 void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
 		       struct drain *ret);
 void drain_end(struct drain *d);
@@ -69,7 +86,9 @@ void drain_end(struct drain *d);
 struct graph_tx {
 	struct graph *graph;
 	struct list actions;
-	struct list touched; /* nodes whose permissions must be recomputed */
+	struct node **touched; /* nodes whose permissions must be recomputed */
+	unsigned touched_count, touched_capacity;
+	struct permission_update *update; /* what graph_tx_prepare() has made */
 };
 
 struct graph_tx_action_ops {
@@ -79,8 +98,14 @@ struct graph_tx_action_ops {
 };
 
 void graph_tx_begin(struct graph_tx *tx, struct graph *g);
-/* Register an undo of something that the caller has just done. @arg is passed to the ops. */
+/*
+ * Register an undo of something that the caller has just done. @arg is passed
+ * to the ops. Commits run in the order of registration, aborts in reverse; all
+ * clean calls come after them, in the same order.
+ */
 void graph_tx_add(struct graph_tx *tx, const struct graph_tx_action_ops *ops, void *arg);
+/* Have graph_tx_prepare() look at @n and what is below: an option of @n has changed. */
+void graph_tx_touch(struct graph_tx *tx, struct node *n);
 /* Add an edge from @parent to @child; *ret_edge may be NULL. Refuses cycles. */
 int graph_tx_attach_node(struct graph_tx *tx, struct node *parent, const char *name,
 			 struct node *child, unsigned role, struct edge **ret_edge,
@@ -103,7 +128,10 @@ int graph_tx_replace_node(struct graph_tx *tx, struct node *from, struct node *t
 /* Change what a consumer's edge asks for. */
 void graph_tx_set_permissions(struct graph_tx *tx, struct edge *edge, unsigned permissions,
 			      unsigned shared);
-/* Recompute and check the permissions of everything touched and of what is below it. */
+/*
+ * Recompute and check the permissions of everything touched and of what is below
+ * it. May be repeated after further steps.
+ */
 int graph_tx_prepare(struct graph_tx *tx, struct error **errp);
 /* After a successful prepare. */
 void co_fn graph_tx_commit(struct graph_tx *tx);

@@ -47,14 +47,19 @@ struct node {
 	const struct driver *driver;
 	void *state; /* driver->state_size bytes */
 	unsigned references;
+	bool is_open; /* driver->open has succeeded */
 
 	uint64_t size; /* bytes; kept up to date by the driver */
 	struct node_limits limits;
 
-	struct list parents;  /* struct edge.child_link */
+	struct list parents;  /* struct edge.child_link, in order of attachment */
 	struct list children; /* struct edge.parent_link, in order of attachment */
-	struct edge *file;    /* the primary child, by whatever name; NULL without one */
+	struct edge *file;    /* the primary or filtered child, by whatever name; NULL without one */
 	struct edge *backing; /* the COW child */
+	unsigned permissions; /* what all parents together do here, */
+	unsigned shared;      /* and let others do, as last set */
+	struct node *inherits_from; /* the parent whose inline definition or file name made it */
+	unsigned nesting;           /* definitions around this one while it was opened */
 
 	/* As opened; the union of options that every node has. */
 	bool read_only;      /* in effect now */
@@ -66,6 +71,7 @@ struct node {
 	bool monitor_owned;  /* holds a reference for blockdev-del */
 	bool implicit;       /* made by a job without a name: hidden from queries, as filters are */
 	bool corrupt;        /* metadata found damaged: no further writes */
+	bool probed;         /* raw by guess: no write may make it look like another format */
 	struct blockdev_options *options; /* as given, for reopen; NULL for internal nodes */
 
 	char *filename;         /* exact name, or json:{...}; never NULL once open */
@@ -78,13 +84,20 @@ struct node {
 	struct co_queue conflicts;  /* waiting for an overlapping request */
 	uint64_t write_generation;  /* writes completed */
 	uint64_t flushed_generation;/* of them, durable */
+	uint64_t left_generation;   /* of them, completed before the last writer left */
 	struct co_mutex flush_lock;
+	struct co_mutex resize_lock; /* taken inside requests, never around them */
 
 	struct node_stats stats;
 	uint64_t write_threshold; /* 0 for none */
 
 	/* Sentences on why certain operations are refused; see blocker.h. */
 	struct list blockers;
+
+	/* Scratch of one walk over the graph; see walk.h. */
+	uint64_t walk_epoch;
+	unsigned walk_depth;
+	bool walk_affected;
 };
 
 struct edge {
@@ -96,7 +109,8 @@ struct edge {
 	char *name;                /* "file", "backing", "root", ... */
 	unsigned role;             /* enum edge_role */
 	unsigned permissions, shared;
-	bool stays; /* graph_tx_replace_node() leaves it where it is */
+	bool stays;      /* graph_tx_replace_node() leaves it where it is */
+	unsigned frozen; /* jobs that rely on where it leads: nobody else may redirect it */
 };
 
 /* Find a node by node-name; NULL when there is none. No reference is taken. */
@@ -121,11 +135,25 @@ int co_fn node_open(struct graph *g, const struct blockdev_options *options, str
 		    struct error **errp);
 
 /*
- * For driver->open: open or look up @ref and attach it below @n. The child
- * inherits read-only, cache and discard as the rival's children do.
+ * For driver->open: open or look up @ref and attach it below @n. A child opened
+ * here takes over from @n what its own options leave open: force-share, the cache
+ * options, read-only and auto-read-only; below a format discards are passed on.
+ * Detaching is the core's. *ret may be NULL.
  */
 int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const char *name,
 			  unsigned role, struct edge **ret, struct error **errp);
+
+/*
+ * For driver->open, when the storage turns out not to be writable: make @n
+ * read-only if its options permit that. Returns 0, or -EACCES with @reason.
+ */
+int node_apply_auto_read_only(struct node *n, const char *reason, struct error **errp);
+
+/*
+ * The driver has changed the image outside of a request, as with a snapshot or
+ * a new header: the next flush has something to do.
+ */
+void node_note_change(struct node *n);
 
 /* Re-read parents' and own limits after a change below. */
 void node_refresh_limits(struct node *n);

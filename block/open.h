@@ -10,19 +10,30 @@
 
 /*
  * What @filename means, as options to open. @format names the driver on top
- * ("qcow2"); NULL probes the content, and a probed raw node refuses writes that
- * would turn its first sector into another format's header. *ret is freed with
- * blockdev_options_free().
+ * ("qcow2"); NULL probes the content. *ret is freed with blockdev_options_free().
+ * *ret_probed (NULL only with a @format) tells that raw was no more than a guess:
+ * who opens the options then must set node.probed, as node_open_filename() does,
+ * so that no guest can turn its image into one of another format.
  */
 int co_fn options_from_filename(struct graph *g, const char *filename, const char *format,
-				struct blockdev_options **ret, struct error **errp);
+				struct blockdev_options **ret, bool *ret_probed,
+				struct error **errp);
 
-/* The full name of @backing as written in the image called @overlay. Free with free(). */
+/*
+ * The full name of @backing as written in the image called @overlay: relative
+ * paths begin at the overlay's directory. Free with free().
+ */
 int backing_filename(const char *overlay, const char *backing, char **ret, struct error **errp);
+/* The full name of n->backing_name, which is set. Free with free(). */
+int node_backing_filename(const struct node *n, char **ret, struct error **errp);
 
 /* Open @filename with the options that its parent would pass on. */
 int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,
 			     bool read_only, struct node **ret, struct error **errp);
+
+/* The node that @ref means, opened or found. The caller gets a reference. For driver->create. */
+int co_fn node_open_ref(struct graph *g, const struct blockdev_ref *ref, struct node **ret,
+			struct error **errp);
 
 /* What a new image shall be. */
 struct image_spec {
@@ -36,10 +47,18 @@ struct image_spec {
 /* Create the file and the image in it, as snapshot and mirror commands do. */
 int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp);
 
-/* Change the options of several nodes at once: all or none. The caller holds the change lock. */
+/*
+ * Change the options of several nodes at once: all or none. Each names its node
+ * and is complete; what it leaves out gets its default. The caller holds the
+ * change lock and is in no operation of a consumer above the nodes, which are
+ * drained meanwhile.
+ */
 int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *options,
 		       unsigned count, struct error **errp);
-/* Switch a node and what is below it between read-only and writable, for jobs. */
+/*
+ * Switch a node, with the children that it has opened itself, between read-only
+ * and writable, for jobs. As nodes_reopen().
+ */
 int co_fn node_set_read_only(struct node *n, bool read_only, struct error **errp);
 
 #endif

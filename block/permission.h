@@ -29,7 +29,17 @@ enum edge_role {
 	EDGE_PRIMARY = 1 << 4,  /* the one child that stands for the parent's storage */
 };
 
+struct node;
+
 /* "write", "consistent read", ... joined with ", ", as error messages show them. Free with free(). */
 char *permission_names(unsigned permissions);
+
+/*
+ * What @n needs of a child by @role when its own parents together need
+ * @permissions and let others have @shared, if its driver does not know better.
+ * Drivers with a child_permissions of their own may start from this.
+ */
+void permission_for_child(struct node *n, unsigned role, unsigned permissions, unsigned shared,
+			  unsigned *ret_permissions, unsigned *ret_shared);
 
 #endif

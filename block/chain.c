@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Questions about a backing chain: the nodes that follow one another by filtered
+ * and COW children. Loop's thread; nothing here waits.
+ */
+#include "block/driver.h"
+#include "block/node.h"
+#include "block/node_internal.h"
+
+struct node *node_chain_next(const struct node *n)
+{
+	const struct edge *e = n->driver->is_filter ? n->file : n->backing;
+	return e ? e->child : NULL;
+}
+
+struct node *node_skip_filters(struct node *n)
+{
+	while (n && n->driver->is_filter && n->file)
+		n = n->file->child;
+	return n;
+}
+
+struct node *node_skip_implicit(struct node *n)
+{
+	while (n && n->implicit && n->driver->is_filter && n->file)
+		n = n->file->child;
+	return n;
+}
+
+struct node *node_backing(struct node *n)
+{
+	n = node_skip_filters(n);
+	return n && n->backing ? n->backing->child : NULL;
+}
+
+bool node_chain_contains(struct node *top, struct node *below)
+{
+	struct node *n = top;
+	while (n && n != below)
+		n = node_chain_next(n);
+	return n && n == below;
+}
+
+struct node *node_find_overlay(struct node *top, struct node *base)
+{
+	struct node *n = top;
+	while (n && node_chain_next(n) != base)
+		n = node_chain_next(n);
+	return n;
+}

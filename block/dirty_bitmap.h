@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bitmap of the parts of a node that were written: one bit for each granule.
+ *
+ * Above the bits stand levels of summaries, 64 to 1, so that looking for the
+ * next set bit costs a few words however empty the map is. Offsets and sizes
+ * are in bytes; marking widens a range to whole granules, clearing narrows it.
+ * In memory only; the owner's loop.
+ */
+#ifndef BLOCK_DIRTY_BITMAP_H
+#define BLOCK_DIRTY_BITMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIRTY_BITMAP_GRANULARITY_MIN 512
+#define DIRTY_BITMAP_GRANULARITY_MAX (UINT32_C(1) << 31)
+
+struct dirty_bitmap;
+
+/*
+ * A clean map of @size bytes; @granularity is a power of two between the limits
+ * above. NULL when there is no memory.
+ */
+struct dirty_bitmap *dirty_bitmap_create(uint64_t size, uint32_t granularity);
+/* NULL is allowed. */
+void dirty_bitmap_destroy(struct dirty_bitmap *b);
+
+uint64_t dirty_bitmap_size(const struct dirty_bitmap *b);
+uint32_t dirty_bitmap_granularity(const struct dirty_bitmap *b);
+/* Bytes in dirty granules; the last granule counts up to the map's size. */
+uint64_t dirty_bitmap_count(const struct dirty_bitmap *b);
+
+/* Mark every granule that the range touches. The range may reach beyond the map's size. */
+void dirty_bitmap_set(struct dirty_bitmap *b, uint64_t offset, uint64_t bytes);
+/*
+ * Clear every granule that lies inside the range; the last granule lies inside
+ * when the range reaches the map's size.
+ */
+void dirty_bitmap_clear(struct dirty_bitmap *b, uint64_t offset, uint64_t bytes);
+bool dirty_bitmap_get(const struct dirty_bitmap *b, uint64_t offset);
+
+/*
+ * Find the first dirty area that begins at or reaches over @offset: sets
+ * *ret_offset (at least @offset) and *ret_bytes (at most @bytes_max, rounded up
+ * to a granule; not beyond the map's size). False when all is clean from there.
+ */
+bool dirty_bitmap_next_area(const struct dirty_bitmap *b, uint64_t offset, uint64_t bytes_max,
+			    uint64_t *ret_offset, uint64_t *ret_bytes);
+
+/* Change the size; what is new is clean. 0 or -ENOMEM, which changes nothing. */
+int dirty_bitmap_resize(struct dirty_bitmap *b, uint64_t size);
+
+#endif

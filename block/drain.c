@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Drains: holding the consumers above some nodes. Loop's thread.
+ *
+ * All consumers are held first and waited for afterwards, so that none starts
+ * something new while another is waited for. Since operations never wait for a
+ * drain once they have begun, the wait ends.
+ */
+#include "block/drain.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "block/consumer.h"
+#include "block/graph.h"
+#include "block/walk.h"
+
+static bool is_held_by(const struct drain *d, const struct consumer *c)
+{
+	for (unsigned i = 0; i < d->count; i++) {
+		if (d->consumers[i] == c)
+			return true;
+	}
+	return false;
+}
+
+static void hold(struct drain *d, struct consumer *c)
+{
+	if (d->count == d->capacity) {
+		d->capacity = d->capacity == 0 ? 8 : 2 * d->capacity;
+		d->consumers = xrealloc(d->consumers, d->capacity, sizeof(d->consumers[0]));
+	}
+	d->consumers[d->count++] = c;
+	if (c->quiesced++ == 0 && c->ops->quiesce)
+		c->ops->quiesce(c);
+}
+
+static void release(struct consumer *c)
+{
+	assert(c->quiesced > 0);
+	if (--c->quiesced > 0)
+		return;
+	co_queue_wake_all(&c->waiting);
+	if (c->ops->resume)
+		c->ops->resume(c);
+}
+
+/* Hold the consumers of all nodes in @above, each once. */
+static void hold_consumers_of(struct drain *d, struct graph *g, const struct node_array *above)
+{
+	for (size_t i = 0; i < above->count; i++) {
+		struct edge *e;
+		list_for_each (e, &above->items[i]->parents, child_link) {
+			if (!e->consumer || e->consumer->walk_epoch == g->walk_epoch)
+				continue;
+			e->consumer->walk_epoch = g->walk_epoch;
+			hold(d, e->consumer);
+		}
+	}
+}
+
+/* The first held consumer that is inside an operation, or NULL. */
+static struct consumer *busy_consumer(const struct drain *d)
+{
+	for (unsigned i = 0; i < d->count; i++) {
+		if (d->consumers[i]->operations > 0)
+			return d->consumers[i];
+	}
+	return NULL;
+}
+
+void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
+		       struct drain *ret)
+{
+	*ret = (struct drain){
+		.nodes = xmemdup(nodes, count * sizeof(nodes[0])),
+		.node_count = count,
+	};
+	list_add_tail(&g->drains, &ret->link);
+
+	struct node_array above _cleanup_node_array_;
+	walk_above(g, nodes, count, &above);
+	hold_consumers_of(ret, g, &above);
+
+	/* A consumer may go away, or come in, while another is waited for: look afresh each time. */
+	struct consumer *busy;
+	while ((busy = busy_consumer(ret)))
+		co_queue_wait(&busy->draining);
+}
+
+void drain_end(struct drain *d)
+{
+	list_del_init(&d->link);
+	for (unsigned i = 0; i < d->count; i++)
+		release(d->consumers[i]);
+	free(d->consumers);
+	free(d->nodes);
+	*d = (struct drain){0};
+}
+
+void drain_consumer_attached(struct consumer *c, struct node *child)
+{
+	struct graph *g = child->graph;
+	if (list_is_empty(&g->drains))
+		return;
+	struct node_array below _cleanup_node_array_;
+	walk_below(g, &child, 1, &below);
+
+	struct drain *d;
+	list_for_each (d, &g->drains, link) {
+		for (unsigned i = 0; i < d->node_count; i++) {
+			if (walk_has_met(d->nodes[i])) {
+				if (!is_held_by(d, c))
+					hold(d, c);
+				break;
+			}
+		}
+	}
+}
+
+void drain_forget_consumer(struct consumer *c)
+{
+	struct drain *d;
+	list_for_each (d, &c->graph->drains, link) {
+		for (unsigned i = 0; i < d->count; i++) {
+			if (d->consumers[i] == c) {
+				d->consumers[i] = d->consumers[--d->count];
+				c->quiesced--;
+				break;
+			}
+		}
+	}
+	/* Whoever waits for its operations looks at the others now. */
+	co_queue_wake_all(&c->draining);
+}
+
+void drain_forget_node(struct node *n)
+{
+	struct drain *d;
+	list_for_each (d, &n->graph->drains, link) {
+		for (unsigned i = 0; i < d->node_count; i++) {
+			if (d->nodes[i] == n) {
+				d->nodes[i] = d->nodes[--d->node_count];
+				i--;
+			}
+		}
+	}
+}

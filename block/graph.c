@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The graph itself: its registers and the right to change it. Control thread.
+ */
+#include "block/graph.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/driver.h"
+
+struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
+{
+	struct graph *g = NEW(struct graph);
+	g->loop = loop;
+	g->drivers = drivers;
+	list_init(&g->nodes);
+	list_init(&g->consumers);
+	list_init(&g->drains);
+	co_mutex_init(&g->change_lock);
+	return g;
+}
+
+void graph_free(struct graph *g)
+{
+	if (!g)
+		return;
+	assert(list_is_empty(&g->nodes) && !g->by_name);
+	assert(list_is_empty(&g->consumers));
+	assert(list_is_empty(&g->drains));
+	free(g);
+}
+
+const struct driver *graph_find_driver(const struct graph *g, const char *name)
+{
+	for (const struct driver *const *d = g->drivers; *d; d++) {
+		if (strcmp((*d)->name, name) == 0)
+			return *d;
+	}
+	return NULL;
+}
+
+void co_fn graph_change_begin(struct graph *g)
+{
+	co_mutex_lock(&g->change_lock);
+}
+
+void graph_change_end(struct graph *g)
+{
+	co_mutex_unlock(&g->change_lock);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Discarding. Node's loop, in a coroutine.
+ *
+ * A discard is advice: whole blocks are passed on, pieces of blocks are dropped,
+ * and a driver that cannot do it is no failure.
+ */
+#include "block/driver.h"
+#include "block/io_internal.h"
+#include "block/request.h"
+
+static int co_fn discard_by_driver(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	if (n->driver->discard)
+		return n->driver->discard(n, offset, bytes);
+	if (n->driver->is_filter && n->file && !n->driver->write)
+		return edge_discard(n->file, offset, bytes);
+	return -ENOTSUP;
+}
+
+/* Up to a boundary of the driver's units, then whole units, then the rest. */
+static uint64_t next_piece(const struct node *n, uint64_t offset, uint64_t bytes)
+{
+	const struct node_limits *l = &n->limits;
+	uint64_t unit = MAX(l->discard_alignment, l->request_alignment);
+	uint64_t piece = bytes;
+	if (offset % unit != 0)
+		piece = MIN(piece, unit - offset % unit);
+	else if (bytes > unit)
+		piece = bytes - bytes % unit;
+
+	uint64_t max = l->max_discard != 0 ? MAX(l->max_discard - l->max_discard % unit, unit)
+					   : bytes;
+	return MIN(piece, max);
+}
+
+static int co_fn discard_blocks(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	while (bytes > 0) {
+		uint64_t piece = next_piece(n, offset, bytes);
+		int r = discard_by_driver(n, offset, piece);
+		if (r < 0 && r != -ENOTSUP)
+			return r;
+		offset += piece;
+		bytes -= piece;
+	}
+	return 0;
+}
+
+static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	if (!n->discard_unmap)
+		return 0;
+	uint64_t align = n->limits.request_alignment;
+	uint64_t first = align_up(offset, align);
+	/* A last block that the image's end cuts short is whole in its way. */
+	uint64_t last = offset + bytes == n->size ? align_up(offset + bytes, align)
+						  : align_down(offset + bytes, align);
+	if (first >= last)
+		return 0;
+
+	struct request rq;
+	request_begin(&rq, n, offset, bytes);
+	int r = discard_blocks(n, first, last - first);
+	io_note_write(n, 0, 0);
+	request_end(&rq);
+	return r;
+}
+
+int co_fn edge_discard(struct edge *e, uint64_t offset, uint64_t bytes)
+{
+	int r = io_check_write(e, offset, bytes, 0);
+	/* There is nothing to give back beyond the end. */
+	if (r >= 0 && offset + bytes > e->child->size)
+		r = -EIO;
+	if (r < 0) {
+		io_count_invalid(e, STATS_UNMAP);
+		return r;
+	}
+	if (bytes == 0)
+		return 0;
+	if (!io_is_counted(e))
+		return discard_tracked(e->child, offset, bytes);
+
+	uint64_t begin_ns = io_count_begin(e);
+	r = discard_tracked(e->child, offset, bytes);
+	io_count_end(e, STATS_UNMAP, bytes, begin_ns, r);
+	return r;
+}

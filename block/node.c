@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a node: made, named, counted, closed. Control thread.
+ */
+#include "block/node.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/consumer.h"
+#include "block/drain.h"
+#include "block/driver.h"
+#include "block/edge.h"
+#include "block/node_internal.h"
+#include "block/permission_update.h"
+#include "block/walk.h"
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Letters, digits, '-', '.' and '_', begun by a letter. */
+static bool is_wellformed(const char *name)
+{
+	if (!is_letter(name[0]))
+		return false;
+	for (const char *p = name; *p; p++) {
+		if (!is_letter(*p) && !(*p >= '0' && *p <= '9') && !strchr("-._", *p))
+			return false;
+	}
+	return true;
+}
+
+static int check_name(struct graph *g, const char *name, struct error **errp)
+{
+	if (!is_wellformed(name))
+		return error_set(errp, -EINVAL, "Invalid node-name: '%s'", name);
+	if (node_find(g, name))
+		return error_set(errp, -EEXIST, "Duplicate nodes with node-name='%s'", name);
+	if (strlen(name) > NODE_NAME_MAX)
+		return error_set(errp, -EINVAL, "Node name too long");
+	return 0;
+}
+
+int node_create(struct graph *g, const struct driver *driver, const char *name, struct node **ret,
+		struct error **errp)
+{
+	char *automatic _cleanup_free_ = NULL;
+	if (name) {
+		int r = check_name(g, name, errp);
+		if (r < 0)
+			return r;
+	} else {
+		automatic = xasprintf("#block%03" PRIu64, g->next_auto_name++);
+		name = automatic;
+	}
+
+	struct node *n = NEW(struct node);
+	strcpy(n->name, name);
+	n->graph = g;
+	n->loop = g->loop;
+	n->driver = driver;
+	n->state = xalloc(1, driver->state_size);
+	n->references = 1;
+	n->shared = PERM_ALL;
+	n->limits.request_alignment = n->limits.memory_alignment = 1;
+	list_init(&n->parents);
+	list_init(&n->children);
+	list_init(&n->requests);
+	list_init(&n->blockers);
+	co_queue_init(&n->conflicts);
+	co_mutex_init(&n->flush_lock);
+	co_mutex_init(&n->resize_lock);
+	list_add_tail(&g->nodes, &n->link);
+	HASH_ADD(by_name, g->by_name, name[0], strlen(n->name), n);
+	*ret = n;
+	return 0;
+}
+
+int co_fn node_start(struct node *n, const struct blockdev_options *options, void *arg,
+		     struct error **errp)
+{
+	int r = n->driver->open(n, options, arg, errp);
+	if (r < 0)
+		return r;
+	n->is_open = true;
+	nodes_refresh(n->graph, &n, 1);
+	return 0;
+}
+
+int co_fn node_open_internal(struct graph *g, const struct driver *driver, const char *name,
+			     bool read_only, void *arg, struct node **ret, struct error **errp)
+{
+	struct node *n;
+	int r = node_create(g, driver, name, &n, errp);
+	if (r < 0)
+		return r;
+	n->read_only = read_only;
+	r = node_start(n, NULL, arg, errp);
+	if (r < 0) {
+		node_unref(n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+struct node *node_find(struct graph *g, const char *name)
+{
+	struct node *n;
+	HASH_FIND(by_name, g->by_name, name, strlen(name), n);
+	return n;
+}
+
+struct node *node_find_error(struct graph *g, const char *name, struct error **errp)
+{
+	struct node *n = node_find(g, name);
+	if (!n)
+		error_set(errp, -ENODEV, "Cannot find device='%s' nor node-name='%s'", name, name);
+	return n;
+}
+
+struct node *node_ref(struct node *n)
+{
+	assert(n->references > 0);
+	n->references++;
+	return n;
+}
+
+/* Nobody shall find a node that is about to close. */
+static void unregister(struct node *n, struct list *doomed)
+{
+	HASH_DELETE(by_name, n->graph->by_name, n);
+	list_del_init(&n->link);
+	list_add_tail(doomed, &n->link);
+	drain_forget_node(n);
+	struct node *heir;
+	list_for_each (heir, &n->graph->nodes, link) {
+		if (heir->inherits_from == n)
+			heir->inherits_from = NULL;
+	}
+}
+
+/* Whoever loses a parent and lives on needs less than before. */
+static void relax(struct node *n)
+{
+	struct permission_update *u;
+	if (permission_update_prepare(n->graph, &n, 1, &u, NULL) >= 0)
+		permission_update_commit(u);
+}
+
+static void drop_children(struct node *n, struct list *doomed)
+{
+	struct edge *e, *following;
+	list_for_each_safe (e, following, &n->children, parent_link) {
+		struct node *child = e->child;
+		edge_unlink(e);
+		edge_free(e);
+		if (--child->references == 0)
+			unregister(child, doomed);
+		else
+			relax(child);
+	}
+}
+
+static void node_free(struct node *n)
+{
+	assert(list_is_empty(&n->parents) && list_is_empty(&n->children));
+	assert(list_is_empty(&n->requests) && list_is_empty(&n->blockers));
+	blockdev_options_free(n->options);
+	free(n->filename);
+	free(n->backing_name);
+	free(n->backing_format);
+	free(n->auto_backing_name);
+	free(n->state);
+	free(n);
+}
+
+void co_fn node_unref(struct node *n)
+{
+	if (!n)
+		return;
+	assert(n->references > 0);
+	if (--n->references > 0)
+		return;
+
+	/* A closing node may drop the last reference on the next, down a chain of any length. */
+	struct list doomed;
+	list_init(&doomed);
+	unregister(n, &doomed);
+	while ((n = list_first(&doomed, struct node, link))) {
+		if (n->is_open) {
+			/* A failure has no one left to be told to. */
+			node_flush(n);
+			if (n->driver->close)
+				n->driver->close(n);
+		}
+		drop_children(n, &doomed);
+		list_del_init(&n->link);
+		node_free(n);
+	}
+}
+
+static void merge_limit(uint64_t *limit, uint64_t other)
+{
+	if (other != 0 && (*limit == 0 || other < *limit))
+		*limit = other;
+}
+
+void node_compute_limits(struct node *n)
+{
+	struct node_limits l = {0};
+	struct edge *e;
+	list_for_each (e, &n->children, parent_link) {
+		const struct node_limits *below = &e->child->limits;
+		if (!(e->role & (EDGE_DATA | EDGE_FILTERED)))
+			continue;
+		merge_limit(&l.max_transfer, below->max_transfer);
+		l.optimal_transfer = MAX(l.optimal_transfer, below->optimal_transfer);
+	}
+	n->limits = l;
+	if (n->driver->limits)
+		n->driver->limits(n);
+
+	n->limits.request_alignment = MAX(n->limits.request_alignment, 1);
+	n->limits.memory_alignment = MAX(n->limits.memory_alignment, 1);
+	assert(is_power_of_2(n->limits.request_alignment));
+	assert(is_power_of_2(n->limits.memory_alignment));
+	if (n->limits.max_transfer != 0)
+		n->limits.max_transfer = MAX(align_down(n->limits.max_transfer,
+							n->limits.request_alignment),
+					     n->limits.request_alignment);
+}
+
+static void child_resized(struct node *parent, struct edge *e)
+{
+	if (!parent->is_open)
+		return;
+	if (parent->driver->child_resized)
+		parent->driver->child_resized(parent, e);
+	else if (parent->driver->is_filter && e == parent->file)
+		node_set_size(parent, e->child->size);
+}
+
+void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count)
+{
+	struct node_array above _cleanup_node_array_;
+	walk_above(g, nodes, count, &above);
+	for (size_t i = 0; i < above.count; i++) {
+		struct node *n = above.items[i];
+		if (!n->is_open)
+			continue;
+		if (n->file)
+			child_resized(n, n->file);
+		node_compute_limits(n);
+		node_refresh_filename(n);
+	}
+}
+
+void node_note_change(struct node *n)
+{
+	n->write_generation++;
+}
+
+void node_refresh_limits(struct node *n)
+{
+	struct node_array above _cleanup_node_array_;
+	walk_above(n->graph, &n, 1, &above);
+	for (size_t i = 0; i < above.count; i++) {
+		if (above.items[i]->is_open)
+			node_compute_limits(above.items[i]);
+	}
+}
+
+void node_set_size(struct node *n, uint64_t size)
+{
+	if (n->size == size)
+		return;
+	n->size = size;
+	struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->consumer) {
+			if (e->consumer->ops->resized)
+				e->consumer->ops->resized(e->consumer);
+		} else if (!(e->role & EDGE_COW)) {
+			child_resized(e->parent, e);
+		}
+	}
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nodes as block/ itself sees them. Only block/ includes it.
+ */
+#ifndef BLOCK_NODE_INTERNAL_H
+#define BLOCK_NODE_INTERNAL_H
+
+#include "block/graph.h"
+#include "block/node.h"
+
+/*
+ * Make and register a node that is not open yet, with one reference. @name NULL
+ * chooses one. Returns 0, or -EINVAL for an unfit or -EEXIST for a taken name.
+ */
+int node_create(struct graph *g, const struct driver *driver, const char *name, struct node **ret,
+		struct error **errp);
+
+/* Call driver->open and complete the node. On failure @n stays the caller's to unref. */
+int co_fn node_start(struct node *n, const struct blockdev_options *options, void *arg,
+		     struct error **errp);
+
+/* Attach @child below @parent, which is being opened, in a transaction of its own. */
+int co_fn edge_attach_node(struct node *parent, const char *name, struct node *child,
+			   unsigned role, struct edge **ret_edge, struct error **errp);
+
+/* Bring limits, sizes and names of @nodes and of all above them up to date. Never waits. */
+void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count);
+
+/* Set n->limits from the children and the driver. */
+void node_compute_limits(struct node *n);
+
+/* Set n->filename from the driver's plain name and the options. */
+void node_refresh_filename(struct node *n);
+
+/* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
+struct node *node_chain_next(const struct node *n);
+
+/* Flush without an edge, as when the node is closed. */
+int co_fn node_flush(struct node *n);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening nodes from options. Control thread, in a coroutine; the caller holds
+ * the change lock wherever others may change the graph.
+ */
+#include "block/open.h"
+
+#include <assert.h>
+
+#include "block/driver.h"
+#include "block/node_internal.h"
+#include "block/open_internal.h"
+#include "block/options.h"
+
+struct node_modes modes_resolve(const struct blockdev_options *o, const struct node_modes *parent,
+				const struct driver *parent_driver, unsigned role)
+{
+	static const struct node_modes initial = {0};
+	struct node_modes m = parent ? *parent : initial;
+	m.detect_zeroes = BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
+	if (role & EDGE_COW) {
+		/* Writing to a backing file would change what its overlays show. */
+		m.read_only = true;
+		m.auto_read_only = false;
+	}
+	/* A format looks after its user's wish itself, and may give back its own space. */
+	m.discard_unmap = parent && parent_driver->is_format && !(role & EDGE_COW);
+
+	if (o->has_read_only)
+		m.read_only = o->read_only;
+	if (o->has_auto_read_only)
+		m.auto_read_only = o->auto_read_only;
+	if (o->has_force_share)
+		m.force_share = o->force_share;
+	if (o->has_discard)
+		m.discard_unmap = o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+	if (o->has_detect_zeroes)
+		m.detect_zeroes = o->detect_zeroes;
+	if (o->cache && o->cache->has_direct)
+		m.cache_direct = o->cache->direct;
+	if (o->cache && o->cache->has_no_flush)
+		m.cache_no_flush = o->cache->no_flush;
+	return m;
+}
+
+struct node_modes modes_of(const struct node *n)
+{
+	return (struct node_modes){
+		.read_only = n->read_only,
+		.auto_read_only = n->auto_read_only,
+		.force_share = n->force_share,
+		.discard_unmap = n->discard_unmap,
+		.cache_direct = n->cache_direct,
+		.cache_no_flush = n->cache_no_flush,
+		.detect_zeroes = n->detect_zeroes,
+	};
+}
+
+void modes_apply(struct node *n, const struct node_modes *m)
+{
+	n->read_only = m->read_only;
+	n->auto_read_only = m->auto_read_only;
+	n->force_share = m->force_share;
+	n->discard_unmap = m->discard_unmap;
+	n->cache_direct = m->cache_direct;
+	n->cache_no_flush = m->cache_no_flush;
+	n->detect_zeroes = m->detect_zeroes;
+}
+
+int modes_check(const struct node_modes *m, struct error **errp)
+{
+	if (m->force_share && !m->read_only)
+		return error_set(errp, -EINVAL,
+				 "force-share=on can only be used with read-only images");
+	if (m->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP && !m->discard_unmap)
+		return error_set(errp, -EINVAL,
+				 "setting detect-zeroes to unmap is not allowed without setting "
+				 "discard operation to unmap");
+	return 0;
+}
+
+int node_apply_auto_read_only(struct node *n, const char *reason, struct error **errp)
+{
+	if (n->read_only)
+		return 0;
+	if (!n->auto_read_only)
+		return error_set(errp, -EACCES, "%s", reason);
+	n->read_only = true;
+	return 0;
+}
+
+int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, struct node *parent,
+			  unsigned role, struct node **ret, struct error **errp)
+{
+	const char *driver_name = blockdev_driver_name(o->driver);
+	const struct driver *driver = graph_find_driver(g, driver_name);
+	if (!driver)
+		return error_set(errp, -ENOENT, "Unknown driver '%s'", driver_name);
+
+	struct node_modes parent_modes;
+	if (parent)
+		parent_modes = modes_of(parent);
+	struct node_modes modes = modes_resolve(o, parent ? &parent_modes : NULL,
+						parent ? parent->driver : NULL, role);
+	int r = modes_check(&modes, errp);
+	if (r < 0)
+		return r;
+
+	struct node *n;
+	r = node_create(g, driver, o->node_name, &n, errp);
+	if (r < 0)
+		return r;
+	modes_apply(n, &modes);
+	n->options = blockdev_options_clone(o);
+	n->inherits_from = parent;
+	n->nesting = parent && !(role & EDGE_COW) ? parent->nesting + 1 : 0;
+	r = node_start(n, n->options, NULL, errp);
+	if (r < 0) {
+		node_unref(n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
+			  unsigned role, struct node **ret, struct error **errp)
+{
+	struct node *n;
+	int r = node_open_layer(g, o, parent, role, &n, errp);
+	if (r < 0)
+		return r;
+	r = backing_open_chain(n, errp);
+	if (r < 0) {
+		node_unref(n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+int co_fn node_open(struct graph *g, const struct blockdev_options *options, struct node **ret,
+		    struct error **errp)
+{
+	return node_open_below(g, options, NULL, 0, ret, errp);
+}
+
+/* Take a reference on the node called @name. */
+static int find_ref(struct graph *g, const char *name, struct node **ret, struct error **errp)
+{
+	struct node *n = node_find_error(g, name, errp);
+	if (!n)
+		return -ENODEV;
+	*ret = node_ref(n);
+	return 0;
+}
+
+int co_fn node_open_ref(struct graph *g, const struct blockdev_ref *ref, struct node **ret,
+			struct error **errp)
+{
+	if (ref->kind == BLOCKDEV_REF_REFERENCE)
+		return find_ref(g, ref->u.reference, ret, errp);
+	return node_open(g, ref->u.definition, ret, errp);
+}
+
+int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const char *name,
+			  unsigned role, struct edge **ret, struct error **errp)
+{
+	/* Definitions nest as deep as the input does; the stack does not. */
+	if (n->nesting >= GRAPH_NESTING_MAX)
+		return error_set(errp, -EINVAL, "More than %d nodes stand upon each other",
+				 GRAPH_NESTING_MAX);
+	struct node *child;
+	int r = ref->kind == BLOCKDEV_REF_REFERENCE
+			? find_ref(n->graph, ref->u.reference, &child, errp)
+			: node_open_below(n->graph, ref->u.definition, n, role, &child, errp);
+	if (r < 0)
+		return r;
+	r = edge_attach_node(n, name, child, role, ret, errp);
+	/* The edge holds the child from now on. */
+	node_unref(child);
+	return r;
+}

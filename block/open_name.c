@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options from file names. Control thread, in a coroutine.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/node_internal.h"
+#include "block/open.h"
+#include "block/probe.h"
+#include "block/text.h"
+#include "schema/schema.h"
+
+static int decode(const char *text, struct blockdev_options **ret, struct error **errp)
+{
+	void *object;
+	int r = schema_decode_keyval(&blockdev_options_type, text, NULL, &object, errp);
+	if (r >= 0)
+		*ret = object;
+	return r;
+}
+
+/* The format that the content of @protocol shows; raw, as a guess, when it shows none. */
+static int co_fn probe_protocol(struct graph *g, const char *protocol, const char **ret_format,
+				bool *ret_probed, struct error **errp)
+{
+	char *text _cleanup_free_ = xasprintf("%s,read-only=on", protocol);
+	struct blockdev_options *options;
+	int r = decode(text, &options, errp);
+	if (r < 0)
+		return r;
+	struct node *n;
+	r = node_open(g, options, &n, errp);
+	blockdev_options_free(options);
+	if (r < 0)
+		return r;
+	const struct driver *format;
+	r = probe_node(n, &format, errp);
+	node_unref(n);
+	if (r < 0)
+		return r;
+	*ret_format = format ? format->name : "raw";
+	*ret_probed = !format || strcmp(format->name, "raw") == 0;
+	return 0;
+}
+
+static int co_fn named_options(struct graph *g, const char *filename, const char *format,
+			       struct blockdev_options **ret, bool *ret_probed, struct error **errp)
+{
+	const struct driver *driver = format ? graph_find_driver(g, format) : NULL;
+	if (format && !driver)
+		return error_set(errp, -ENOENT, "Unknown driver '%s'", format);
+
+	char *protocol _cleanup_free_ = NULL;
+	int r = text_from_filename(g, filename, &protocol, errp);
+	if (r < 0)
+		return r;
+	/* Some images name a protocol as the format of their backing file. */
+	if (driver && !driver->is_format && !driver->is_filter)
+		return decode(protocol, ret, errp);
+	if (!format) {
+		r = probe_protocol(g, protocol, &format, ret_probed, errp);
+		if (r < 0)
+			return r;
+	}
+	char *file _cleanup_free_ = text_prefix_keys(protocol, "file.");
+	char *text _cleanup_free_ = xasprintf("driver=%s,%s", format, file);
+	return decode(text, ret, errp);
+}
+
+int co_fn options_from_filename(struct graph *g, const char *filename, const char *format,
+				struct blockdev_options **ret, bool *ret_probed,
+				struct error **errp)
+{
+	bool probed = false;
+	struct blockdev_options *options;
+	int r;
+	if (string_starts_with(filename, "json:")) {
+		void *object;
+		r = schema_decode_json_text(&blockdev_options_type, filename + strlen("json:"),
+					    &object, errp);
+		options = r >= 0 ? object : NULL;
+		error_prefix(errp, "Could not parse the JSON options: ");
+	} else {
+		r = named_options(g, filename, format, &options, &probed, errp);
+	}
+	if (r < 0)
+		return r;
+	*ret = options;
+	if (ret_probed)
+		*ret_probed = probed;
+	return 0;
+}
+
+int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,
+			     bool read_only, struct node **ret, struct error **errp)
+{
+	struct blockdev_options *options;
+	bool probed;
+	int r = options_from_filename(g, filename, format, &options, &probed, errp);
+	if (r < 0)
+		return r;
+	options->has_read_only = true;
+	options->read_only = read_only;
+	struct node *n;
+	r = node_open(g, options, &n, errp);
+	blockdev_options_free(options);
+	if (r < 0)
+		return r;
+	n->probed = probed;
+	*ret = n;
+	return 0;
+}

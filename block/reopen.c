@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing the options of open nodes. Control thread, in a coroutine, with the
+ * change lock held.
+ *
+ * The nodes that are named, and the children that took their modes over from
+ * them, form a queue, parents first. Each gets its new modes and has its driver
+ * prepare; then children are exchanged and permissions computed; and only when
+ * all of that has succeeded does anything take effect. A parent prepares before
+ * its children change, so that it can still write to them what it has to.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/node_internal.h"
+#include "block/open.h"
+#include "block/open_internal.h"
+#include "block/options.h"
+
+struct item {
+	struct node *node;
+	struct blockdev_options *options; /* new and complete; NULL: they stay */
+	char *path;                       /* "backing." of a definition inside another, or "" */
+	struct node_modes modes, old_modes;
+	bool keeps_read_only; /* read-only becomes part of the node's options */
+	struct reopen reopen;
+};
+
+struct queue {
+	struct item **items; /* each is handed to the transaction once it has begun */
+	size_t count, capacity, begun;
+};
+
+static void item_free(struct item *it)
+{
+	blockdev_options_free(it->options);
+	free(it->path);
+	free(it);
+}
+
+static void queue_finish(struct queue *q)
+{
+	for (size_t i = q->begun; i < q->count; i++)
+		item_free(q->items[i]);
+	free(q->items);
+}
+
+static struct item *queue_find(const struct queue *q, const struct node *n)
+{
+	for (size_t i = 0; i < q->count; i++) {
+		if (q->items[i]->node == n)
+			return q->items[i];
+	}
+	return NULL;
+}
+
+/* @options are copied. */
+static struct item *queue_add(struct queue *q, struct node *n, const struct blockdev_options *options,
+			      const char *path)
+{
+	if (q->count == q->capacity) {
+		q->capacity = q->capacity == 0 ? 8 : 2 * q->capacity;
+		q->items = xrealloc(q->items, q->capacity, sizeof(q->items[0]));
+	}
+	struct item *it = NEW(struct item);
+	it->node = n;
+	it->options = blockdev_options_clone(options);
+	it->path = xstrdup(path);
+	q->items[q->count++] = it;
+	return it;
+}
+
+static struct edge *find_child(struct node *n, const char *name)
+{
+	struct edge *e;
+	list_for_each (e, &n->children, parent_link) {
+		if (strcmp(e->name, name) == 0)
+			return e;
+	}
+	return NULL;
+}
+
+static int refuse_change(const struct item *it, const char *option, struct error **errp)
+{
+	return error_set(errp, -EINVAL, "Cannot change the option '%s%s'", it->path, option);
+}
+
+/* A definition in place of a child describes the child that is there, with its new options. */
+static int queue_definition(struct queue *q, struct item *parent, const char *name,
+			    const struct blockdev_options *definition, struct error **errp)
+{
+	struct edge *e = find_child(parent->node, name);
+	if (!e || e->child->inherits_from != parent->node || queue_find(q, e->child))
+		return refuse_change(parent, name, errp);
+	if (definition->node_name && strcmp(definition->node_name, e->child->name) != 0)
+		return error_set(errp, -EINVAL, "Cannot change the option '%s%s.node-name'",
+				 parent->path, name);
+	char *path _cleanup_free_ = xasprintf("%s%s.", parent->path, name);
+	struct item *it = queue_add(q, e->child, definition, path);
+	it->modes = modes_resolve(definition, &parent->modes, parent->node->driver, e->role);
+	return 0;
+}
+
+static int queue_definitions(struct queue *q, struct item *it, struct error **errp)
+{
+	const struct schema_type *branch = options_branch(it->options);
+	for (unsigned i = 0; branch && i < branch->count; i++) {
+		struct child_ref ref;
+		const struct schema_member *m = &branch->members[i];
+		if (!options_child(it->options, m, &ref) || !ref.definition)
+			continue;
+		int r = queue_definition(q, it, m->name, ref.definition, errp);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static bool modes_equal(struct node_modes a, struct node_modes b)
+{
+	return a.read_only == b.read_only && a.auto_read_only == b.auto_read_only &&
+	       a.force_share == b.force_share && a.discard_unmap == b.discard_unmap &&
+	       a.cache_direct == b.cache_direct && a.cache_no_flush == b.cache_no_flush &&
+	       a.detect_zeroes == b.detect_zeroes;
+}
+
+/* Children that took over what now changes. */
+static void queue_heirs(struct queue *q, struct item *it)
+{
+	struct edge *e;
+	list_for_each (e, &it->node->children, parent_link) {
+		struct node *child = e->child;
+		if (child->inherits_from != it->node || !child->options || queue_find(q, child))
+			continue;
+		struct node_modes modes =
+			modes_resolve(child->options, &it->modes, it->node->driver, e->role);
+		if (!modes_equal(modes, modes_of(child)))
+			queue_add(q, child, NULL, "")->modes = modes;
+	}
+}
+
+/* Find everything that follows from what is queued already. */
+static int queue_complete(struct queue *q, struct error **errp)
+{
+	for (size_t i = 0; i < q->count; i++) {
+		struct item *it = q->items[i];
+		int r = it->options ? queue_definitions(q, it, errp) : 0;
+		if (r < 0)
+			return r;
+		queue_heirs(q, it);
+	}
+	return 0;
+}
+
+static bool is_named(const char *const *names, const char *name)
+{
+	for (; names && *names; names++) {
+		if (strcmp(*names, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The driver's own options: what it does not judge itself stays as it is. */
+static int check_driver_options(const struct item *it, struct error **errp)
+{
+	const struct blockdev_options *old = it->node->options, *new = it->options;
+	const struct schema_type *branch = options_branch(old);
+	for (unsigned i = 0; branch && i < branch->count; i++) {
+		const struct schema_member *m = &branch->members[i];
+		if (options_is_child(m) || is_named(it->node->driver->reopen_options, m->name) ||
+		    options_member_equal(old, new, m))
+			continue;
+		if (!options_has(new, m))
+			return error_set(errp, -EINVAL,
+					 "Option '%s%s' cannot be reset to its default value",
+					 it->path, m->name);
+		return refuse_change(it, m->name, errp);
+	}
+	return 0;
+}
+
+static int check_options(const struct item *it, struct error **errp)
+{
+	if (!it->node->options)
+		return error_set(errp, -EINVAL, "Node '%s' was not opened from options",
+				 it->node->name);
+	if (it->options->driver != it->node->options->driver)
+		return refuse_change(it, "driver", errp);
+	if (it->modes.force_share != it->node->force_share)
+		return refuse_change(it, "force-share", errp);
+	return check_driver_options(it, errp);
+}
+
+static void reopen_commit(void *arg)
+{
+	struct item *it = arg;
+	struct node *n = it->node;
+	if (n->driver->reopen_commit)
+		n->driver->reopen_commit(&it->reopen);
+	if (it->options) {
+		struct blockdev_options *old = n->options;
+		n->options = it->options;
+		it->options = old;
+	}
+	if (it->keeps_read_only && n->options) {
+		n->options->has_read_only = true;
+		n->options->read_only = it->modes.read_only;
+	}
+}
+
+static void reopen_abort(void *arg)
+{
+	struct item *it = arg;
+	const struct driver *d = it->node->driver;
+	if (d->reopen_abort)
+		d->reopen_abort(&it->reopen);
+	modes_apply(it->node, &it->old_modes);
+}
+
+static void co_fn reopen_clean(void *arg)
+{
+	item_free(arg);
+}
+
+static const struct graph_tx_action_ops reopen_ops = {
+	.commit = reopen_commit,
+	.abort = reopen_abort,
+	.clean = reopen_clean,
+};
+
+/* Give one node its new modes and let its driver prepare. @it is the transaction's afterwards. */
+static int co_fn begin_item(struct graph_tx *tx, struct item *it, struct error **errp)
+{
+	struct node *n = it->node;
+	it->old_modes = modes_of(n);
+	modes_apply(n, &it->modes);
+	it->reopen = (struct reopen){
+		.node = n,
+		.options = it->options ? it->options : n->options,
+		.read_only = it->modes.read_only,
+	};
+	int r = n->driver->reopen_prepare ? n->driver->reopen_prepare(&it->reopen, errp) : 0;
+	if (r < 0) {
+		modes_apply(n, &it->old_modes);
+		item_free(it);
+		return r;
+	}
+	graph_tx_add(tx, &reopen_ops, it);
+	graph_tx_touch(tx, n);
+	return 0;
+}
+
+static int refuse_frozen(const struct edge *e, struct error **errp)
+{
+	return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'", e->name,
+			 e->parent->name, e->child->name);
+}
+
+static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
+			  const char *reference, struct error **errp)
+{
+	struct node *child = node_find_error(tx->graph, reference, errp);
+	if (!child)
+		return -ENODEV;
+	struct edge *e = find_child(n, m->name);
+	if (!e)
+		return graph_tx_attach_node(tx, n, m->name, child, EDGE_COW, NULL, errp);
+	if (e->child == child)
+		return 0;
+	if (e->frozen > 0)
+		return refuse_frozen(e, errp);
+	return graph_tx_retarget(tx, e, child, errp);
+}
+
+static int remove_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
+			struct error **errp)
+{
+	struct edge *e = find_child(n, m->name);
+	if (!e)
+		return 0;
+	if (e->frozen > 0)
+		return refuse_frozen(e, errp);
+	graph_tx_detach(tx, e);
+	return 0;
+}
+
+static int exchange_children(struct graph_tx *tx, struct node *n, const struct blockdev_options *o,
+			     struct error **errp)
+{
+	const struct schema_type *branch = options_branch(o);
+	for (unsigned i = 0; branch && i < branch->count; i++) {
+		const struct schema_member *m = &branch->members[i];
+		if (!options_is_child(m))
+			continue;
+		struct child_ref ref;
+		int r = 0;
+		if (!options_child(o, m, &ref)) {
+			/* To leave it out would mean to open the image's own one. */
+			if (find_child(n, m->name))
+				r = error_set(errp, -EINVAL, "%s is missing for '%s'", m->name,
+					      n->name);
+		} else if (ref.is_null) {
+			r = remove_child(tx, n, m, errp);
+		} else if (ref.reference) {
+			r = exchange_child(tx, n, m, ref.reference, errp);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **errp)
+{
+	for (size_t i = 0; i < q->count; i++) {
+		int r = modes_check(&q->items[i]->modes, errp);
+		if (r >= 0 && q->items[i]->options)
+			r = check_options(q->items[i], errp);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < q->count; i++) {
+		int r = node_flush(q->items[i]->node);
+		if (r < 0)
+			return error_set_errno(errp, r, "Error flushing drive");
+	}
+	while (q->begun < q->count) {
+		int r = begin_item(tx, q->items[q->begun++], errp);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < q->count; i++) {
+		struct item *it = q->items[i];
+		int r = it->options ? exchange_children(tx, it->node, it->options, errp) : 0;
+		if (r < 0)
+			return r;
+	}
+	return graph_tx_prepare(tx, errp);
+}
+
+static int co_fn run(struct graph *g, struct queue *q, struct error **errp)
+{
+	int r = queue_complete(q, errp);
+	if (r < 0)
+		return r;
+	struct node **nodes _cleanup_free_ = xalloc(q->count, sizeof(nodes[0]));
+	for (size_t i = 0; i < q->count; i++)
+		nodes[i] = q->items[i]->node;
+	struct drain drain;
+	drain_begin(g, nodes, q->count, &drain);
+
+	struct graph_tx tx;
+	graph_tx_begin(&tx, g);
+	r = prepare(&tx, q, errp);
+	if (r < 0)
+		graph_tx_abort(&tx);
+	else
+		graph_tx_commit(&tx);
+	drain_end(&drain);
+	return r;
+}
+
+static int queue_named(struct queue *q, struct graph *g, const struct blockdev_options *o,
+		       struct error **errp)
+{
+	if (!o->node_name)
+		return error_set(errp, -EINVAL, "node-name not specified");
+	struct node *n = node_find(g, o->node_name);
+	if (!n)
+		return error_set(errp, -ENODEV, "Failed to find node with node-name='%s'",
+				 o->node_name);
+	if (queue_find(q, n))
+		return error_set(errp, -EINVAL, "Node '%s' is named more than once", n->name);
+	queue_add(q, n, o, "")->modes = modes_resolve(o, NULL, NULL, 0);
+	return 0;
+}
+
+int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *options,
+		       unsigned count, struct error **errp)
+{
+	struct queue q = {0};
+	int r = 0;
+	for (unsigned i = 0; i < count && r >= 0; i++)
+		r = queue_named(&q, g, options[i], errp);
+	if (r >= 0)
+		r = run(g, &q, errp);
+	queue_finish(&q);
+	return r;
+}
+
+int co_fn node_set_read_only(struct node *n, bool read_only, struct error **errp)
+{
+	if (n->read_only == read_only)
+		return 0;
+	struct queue q = {0};
+	struct item *it = queue_add(&q, n, NULL, "");
+	it->modes = modes_of(n);
+	it->modes.read_only = read_only;
+	it->keeps_read_only = true;
+	int r = run(n->graph, &q, errp);
+	queue_finish(&q);
+	return r;
+}

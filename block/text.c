@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options as key=value text. Control thread.
+ */
+#include "block/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/graph.h"
+
+char *text_escape(const char *s)
+{
+	size_t commas = 0;
+	for (const char *p = s; *p; p++)
+		commas += *p == ',';
+	char *escaped = xalloc(1, strlen(s) + commas + 1), *out = escaped;
+	for (const char *p = s; *p; p++) {
+		*out++ = *p;
+		if (*p == ',')
+			*out++ = ',';
+	}
+	return escaped;
+}
+
+/* The comma or NUL that ends the pair at @pair: two commas are one of its value's. */
+static const char *pair_end(const char *pair)
+{
+	while (*pair && !(pair[0] == ',' && pair[1] != ','))
+		pair += pair[0] == ',' ? 2 : 1;
+	return pair;
+}
+
+char *text_prefix_keys(const char *text, const char *prefix)
+{
+	char *result = xstrdup("");
+	for (const char *end; *text; text = *end ? end + 1 : end) {
+		end = pair_end(text);
+		char *longer = xasprintf("%s%s%s%.*s", result, *result ? "," : "", prefix,
+					 (int)(end - text), text);
+		free(result);
+		result = longer;
+	}
+	return result;
+}
+
+char *text_value(const char *text, const char *key)
+{
+	size_t length = strlen(key);
+	for (const char *end; *text; text = *end ? end + 1 : end) {
+		end = pair_end(text);
+		if (strncmp(text, key, length) == 0 && text[length] == '=')
+			return xasprintf("%.*s", (int)(end - text - length - 1), text + length + 1);
+	}
+	return NULL;
+}
+
+static int is_device(void *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
+static int from_protocol(struct graph *g, const char *filename, size_t length, char **ret,
+			 struct error **errp)
+{
+	for (const struct driver *const *d = g->drivers; *d; d++) {
+		const char *protocol = (*d)->protocol;
+		if (!protocol || strlen(protocol) != length ||
+		    strncmp(filename, protocol, length) != 0)
+			continue;
+		if (strcmp(filename + length, "://") != 0)
+			return error_set(errp, -EINVAL,
+					 "The only allowed filename for this driver is '%s://'",
+					 protocol);
+		*ret = xasprintf("driver=%s", (*d)->name);
+		return 0;
+	}
+	return error_set(errp, -ENOENT, "Unknown protocol '%.*s'", (int)length, filename);
+}
+
+int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
+			     struct error **errp)
+{
+	/* A colon makes a protocol only before the first slash. */
+	size_t length = strcspn(filename, ":/");
+	const char *path = filename;
+	if (string_starts_with(filename, "file:"))
+		path = filename + strlen("file:");
+	else if (filename[length] == ':')
+		return from_protocol(g, filename, length, ret, errp);
+
+	char *escaped _cleanup_free_ = text_escape(path);
+	*ret = xasprintf("driver=%s,filename=%s",
+			 co_blocking(is_device, (void *)path) ? "host_device" : "file", escaped);
+	return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks over the graph: depth first, with a stack of their own, since chains
+ * are as long as the user makes them.
+ */
+#include "block/walk.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* A node whose neighbours are being visited; next is the link of the one to come. */
+struct frame {
+	struct node *node;
+	struct list *next;
+};
+
+struct walk {
+	uint64_t epoch;
+	bool upward;
+	struct frame *stack;
+	size_t depth, capacity;
+	struct node_array *finished; /* each after everything that it leads to */
+};
+
+void node_array_add(struct node_array *a, struct node *n)
+{
+	if (a->count == a->capacity) {
+		a->capacity = a->capacity == 0 ? 8 : 2 * a->capacity;
+		a->items = xrealloc(a->items, a->capacity, sizeof(a->items[0]));
+	}
+	a->items[a->count++] = n;
+}
+
+static struct list *neighbours(const struct walk *w, struct node *n)
+{
+	return w->upward ? &n->parents : &n->children;
+}
+
+static void push(struct walk *w, struct node *n)
+{
+	if (n->walk_epoch == w->epoch)
+		return;
+	n->walk_epoch = w->epoch;
+	if (w->depth == w->capacity) {
+		w->capacity = w->capacity == 0 ? 16 : 2 * w->capacity;
+		w->stack = xrealloc(w->stack, w->capacity, sizeof(w->stack[0]));
+	}
+	w->stack[w->depth++] = (struct frame){.node = n, .next = neighbours(w, n)->next};
+}
+
+static void visit(struct walk *w, struct node *root)
+{
+	push(w, root);
+	while (w->depth > 0) {
+		struct frame *f = &w->stack[w->depth - 1];
+		if (f->next == neighbours(w, f->node)) {
+			node_array_add(w->finished, f->node);
+			w->depth--;
+			continue;
+		}
+		struct edge *e = w->upward ? container_of(f->next, struct edge, child_link)
+					   : container_of(f->next, struct edge, parent_link);
+		f->next = f->next->next;
+		struct node *neighbour = w->upward ? e->parent : e->child;
+		if (neighbour)
+			push(w, neighbour);
+	}
+}
+
+/* Postorder puts the farthest first; turned round, each node stands before what it leads to. */
+static void walk(struct graph *g, bool upward, struct node *const *roots, size_t count,
+		 struct node_array *ret)
+{
+	*ret = (struct node_array){0};
+	struct walk w = {.epoch = ++g->walk_epoch, .upward = upward, .finished = ret};
+	for (size_t i = 0; i < count; i++)
+		visit(&w, roots[i]);
+	free(w.stack);
+
+	for (size_t i = 0; i < ret->count / 2; i++) {
+		struct node *n = ret->items[i];
+		ret->items[i] = ret->items[ret->count - 1 - i];
+		ret->items[ret->count - 1 - i] = n;
+	}
+}
+
+void walk_below(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret)
+{
+	walk(g, false, roots, count, ret);
+}
+
+void walk_above(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret)
+{
+	walk(g, true, roots, count, ret);
+}
+
+bool walk_leads_to(struct node *from, struct node *to)
+{
+	struct node_array below _cleanup_node_array_;
+	walk_below(from->graph, &from, 1, &below);
+	return walk_has_met(to);
+}
