@@ -61,7 +61,7 @@ int nbd_option_start(const struct nbd_server_options *options, struct error **er
 int qmp_nbd_server_start(const struct nbd_server_options_legacy *args, struct error **errp)
 {
 	/* The same without the envelopes. */
-	struct socket_address_options address = {.type = args->addr->type};
+	struct socket_address address = {.type = args->addr->type};
 	switch (address.type) {
 	case SOCKET_ADDRESS_TYPE_INET:
 		address.u.inet = *args->addr->u.inet.data;
