@@ -96,7 +96,7 @@ static void on_accept(void *arg, int fd)
 }
 
 /* Which socket the options mean. */
-static int address_of(const struct chardev_socket_options *o, struct socket_address *ret,
+static int address_of(const struct chardev_socket_options *o, struct socket_endpoint *ret,
 		      struct error **errp)
 {
 	if (!!o->path + !!o->fd + !!o->host > 1)
@@ -104,7 +104,7 @@ static int address_of(const struct chardev_socket_options *o, struct socket_addr
 	if (!o->path && !o->fd && !o->host && !o->port)
 		return error_set(errp, -EINVAL, "one of 'path', 'fd' and 'host' is needed");
 
-	*ret = (struct socket_address){.fd = -1};
+	*ret = (struct socket_endpoint){.fd = -1};
 	if (o->path) {
 		ret->family = SOCKET_UNIX;
 		ret->path = o->path;
@@ -144,7 +144,7 @@ static int co_fn wait_for_client(struct chardev *c, struct error **errp)
 static int co_fn open_socket(struct chardev *c, const struct chardev_socket_options *o,
 			     struct error **errp)
 {
-	struct socket_address address;
+	struct socket_endpoint address;
 
 	if (!o->server && o->has_wait)
 		return error_set(errp, -EINVAL, "'wait' is only for server sockets");

@@ -38,6 +38,17 @@ static void add_vertex(struct answer *a, const void *object, enum x_dbg_block_gr
 	x_dbg_block_graph_node_list_append(&a->graph->nodes, node);
 }
 
+/* Jobs and other consumers are told apart by the way in which they speak of themselves. */
+static void add_consumer(struct answer *a, const struct consumer *c)
+{
+	char *name = c->ops->describe(c);
+	add_vertex(a, c,
+		   string_starts_with(name, "block job") ?
+			   X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB :
+			   X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND,
+		   name);
+}
+
 static uint64_t id_of(const struct answer *a, const void *object)
 {
 	struct vertex *v;
@@ -91,10 +102,7 @@ struct x_dbg_block_graph *query_graph(const struct graph *g)
 	struct node *n;
 
 	list_for_each(c, &g->consumers, link)
-		add_vertex(&a, c,
-			   c->is_job ? X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB :
-				       X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND,
-			   c->ops->describe(c));
+		add_consumer(&a, c);
 	list_for_each(n, &g->nodes, link)
 		add_vertex(&a, n, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER, xstrdup(n->name));
 	list_for_each(c, &g->consumers, link)

@@ -85,7 +85,7 @@ static int co_fn execute(struct qmp_server *server, const struct qmp_mode *mode,
 			 const struct envelope *e, struct json_writer *reply,
 			 struct error **errp)
 {
-	const struct schema_command *command;
+	const struct schema_command *command = NULL;
 	int r = find_command(e, mode, &command, errp);
 	if (r < 0)
 		return r;

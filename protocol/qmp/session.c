@@ -219,12 +219,17 @@ static void lane_add(struct lane *l, struct json_t *json, struct error *error)
 	}
 }
 
-/* From the framing: a value, or an error in place of one. Both are ours now. */
-static void on_value(void *arg, struct json_t *json, struct error *error)
+/* From the framing: a value, which is ours now, or what was wrong instead of one. */
+static bool on_value(void *arg, struct json_t *json, const char *message)
 {
 	struct qmp_session *s = arg;
+	struct error *error = NULL;
+
+	if (!json)
+		error_set(&error, -EINVAL, "%s", message);
 	bool oob = json && s->mode.oob_enabled && qmp_is_out_of_band(json);
 	lane_add(oob ? &s->oob : &s->in_band, json, error);
+	return true;
 }
 
 static void read_some(struct qmp_session *s)
@@ -247,8 +252,9 @@ static void read_some(struct qmp_session *s)
 
 static bool wants_input(const struct qmp_session *s)
 {
-	return !s->ended && !s->dead && s->in_band.count < QMP_REQUEST_QUEUE_MAX &&
-	       s->oob.count < QMP_REQUEST_QUEUE_MAX;
+	/* One command out of band is no use if it waits behind others; in band they wait anyway. */
+	unsigned max = s->mode.oob_enabled ? QMP_REQUEST_QUEUE_MAX : 1;
+	return !s->ended && !s->dead && s->in_band.count < max && s->oob.count < max;
 }
 
 static void on_ready(void *arg, unsigned events)

@@ -18,7 +18,10 @@
 
 #include "protocol/qmp/server.h"
 
-/* Requests that may wait in a session before no more is read. */
+/*
+ * Requests that may wait in a session with out-of-band commands before no more
+ * is read; without them, one. What one read brought is taken in any case.
+ */
 #define QMP_REQUEST_QUEUE_MAX 8
 /* Waiting bytes of output above which no further request is begun. */
 #define QMP_OUTPUT_HIGH (256 * 1024)
