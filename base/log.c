@@ -78,7 +78,7 @@ void log_at(enum log_level level, const char *format, ...)
 	va_end(args);
 	n = MIN(n, (size_t)LOG_LINE_MAX - 2);
 
-	/* One message is one line: a newline inside, from a file name say, must not forge another. */
+	/* One message is one line: a newline from a file's name must not forge another. */
 	for (size_t i = 0; i < n; i++)
 		if (line[i] == '\n')
 			line[i] = ' ';

@@ -180,7 +180,7 @@ void loop_run_coroutine(struct loop *loop, co_entry *fn, void *arg)
 	struct run_until u = {.loop = loop, .fn = fn, .arg = arg};
 	co_start(loop, run_until_entry, &u);
 	loop_run(loop);
-	/* Somebody else's loop_stop() does not end the wait; a simulation that is idle never will. */
+	/* Somebody else's loop_stop() does not end the wait, and an idle simulation never will. */
 	while (!u.done) {
 		if (loop->world->simulated && !has_work(loop)) {
 			fputs("simulated loop is idle, but its coroutine waits\n", stderr);

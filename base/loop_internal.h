@@ -23,7 +23,7 @@ struct loop_world {
 	void (*run)(struct loop *loop);
 	uint64_t (*now_ns)(struct loop *loop);
 	uint64_t (*realtime_us)(struct loop *loop);
-	/* Choose and unlink one of the ready coroutines, of which there are some. NULL: the first. */
+	/* Choose and unlink one of the ready coroutines; there are some. NULL: the first. */
 	struct coroutine *(*pick_ready)(struct loop *loop);
 	/* Interrupt the thread's sleep. Thread-safe. */
 	void (*interrupt)(struct loop *loop);

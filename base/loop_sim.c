@@ -18,7 +18,7 @@
 /* 2020-01-01 00:00:00 UTC. */
 #define EPOCH_US UINT64_C(1577836800000000)
 
-/* The engine's randomness is its own, so that adding I/O does not change the schedule's draws. */
+/* The engine draws from a seed of its own: more I/O does not change the schedule's draws. */
 #define ENGINE_SEED UINT64_C(0x5851f42d4c957f2d)
 
 struct sim_world {
@@ -34,7 +34,8 @@ static struct sim_world *world_of(struct loop *loop)
 static struct coroutine *sim_world_pick_ready(struct loop *loop)
 {
 	unsigned choices = 0;
-	for (struct list *l = loop->ready.next; l != &loop->ready && choices < CHOICE_MAX; l = l->next)
+	struct list *l;
+	for (l = loop->ready.next; l != &loop->ready && choices < CHOICE_MAX; l = l->next)
 		choices++;
 
 	struct list *chosen = loop->ready.next;

@@ -175,7 +175,7 @@ static void uv_world_free(struct loop *loop)
 {
 	struct uv_world *w = world_of(loop);
 
-	/* The engine closes its fd, which must not be watched then; its threads may interrupt until then. */
+	/* The engine's fd must not be watched when it closes; its threads may interrupt until then. */
 	loop_fd_free(w->engine_fd);
 	loop_finish(loop);
 	close_uv(w);

@@ -34,6 +34,7 @@ struct socket_stream {
 	unsigned wanted; /* LOOP_FD_*: somebody waits for it */
 	struct coroutine *reader, *writer;
 	bool shut_down;
+	bool drained; /* the last read took all that there was, and no event has come since */
 };
 
 /* Wake who waits for @events. */
@@ -41,6 +42,8 @@ static void on_ready(void *arg, unsigned events)
 {
 	struct socket_stream *s = arg;
 
+	if (events & LOOP_FD_READ)
+		s->drained = false;
 	s->wanted &= ~events;
 	loop_fd_set_events(s->watch, s->wanted);
 	if (events & LOOP_FD_READ && s->reader)
@@ -90,6 +93,7 @@ int64_t socket_try_read(struct socket_stream *s, void *p, size_t bytes)
 		return -ECANCELED;
 	for (;;) {
 		ssize_t n = recv(s->fd, p, bytes, MSG_DONTWAIT);
+		s->drained = n < (ssize_t)bytes;
 		if (n >= 0)
 			return n;
 		if (errno != EINTR)
@@ -149,7 +153,8 @@ int socket_wait(struct socket_stream *s, unsigned event)
 int64_t socket_read(struct socket_stream *s, void *p, size_t bytes)
 {
 	for (;;) {
-		int64_t n = socket_try_read(s, p, bytes);
+		/* After a short read the next would mostly find nothing: save the call. */
+		int64_t n = s->drained ? -EAGAIN : socket_try_read(s, p, bytes);
 		if (n != -EAGAIN)
 			return n;
 		int r = socket_wait(s, LOOP_FD_READ);

@@ -23,7 +23,8 @@ int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_u
 	/* A path ends with a NUL; an abstract name begins with one. */
 	if (length >= sizeof(ret->sun_path))
 		return error_set(errp, -ENAMETOOLONG,
-				 "UNIX socket path '%s' is too long: it must be less than %zu bytes",
+				 "UNIX socket path '%s' is too long: "
+				 "it must be less than %zu bytes",
 				 address->path, sizeof(ret->sun_path));
 	if (length == 0 && !address->abstract)
 		return error_set(errp, -EINVAL, "UNIX socket path is empty");
@@ -134,7 +135,8 @@ int socket_adopt(int fd, struct error **errp)
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0)
 		return error_set(errp, -ENOTSOCK, "File descriptor '%d' is not a socket", fd);
 	if (type != SOCK_STREAM)
-		return error_set(errp, -EPROTOTYPE, "File descriptor '%d' is not a stream socket", fd);
+		return error_set(errp, -EPROTOTYPE, "File descriptor '%d' is not a stream socket",
+				 fd);
 
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||

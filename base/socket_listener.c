@@ -85,7 +85,7 @@ static void on_connections(void *arg, unsigned events)
 			loop_timer_set(&l->pause, loop_now_ns(l->loop) + PAUSE_NS);
 			update_watches(l);
 		}
-		/* Errors of the connection itself, such as ECONNABORTED, concern its client only. */
+		/* Errors of the connection itself, as ECONNABORTED, concern its client only. */
 		if (error != EINTR && error != ECONNABORTED)
 			break;
 	}
@@ -144,7 +144,7 @@ static int listen_unix(struct socket_listener *l, const struct socket_endpoint *
 	if (bind(fd, (struct sockaddr *)&un, length) < 0)
 		return error_set_errno(errp, -errno, "Failed to bind socket to %s", address->path);
 	if (!address->abstract) {
-		/* Remember which file is ours: by the end another server may have put its own there. */
+		/* Which file is ours: by the end another server may have put its own there. */
 		struct stat st = {0};
 		(void)lstat(address->path, &st);
 		l->path = realpath(address->path, NULL); /* the daemon may change its directory */
@@ -152,7 +152,8 @@ static int listen_unix(struct socket_listener *l, const struct socket_endpoint *
 		l->path_ino = st.st_ino;
 	}
 	if (listen(fd, backlog) < 0)
-		return error_set_errno(errp, -errno, "Failed to listen on socket %s", address->path);
+		return error_set_errno(errp, -errno, "Failed to listen on socket %s",
+				       address->path);
 	add_socket(l, TAKE_FD(fd));
 	return 0;
 }
@@ -214,7 +215,8 @@ static int listen_at_port(struct socket_listener *l, const struct addrinfo *addr
 {
 	struct error *last_error = NULL;
 
-	for (const struct addrinfo *ai = addresses; ai && l->count < SOCKETS_MAX; ai = ai->ai_next) {
+	const struct addrinfo *ai;
+	for (ai = addresses; ai && l->count < SOCKETS_MAX; ai = ai->ai_next) {
 		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
 			continue;
 		set_port(ai->ai_addr, port);
@@ -279,7 +281,8 @@ static int listen_fd(struct socket_listener *l, const struct socket_endpoint *ad
 	socklen_t length = sizeof(listens);
 	(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length);
 	if (!listens && listen(fd, backlog) < 0)
-		return error_set_errno(errp, -errno, "Failed to listen on file descriptor '%d'", fd);
+		return error_set_errno(errp, -errno, "Failed to listen on file descriptor '%d'",
+				       fd);
 	add_socket(l, fd);
 	return 0;
 }

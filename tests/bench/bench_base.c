@@ -276,6 +276,101 @@ static uint64_t run_socket(uint64_t *ret_count)
 	return loop_now_ns(loop) - begin_ns;
 }
 
+/*
+ * The least that a server of 4 KiB reads does: 28 bytes in and 4112 out for each
+ * request, a coroutine each, one send for all replies of a turn. The client is
+ * a thread that keeps 64 requests in flight and throws the data away.
+ */
+#define BATCH_REQUEST_BYTES 28
+#define BATCH_REPLY_BYTES 4112
+#define BATCH_REQUESTS 1000000
+
+struct batch {
+	struct socket_stream *stream;
+	struct loop_deferred flush;
+	struct iovec replies[DEPTH];
+	unsigned ready;
+};
+
+static char batch_reply[BATCH_REPLY_BYTES];
+
+/* What is in flight fits into the socket's buffer. */
+static void batch_flush(struct loop_deferred *d)
+{
+	struct batch *b = container_of(d, struct batch, flush);
+	if (socket_try_writev(b->stream, b->replies, b->ready) !=
+	    (int64_t)b->ready * BATCH_REPLY_BYTES)
+		abort();
+	b->ready = 0;
+}
+
+static void co_fn batch_serve(void *arg)
+{
+	struct batch *b = arg;
+	b->replies[b->ready++] = (struct iovec){batch_reply, sizeof(batch_reply)};
+	loop_defer(loop, &b->flush);
+}
+
+static void *batch_client(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+	static char requests_out[DEPTH * BATCH_REQUEST_BYTES], in[DEPTH * BATCH_REPLY_BYTES];
+	uint64_t received = 0, answered = 0;
+	if (write(fd, requests_out, sizeof(requests_out)) < 0)
+		abort();
+	while (received < (uint64_t)BATCH_REQUESTS * BATCH_REPLY_BYTES) {
+		ssize_t n = read(fd, in, sizeof(in));
+		if (n <= 0)
+			abort();
+		received += n;
+		uint64_t now = received / BATCH_REPLY_BYTES - answered;
+		uint64_t left = BATCH_REQUESTS - MIN(answered + DEPTH, BATCH_REQUESTS);
+		answered += now;
+		now = MIN(now, left) * BATCH_REQUEST_BYTES;
+		if (now > 0 && write(fd, requests_out, now) != (ssize_t)now)
+			abort();
+	}
+	close(fd);
+	return NULL;
+}
+
+static void co_fn batch_receive(void *arg)
+{
+	int fds[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+		abort();
+	struct batch *b = NEW(struct batch);
+	b->stream = socket_stream_new(loop, fds[0]);
+	loop_deferred_init(&b->flush, batch_flush);
+	pthread_t client;
+	pthread_create(&client, NULL, batch_client, (void *)(intptr_t)fds[1]);
+
+	char *in = xalloc(DEPTH, BATCH_REQUEST_BYTES);
+	size_t partial = 0;
+	for (;;) {
+		int64_t n = socket_read(b->stream, in + partial,
+					DEPTH * BATCH_REQUEST_BYTES - partial);
+		if (n <= 0)
+			break;
+		n += partial;
+		for (unsigned i = 0; i < n / BATCH_REQUEST_BYTES; i++)
+			co_start(loop, batch_serve, b);
+		partial = n % BATCH_REQUEST_BYTES;
+	}
+	pthread_join(client, NULL);
+	socket_stream_free(b->stream);
+	free(in);
+	free(b);
+	*(uint64_t *)arg = BATCH_REQUESTS;
+}
+
+static uint64_t run_batch(uint64_t *ret_count)
+{
+	uint64_t begin_ns = loop_now_ns(loop);
+	loop_run_coroutine(loop, batch_receive, ret_count);
+	return loop_now_ns(loop) - begin_ns;
+}
+
 static const struct operation operations[] = {
 	{"reschedule", run_reschedule},
 	{"start-end", run_start},
@@ -286,6 +381,7 @@ static const struct operation operations[] = {
 	{"post-other-thread", run_thread_post},
 	{"blocking-call", run_blocking},
 	{"socket-round-trip", run_socket},
+	{"socket-batch-4k", run_batch},
 };
 
 static int compare(const void *a, const void *b)

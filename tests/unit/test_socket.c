@@ -350,7 +350,8 @@ static void co_fn port_range(void *arg)
 	split_port(description, port, sizeof(port));
 
 	address.port = port;
-	listen_fails(&address, -EADDRINUSE, "Failed to find an available port: Address already in use");
+	listen_fails(&address, -EADDRINUSE,
+		     "Failed to find an available port: Address already in use");
 	unsigned number = strtoul(port, NULL, 10);
 	if (number < 65500) {
 		address.port_last = number + 20;
