@@ -112,7 +112,8 @@ static void run_deferred(struct loop *loop)
 
 static bool has_work(struct loop *loop)
 {
-	return !list_is_empty(&loop->ready) || !list_is_empty(&loop->deferred);
+	return !list_is_empty(&loop->ready) || !list_is_empty(&loop->deferred) ||
+	       atomic_load_explicit(&loop->posts, memory_order_relaxed);
 }
 
 bool loop_turn(struct loop *loop)

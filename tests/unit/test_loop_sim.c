@@ -142,6 +142,34 @@ START_TEST(a_deadlock_aborts)
 }
 END_TEST
 
+struct waking_post {
+	struct loop_post post;
+	struct coroutine *co;
+};
+
+static void wake_by_post(struct loop_post *post)
+{
+	ck_assert_ptr_null(co_self());
+	co_wake(container_of(post, struct waking_post, post)->co);
+}
+
+static void co_fn wait_for_post(void *arg)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		struct waking_post p = {.post.fn = wake_by_post, .co = co_self()};
+		loop_post(loop_current(), &p.post);
+		co_yield();
+	}
+}
+
+START_TEST(a_post_is_work_to_do)
+{
+	struct loop *loop = loop_new_sim(5);
+	loop_run_coroutine(loop, wait_for_post, NULL);
+	loop_free(loop);
+}
+END_TEST
+
 static unsigned order[3], next;
 
 static void note_timer(struct loop_timer *t)
@@ -175,6 +203,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(time_stands_still_while_anything_is_ready),
 	UNIT_TEST(run_returns_when_idle),
 	UNIT_TEST_ABORTS(a_deadlock_aborts),
+	UNIT_TEST(a_post_is_work_to_do),
 	UNIT_TEST(timers_fire_in_order_of_their_deadlines),
 };
 
