@@ -144,6 +144,22 @@ static int store_int(struct decode *d, struct place p, const struct schema_type 
 	return 0;
 }
 
+/* In file names, 64-bit integers may be written as sizes: many of them are. */
+static int parse_int_text(struct decode *d, const struct schema_type *t, const char *text,
+			  int64_t *ret)
+{
+	uint64_t size;
+	int r = keyval_parse_int(text, ret);
+
+	if (r == 0 || d->input != SCHEMA_INPUT_EITHER || t->size < 8)
+		return r;
+	r = keyval_parse_size(text, &size);
+	if (r < 0 || size > INT64_MAX)
+		return -EINVAL;
+	*ret = (int64_t)size;
+	return 0;
+}
+
 /* A scalar as text. */
 static int decode_text(struct decode *d, struct place p, const struct schema_type *t,
 		       const char *text, char *slot)
@@ -157,7 +173,7 @@ static int decode_text(struct decode *d, struct place p, const struct schema_typ
 			return fail_expects(d, p, "'on' or 'off'");
 		return 0;
 	case SCHEMA_INT:
-		if (keyval_parse_int(text, &number) < 0)
+		if (parse_int_text(d, t, text, &number) < 0)
 			return fail_expects(d, p, "integer");
 		return store_int(d, p, t, number, slot);
 	case SCHEMA_SIZE:
@@ -508,17 +524,15 @@ int schema_decode_keyval(const struct schema_type *t, const char *text, const ch
 	return r;
 }
 
-int schema_decode_json_text(const struct schema_type *t, const char *text, void **ret,
-			    struct error **errp)
+int schema_decode_keyval_flags(const struct schema_type *t, const char *text,
+			       const char *implied_key, void **ret, struct error **errp)
 {
 	json_t *json;
-	int r = json_text_parse(text, strlen(text), &json, errp);
+	int r = keyval_parse_flags(text, implied_key, &json, errp);
 
 	if (r < 0)
 		return r;
-	r = keyval_expand(&json, errp);
-	if (r == 0)
-		r = schema_decode_input(t, json, SCHEMA_INPUT_EITHER, NULL, ret, errp);
+	r = schema_decode_input(t, json, SCHEMA_INPUT_TEXT, NULL, ret, errp);
 	json_release(json);
 	return r;
 }

@@ -132,32 +132,28 @@ static bool deliver(struct json_stream *s)
 	return s->fn(s->arg, failed ? NULL : value, failed ? error : NULL);
 }
 
+/* Whether the grammar has room for a value or key here; else the error is set. */
+static bool may_place(struct json_stream *s)
+{
+	if (s->error[0])
+		return false;
+	if (s->expect == EXPECT_COLON)
+		fail(s, "missing : in object pair");
+	else if (s->expect == EXPECT_SEPARATOR)
+		fail(s, json_is_object(s->stack[s->depth - 1]) ? "expected separator in dict"
+							       : "expected separator in list");
+	return !s->error[0];
+}
+
 /* Put a value, whose reference passes on, where the grammar stands. */
 static void place(struct json_stream *s, json_t *value)
 {
 	json_t *parent = s->depth > 0 ? s->stack[s->depth - 1] : NULL;
 
+	if (may_place(s) && (s->expect == EXPECT_KEY || s->expect == EXPECT_KEY_OR_END))
+		fail(s, "key is not a string in object");
 	if (s->error[0]) {
 		json_decref(value);
-		return;
-	}
-	switch (s->expect) {
-	case EXPECT_VALUE:
-	case EXPECT_VALUE_OR_END:
-		break;
-	case EXPECT_KEY:
-	case EXPECT_KEY_OR_END:
-		json_decref(value);
-		fail(s, "key is not a string in object");
-		return;
-	case EXPECT_COLON:
-		json_decref(value);
-		fail(s, "missing : in object pair");
-		return;
-	default:
-		json_decref(value);
-		fail(s, json_is_object(parent) ? "expected separator in dict"
-					       : "expected separator in list");
 		return;
 	}
 	if (!parent) {
@@ -197,11 +193,7 @@ static void pop(struct json_stream *s, bool is_object)
 	if (s->depth > 0 && json_is_object(s->stack[s->depth - 1]) == is_object && may_end) {
 		s->depth--;
 		s->expect = EXPECT_SEPARATOR;
-	} else if (s->depth > 0 && s->expect == EXPECT_SEPARATOR) {
-		fail(s, is_object ? "expected separator in list" : "expected separator in dict");
-	} else if (s->expect == EXPECT_COLON) {
-		fail(s, "missing : in object pair");
-	} else {
+	} else if (may_place(s)) {
 		fail(s, "expecting value");
 	}
 }
@@ -216,11 +208,7 @@ static void separator(struct json_stream *s, char c)
 		s->expect = EXPECT_VALUE;
 	else if (c == ',' && s->expect == EXPECT_SEPARATOR)
 		s->expect = in_object ? EXPECT_KEY : EXPECT_VALUE;
-	else if (s->expect == EXPECT_SEPARATOR)
-		fail(s, in_object ? "expected separator in dict" : "expected separator in list");
-	else if (s->expect == EXPECT_COLON)
-		fail(s, "missing : in object pair");
-	else
+	else if (may_place(s))
 		fail(s, "expecting value");
 }
 
@@ -231,7 +219,7 @@ static void string_token(struct json_stream *s, const char *text, size_t length)
 	char *decoded = NULL;
 	ptrdiff_t n;
 
-	if (s->error[0])
+	if (!may_place(s))
 		return;
 	if (is_key) {
 		reserve(&s->key, &s->key_capacity, length + 1);
@@ -281,8 +269,11 @@ static json_t *number_value(const char *text, size_t length, bool is_whole)
 
 static void number_token(struct json_stream *s, const char *text, size_t length, bool is_whole)
 {
-	json_t *value = s->error[0] ? NULL : number_value(text, length, is_whole);
+	json_t *value;
 
+	if (!may_place(s))
+		return;
+	value = number_value(text, length, is_whole);
 	if (value)
 		place(s, value);
 	else
@@ -293,7 +284,7 @@ static void word_token(struct json_stream *s, const char *text, size_t length)
 {
 	char problem[ERROR_SIZE - 32];
 
-	if (s->error[0])
+	if (!may_place(s))
 		return;
 	if (length == 4 && memcmp(text, "true", 4) == 0) {
 		place(s, json_true());

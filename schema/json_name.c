@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * json: file names, to and from options of a node. Any thread.
+ */
+#include "schema/json_name.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "schema/json.h"
+#include "schema/keyval.h"
+#include "schema/walk.h"
+
+#define PREFIX "json:"
+
+bool json_name_is(const char *name)
+{
+	return string_starts_with(name, PREFIX);
+}
+
+/* An object with a file name and no driver is a file. */
+static void guess_driver(json_t *object)
+{
+	if (json_object_get(object, "filename") && !json_object_get(object, "driver"))
+		json_object_set_new(object, "driver", json_string("file"));
+}
+
+static void guess_drivers(json_t *root)
+{
+	json_t *storage[16], **next;
+	struct worklist l = WORKLIST(storage);
+
+	*(json_t **)worklist_push(&l) = root;
+	while ((next = worklist_pop(&l))) {
+		json_t *object = *next, *child;
+		const char *key;
+
+		guess_driver(object);
+		json_object_foreach(object, key, child)
+			if (json_is_object(child))
+				*(json_t **)worklist_push(&l) = child;
+	}
+	worklist_finish(&l);
+}
+
+/* Parse and straighten out. On success *ret is an object. */
+static int parse(const char *text, json_t **ret, struct error **errp)
+{
+	json_t *json;
+	int r = json_text_parse(text, strlen(text), &json, errp);
+
+	if (r < 0) {
+		error_prefix(errp, "Could not parse the JSON options: ");
+		return r;
+	}
+	if (!json_is_object(json))
+		r = error_set(errp, -EINVAL, "Invalid JSON object given");
+	else
+		r = keyval_expand(&json, errp);
+	if (r == 0 && !json_is_object(json))
+		r = error_set(errp, -EINVAL, "Invalid JSON object given");
+	if (r < 0)
+		json_release(json);
+	else
+		*ret = json;
+	return r;
+}
+
+int schema_decode_json_text(const struct schema_type *t, const char *text, void **ret,
+			    struct error **errp)
+{
+	json_t *json;
+	int r = parse(text, &json, errp);
+
+	if (r < 0)
+		return r;
+	guess_drivers(json);
+	r = schema_decode_input(t, json, SCHEMA_INPUT_EITHER, NULL, ret, errp);
+	json_release(json);
+	return r;
+}
+
+int json_name_decode(const char *name, const char *default_driver, struct blockdev_options **ret,
+		     struct error **errp)
+{
+	json_t *json;
+	void *options;
+	int r = parse(name + strlen(PREFIX), &json, errp);
+
+	if (r < 0)
+		return r;
+	guess_drivers(json);
+	if (default_driver && !json_object_get(json, "driver"))
+		json_object_set_new(json, "driver", json_string(default_driver));
+	r = schema_decode_input(&blockdev_options_type, json, SCHEMA_INPUT_EITHER, NULL, &options,
+				errp);
+	if (r == 0)
+		*ret = options;
+	json_release(json);
+	return r;
+}
+
+char *json_name_encode(const struct blockdev_options *options)
+{
+	_cleanup_free_ char *text = schema_encode_json_text(&blockdev_options_type, options);
+
+	return xasprintf(PREFIX "%s", text);
+}
