@@ -53,7 +53,7 @@ static unsigned count_iovecs(struct vec v, uint64_t bytes)
 	return count;
 }
 
-/* Write @count iovecs from the start of @v to @ret, not beyond @bytes; returns the bytes covered. */
+/* Write @count iovecs of @v to @ret, not beyond @bytes; returns the bytes that they cover. */
 static uint64_t take_iovecs(struct vec v, uint64_t bytes, struct iovec *ret, unsigned count)
 {
 	v = vec_advance(v, 0);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of drivers: one row each, by name.
+ */
+#include "drivers/table.h"
+
+const struct driver *const driver_table[] = {
+	&file_driver,
+	&host_device_driver,
+	&null_aio_driver,
+	&null_co_driver,
+	&raw_driver,
+	NULL,
+};
