@@ -75,7 +75,7 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 				struct error **errp)
 {
 	bool probed = false;
-	struct blockdev_options *options;
+	struct blockdev_options *options = NULL;
 	int r;
 	if (string_starts_with(filename, "json:")) {
 		void *object;

@@ -118,11 +118,11 @@ static int conflict(const struct node *n, const struct edge *user, const struct 
 			 owner->name);
 }
 
-/* The parent of @n, other than @owner, that needs what @owner does not share; or NULL. */
+/* The latest parent of @n, other than @owner, that needs what @owner does not share; or NULL. */
 static struct edge *find_rival(struct node *n, const struct edge *owner)
 {
-	struct edge *e;
-	list_for_each (e, &n->parents, child_link) {
+	for (struct list *l = n->parents.prev; l != &n->parents; l = l->prev) {
+		struct edge *e = container_of(l, struct edge, child_link);
 		if (e != owner && (e->permissions & ~owner->shared))
 			return e;
 	}
@@ -130,18 +130,19 @@ static struct edge *find_rival(struct node *n, const struct edge *owner)
 }
 
 /*
- * Whether the parents of @n agree. Pairs are compared only for those few that
- * withhold something that is needed: many readers cost one pass.
+ * Whether the parents of @n agree; the latest is the first to blame. Pairs are
+ * compared only for those few that withhold something that is needed: many
+ * readers cost one pass.
  */
 static int check_parents(struct node *n, unsigned needed, struct error **errp)
 {
-	struct edge *e;
-	list_for_each (e, &n->parents, child_link) {
-		if (!(needed & ~e->shared))
+	for (struct list *l = n->parents.prev; l != &n->parents; l = l->prev) {
+		struct edge *owner = container_of(l, struct edge, child_link);
+		if (!(needed & ~owner->shared))
 			continue;
-		struct edge *rival = find_rival(n, e);
+		struct edge *rival = find_rival(n, owner);
 		if (rival)
-			return conflict(n, rival, e, errp);
+			return conflict(n, rival, owner, errp);
 	}
 	return 0;
 }
