@@ -13,7 +13,7 @@
 
 struct export_registry;
 struct graph;
-struct job_registry;
+struct job_table;
 struct nbd_server;
 struct qmp_server;
 
@@ -22,7 +22,7 @@ struct daemon {
 	struct graph *graph;
 	struct export_registry *exports;
 	struct nbd_server *nbd; /* exists always; listens once it is started */
-	struct job_registry *jobs;
+	struct job_table *jobs;
 	struct qmp_server *qmp;
 	/* Main's coroutine waits here for what others set: stop_requested, a first client. */
 	struct co_queue changed;

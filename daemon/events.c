@@ -16,3 +16,76 @@ static void on_export_deleted(void *arg, const char *id)
 const struct export_observer export_events = {
 	.deleted = on_export_deleted,
 };
+
+static void on_job_status(const struct job *j)
+{
+	struct job_status_change_event event = {.id = j->id, .status = j->status};
+	daemon_emit(SCHEMA_EVENT_JOB_STATUS_CHANGE, &event);
+}
+
+/* The events of block jobs are older than jobs of other kinds, which have only their status. */
+
+static void on_job_ready(const struct job *j)
+{
+	struct block_job_ready_event event = {
+		.type = j->driver->type,
+		.device = j->id,
+		.len = (int64_t)j->progress_total,
+		.offset = (int64_t)j->progress_done,
+		.speed = (int64_t)j->speed,
+	};
+	if (j->driver->is_block)
+		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_READY, &event);
+}
+
+static void on_job_pending(const struct job *j)
+{
+	struct block_job_pending_event event = {.type = j->driver->type, .id = j->id};
+	if (j->driver->is_block)
+		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_PENDING, &event);
+}
+
+static void on_job_completed(const struct job *j)
+{
+	struct block_job_completed_event event = {
+		.type = j->driver->type,
+		.device = j->id,
+		.len = (int64_t)j->progress_total,
+		.offset = (int64_t)j->progress_done,
+		.speed = (int64_t)j->speed,
+		.error = j->error ? j->error->message : NULL,
+	};
+	if (j->driver->is_block)
+		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_COMPLETED, &event);
+}
+
+static void on_job_cancelled(const struct job *j)
+{
+	struct block_job_cancelled_event event = {
+		.type = j->driver->type,
+		.device = j->id,
+		.len = (int64_t)j->progress_total,
+		.offset = (int64_t)j->progress_done,
+		.speed = (int64_t)j->speed,
+	};
+	if (j->driver->is_block)
+		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_CANCELLED, &event);
+}
+
+static void on_job_failed(const struct job *j, enum io_operation_type operation,
+			  enum block_error_action action)
+{
+	struct block_job_error_event event = {
+		.device = j->id, .operation = operation, .action = action};
+	if (j->driver->is_block)
+		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_ERROR, &event);
+}
+
+const struct job_observer job_events = {
+	.status_changed = on_job_status,
+	.ready = on_job_ready,
+	.pending = on_job_pending,
+	.completed = on_job_completed,
+	.cancelled = on_job_cancelled,
+	.failed = on_job_failed,
+};

@@ -5,9 +5,11 @@
 #ifndef DAEMON_EVENTS_H
 #define DAEMON_EVENTS_H
 
+#include "blockjobs/job.h"
 #include "protocol/export.h"
 
-/* Observes the exports of the daemon; takes no argument. */
+/* Observe the exports and the jobs of the daemon. */
 extern const struct export_observer export_events;
+extern const struct job_observer job_events;
 
 #endif

@@ -146,7 +146,7 @@ static int serve(const struct options *options)
 	}
 	log_info("started; I/O by %s", aio_engine_name(the_daemon.loop));
 	co_queue_init(&the_daemon.changed);
-	the_daemon.graph = graph_new(the_daemon.loop, drivers);
+	the_daemon.graph = graph_new(the_daemon.loop, driver_table);
 	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
 	parts_create();
 	watch_signals(&run);

@@ -4,13 +4,18 @@
  */
 #include "daemon/parts.h"
 
+#include "blockjobs/job.h"
 #include "daemon/daemon.h"
 #include "daemon/events.h"
 #include "protocol/export.h"
 #include "protocol/nbd/server.h"
 
+static struct job_table jobs;
+
 void parts_create(void)
 {
+	job_table_init(&jobs, the_daemon.graph, &job_events);
+	the_daemon.jobs = &jobs;
 	the_daemon.exports = export_registry_create(the_daemon.graph);
 	export_registry_set_observer(the_daemon.exports, &export_events, NULL);
 	the_daemon.nbd = nbd_server_create(the_daemon.loop, the_daemon.exports);
@@ -18,7 +23,7 @@ void parts_create(void)
 
 void co_fn parts_stop(void)
 {
-	/* Jobs end before the exports whose clients might still write what they copy. */
+	job_cancel_all_and_wait(the_daemon.jobs);
 	if (nbd_server_is_running(the_daemon.nbd))
 		nbd_server_stop(the_daemon.nbd, NULL);
 	export_del_all(the_daemon.exports);
@@ -28,4 +33,5 @@ void parts_free(void)
 {
 	nbd_server_free(the_daemon.nbd);
 	export_registry_free(the_daemon.exports);
+	job_table_finish(the_daemon.jobs);
 }
