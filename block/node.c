@@ -35,7 +35,7 @@ static bool is_wellformed(const char *name)
 	return true;
 }
 
-static int check_name(struct graph *g, const char *name, struct error **errp)
+int node_check_name(struct graph *g, const char *name, struct error **errp)
 {
 	if (!is_wellformed(name))
 		return error_set(errp, -EINVAL, "Invalid node-name: '%s'", name);
@@ -51,7 +51,7 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 {
 	char *automatic _cleanup_free_ = NULL;
 	if (name) {
-		int r = check_name(g, name, errp);
+		int r = node_check_name(g, name, errp);
 		if (r < 0)
 			return r;
 	} else {

@@ -8,6 +8,9 @@
 #include "block/graph.h"
 #include "block/node.h"
 
+/* 0, or -EINVAL for an unfit and -EEXIST for a taken node name. */
+int node_check_name(struct graph *g, const char *name, struct error **errp);
+
 /*
  * Make and register a node that is not open yet, with one reference. @name NULL
  * chooses one. Returns 0, or -EINVAL for an unfit or -EEXIST for a taken name.

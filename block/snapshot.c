@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * External snapshots. Control thread, in a coroutine that holds the change lock.
+ */
+#include "block/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/blocker.h"
+#include "block/driver.h"
+#include "block/node_internal.h"
+#include "block/open.h"
+#include "block/open_internal.h"
+
+static unsigned chain_length(struct node *n)
+{
+	unsigned length = 0;
+	for (; n; n = node_chain_next(n))
+		length++;
+	return length;
+}
+
+static int check_base(struct node *base, struct error **errp)
+{
+	if (chain_length(base) >= GRAPH_CHAIN_MAX)
+		return error_set(errp, -E2BIG, "The backing chain of node '%s' has %u layers already",
+				 base->name, GRAPH_CHAIN_MAX);
+	return blocker_check(base, BLOCK_OP_EXTERNAL_SNAPSHOT, errp);
+}
+
+static struct node *find_base(struct graph *g, const struct blockdev_snapshot_sync *args,
+			      struct error **errp)
+{
+	const char *node = args->node_name ? args->node_name : "";
+	const char *device = args->device ? args->device : "";
+	struct node *n = node_find(g, args->node_name ? node : device);
+
+	if (!n)
+		error_set(errp, -ENODEV, "Cannot find device='%s' nor node-name='%s'", device, node);
+	return n;
+}
+
+static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sync *args,
+			      struct error **errp)
+{
+	if (!args->snapshot_node_name)
+		return args->node_name ? error_set(errp, -EINVAL, "New overlay node-name missing") : 0;
+	if (node_find(g, args->snapshot_node_name))
+		return error_set(errp, -EEXIST, "New overlay node-name already in use");
+	return node_check_name(g, args->snapshot_node_name, errp);
+}
+
+/*
+ * The base's name as the overlay @filename records it. A relative name would be
+ * looked up in the overlay's folder, so it is made absolute unless both lie in
+ * the daemon's own.
+ */
+static char *recorded_name(const struct node *base, const char *filename)
+{
+	char *absolute = NULL;
+	if (strchr(filename, '/') && base->filename[0] != '/' && !strchr(base->filename, ':'))
+		absolute = realpath(base->filename, NULL);
+	return absolute ? absolute : xstrdup(base->filename);
+}
+
+static int co_fn create_image(struct node *base, const struct blockdev_snapshot_sync *args,
+			      const char *format, struct error **errp)
+{
+	char *backing _cleanup_free_ = recorded_name(base, args->snapshot_file);
+	struct image_spec spec = {
+		.filename = args->snapshot_file,
+		.format = format,
+		.size = base->size,
+		.backing_name = backing,
+		.backing_format = node_skip_filters(base)->driver->name,
+	};
+	return image_create(base->graph, &spec, errp);
+}
+
+static void inherit_modes(const struct node *base, struct blockdev_options *ret)
+{
+	free(ret->cache);
+	ret->cache = NEW(struct blockdev_cache_options);
+	ret->cache->has_direct = ret->cache->has_no_flush = true;
+	ret->cache->direct = base->cache_direct;
+	ret->cache->no_flush = base->cache_no_flush;
+	ret->has_discard = true;
+	ret->discard = base->discard_unmap ? BLOCKDEV_DISCARD_OPTIONS_UNMAP
+					   : BLOCKDEV_DISCARD_OPTIONS_IGNORE;
+}
+
+/* Open the overlay without the backing file that its header may name. */
+static int co_fn open_overlay(struct node *base, const struct blockdev_snapshot_sync *args,
+			      const char *format, struct node **ret, struct error **errp)
+{
+	struct blockdev_options *options;
+	bool probed;
+	int r = options_from_filename(base->graph, args->snapshot_file, format, &options, &probed,
+				      errp);
+	if (r < 0)
+		return r;
+	options->node_name = xstrdup(args->snapshot_node_name);
+	inherit_modes(base, options);
+	r = node_open_layer(base->graph, options, NULL, 0, ret, errp);
+	blockdev_options_free(options);
+	return r;
+}
+
+static int check_overlay(const struct node *overlay, struct error **errp)
+{
+	if (overlay->backing)
+		return error_set(errp, -EINVAL, "The overlay already has a backing image");
+	if (!overlay->driver->supports_backing)
+		return error_set(errp, -EINVAL, "The overlay does not support backing images");
+	return 0;
+}
+
+static void snapshot_init(struct snapshot *s, struct node *base, struct node *overlay)
+{
+	*s = (struct snapshot){
+		.graph = base->graph,
+		.base = node_ref(base),
+		.overlay = overlay,
+	};
+}
+
+int co_fn snapshot_create(struct snapshot *s, struct graph *g,
+			  const struct blockdev_snapshot_sync *args, struct error **errp)
+{
+	struct node *base = find_base(g, args, errp);
+	if (!base)
+		return -ENODEV;
+	int r = check_base(base, errp);
+	if (r >= 0)
+		r = check_overlay_name(g, args, errp);
+	if (r < 0)
+		return r;
+
+	const char *format = args->format ? args->format : "qcow2";
+	if (args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS) {
+		r = create_image(base, args, format, errp);
+		if (r < 0)
+			return r;
+	}
+	struct node *overlay;
+	r = open_overlay(base, args, format, &overlay, errp);
+	if (r < 0)
+		return r;
+	r = check_overlay(overlay, errp);
+	if (r < 0) {
+		node_unref(overlay);
+		return r;
+	}
+	snapshot_init(s, base, overlay);
+	return 0;
+}
+
+int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
+		   struct error **errp)
+{
+	struct node *overlay = node_find_error(g, args->overlay, errp);
+	if (!overlay)
+		return -ENODEV;
+	struct node *base = node_find_error(g, args->node, errp);
+	if (!base)
+		return -ENODEV;
+	int r = check_base(base, errp);
+	if (r < 0)
+		return r;
+	if (!list_is_empty(&overlay->parents))
+		return error_set(errp, -EBUSY, "The overlay is already in use");
+	r = check_overlay(overlay, errp);
+	if (r < 0)
+		return r;
+	snapshot_init(s, base, node_ref(overlay));
+	return 0;
+}
+
+int co_fn snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp)
+{
+	drain_begin(s->graph, &s->base, 1, &s->drain);
+	s->linked = true;
+	int r = node_flush(s->base);
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not flush node '%s'", s->base->name);
+	r = graph_tx_attach_node(tx, s->overlay, "backing", s->base, EDGE_COW, NULL, errp);
+	if (r < 0)
+		return r;
+	return graph_tx_replace_node(tx, s->base, s->overlay, errp);
+}
+
+void co_fn snapshot_finish(struct snapshot *s, bool committed)
+{
+	if (committed && !s->base->read_only) {
+		/* A base that cannot be made read-only is safe as well: nobody may write to it. */
+		node_set_read_only(s->base, true, NULL);
+	}
+	if (s->linked)
+		drain_end(&s->drain);
+	if (committed && !s->overlay->monitor_owned && list_is_empty(&s->overlay->parents)) {
+		s->overlay->monitor_owned = true;
+		node_ref(s->overlay);
+	}
+	node_unref(s->overlay);
+	node_unref(s->base);
+}
