@@ -24,14 +24,13 @@ static bool take_value(void *arg, json_t *value, const char *error)
 {
 	struct whole_text *t = arg;
 
-	t->count++;
-	if (error)
-		t->error = xstrdup(error);
-	else if (t->value)
+	if (t->count++ > 0)
 		json_release(value);
+	else if (error)
+		t->error = xstrdup(error);
 	else
 		t->value = value;
-	return !error && t->count < 2;
+	return !t->error && t->count < 2;
 }
 
 int json_text_parse(const char *text, size_t bytes, json_t **ret, struct error **errp)
