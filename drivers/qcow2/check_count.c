@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counting the references to each host cluster: walking everything that can
+ * refer to one. Node's loop.
+ *
+ * 1. Tables are read from the file, not through the caches.
+ * 2. A reference that leads outside the file, or where no cluster begins, is a
+ *    corruption that no refcount can mend.
+ */
+#include "drivers/qcow2/internal.h"
+
+void qcow2_check_count(struct check *c, uint64_t offset, uint64_t bytes, const char *what)
+{
+	struct qcow2 *q = c->q;
+	uint64_t first = offset >> q->cluster_bits, end = qcow2_clusters(q, offset + bytes);
+
+	if (bytes == 0)
+		return;
+	if (offset > INT64_MAX || end > c->clusters) {
+		qcow2_check_report(c, "ERROR: %s at %#" PRIx64 " reaches beyond the end of the file",
+				   what, offset);
+		c->result->corruptions++;
+	}
+	for (uint64_t i = first; i < MIN(end, c->clusters); i++) {
+		if (c->counts[i] < UINT32_MAX)
+			c->counts[i]++;
+	}
+}
+
+static void count_compressed(struct check *c, struct l2_entry entry, bool active)
+{
+	uint64_t offset, bytes;
+
+	qcow2_compressed_range(c->q, entry.descriptor, &offset, &bytes);
+	qcow2_check_count(c, offset, bytes, "compressed cluster");
+	if (!active)
+		return;
+	c->result->compressed_clusters++;
+	c->result->allocated_clusters++;
+	c->result->fragmented_clusters++; /* by its nature */
+}
+
+static void count_entry(struct check *c, struct l2_entry entry, uint64_t guest, bool active)
+{
+	struct qcow2 *q = c->q;
+	uint64_t host = entry.descriptor & ENTRY_OFFSET;
+
+	if (entry.descriptor & ENTRY_COMPRESSED) {
+		count_compressed(c, entry, active);
+		return;
+	}
+	if (!qcow2_l2_is_possible(q, entry)) {
+		qcow2_check_report(c, "ERROR: L2 entry %#" PRIx64 " for guest offset %#" PRIx64
+				   " is impossible", entry.descriptor, guest);
+		c->result->corruptions++;
+		if (qcow2_in_cluster(q, host) != 0)
+			return;
+	}
+	if (host == 0)
+		return;
+	qcow2_check_count(c, host, q->cluster_bytes, "data cluster");
+	if (!active)
+		return;
+	c->result->allocated_clusters++;
+	if (c->next_host != 0 && host != c->next_host)
+		c->result->fragmented_clusters++;
+	c->next_host = host + q->cluster_bytes;
+}
+
+/* One L2 table, read into @data. */
+static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool active,
+			   uint8_t *data)
+{
+	struct qcow2 *q = c->q;
+
+	if (qcow2_in_cluster(q, table) != 0) {
+		qcow2_check_report(c, "ERROR: L2 table at %#" PRIx64 " is not aligned", table);
+		c->result->corruptions++;
+		return;
+	}
+	qcow2_check_count(c, table, q->cluster_bytes, "L2 table");
+	if (table + q->cluster_bytes > qcow2_file_size(q))
+		return;
+	if (edge_read(q->node->file, table, q->cluster_bytes, data, 0) < 0) {
+		qcow2_check_report(c, "ERROR: I/O error reading the L2 table at %#" PRIx64, table);
+		c->result->errors++;
+		return;
+	}
+	for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits; i++)
+		count_entry(c, qcow2_l2_load_at(q, data, i), guest + (i << q->cluster_bits),
+			    active);
+}
+
+static int co_fn count_l1(struct check *c, uint64_t offset, uint32_t entries, bool active)
+{
+	struct qcow2 *q = c->q;
+	struct qcow2_table l1;
+
+	qcow2_check_count(c, offset, entries * sizeof(uint64_t), "L1 table");
+	if (entries == 0)
+		return 0;
+	int r = qcow2_table_load(&l1, q, offset, entries);
+
+	if (r < 0) {
+		qcow2_check_report(c, "ERROR: can't read the L1 table at %#" PRIx64, offset);
+		c->result->errors++;
+		return 0;
+	}
+	uint8_t *data = buffer_get(q->loop, q->cluster_bytes);
+
+	for (uint32_t i = 0; data && i < entries; i++) {
+		uint64_t table = l1.entries[i] & ENTRY_OFFSET;
+
+		if (table != 0)
+			count_l2(c, table, (uint64_t)i << (q->l2_bits + q->cluster_bits), active,
+				 data);
+	}
+	qcow2_table_finish(&l1);
+	if (!data)
+		return -ENOMEM;
+	buffer_put(q->loop, data, q->cluster_bytes);
+	return 0;
+}
+
+static void co_fn count_bitmap_table(struct check *c, uint64_t offset, uint32_t entries)
+{
+	struct qcow2_table t;
+
+	qcow2_check_count(c, offset, entries * sizeof(uint64_t), "bitmap table");
+	if (entries == 0)
+		return;
+	if (entries > L1_BYTES_MAX / sizeof(uint64_t) ||
+	    qcow2_table_load(&t, c->q, offset, entries) < 0) {
+		qcow2_check_report(c, "ERROR: can't read the bitmap table at %#" PRIx64, offset);
+		c->result->errors++;
+		return;
+	}
+	for (uint32_t i = 0; i < t.count; i++) {
+		uint64_t data = t.entries[i] & ENTRY_OFFSET;
+
+		if (data != 0)
+			qcow2_check_count(c, data, c->q->cluster_bytes, "bitmap data");
+	}
+	qcow2_table_finish(&t);
+}
+
+/* The entries of the bitmap directory in @data. */
+static void co_fn count_bitmaps(struct check *c, const uint8_t *data, uint64_t bytes)
+{
+	enum { FIXED = 24 };
+	uint64_t at = 0;
+
+	while (at + FIXED <= bytes) {
+		uint64_t length = FIXED + (uint64_t)load_be16(data + at + 18) +
+				  load_be32(data + at + 20);
+
+		count_bitmap_table(c, load_be64(data + at), load_be32(data + at + 8));
+		at += align_up(length, 8);
+	}
+}
+
+static int co_fn count_bitmap_directory(struct check *c)
+{
+	struct qcow2 *q = c->q;
+	struct qcow2_extension *e = qcow2_extension_find(&q->extensions, EXTENSION_BITMAPS);
+
+	if (!e || e->bytes < 24)
+		return 0;
+	uint64_t bytes = load_be64(e->data + 8), offset = load_be64(e->data + 16), end;
+
+	if (bytes > BITMAP_DIRECTORY_BYTES_MAX || add_overflows(offset, bytes, &end) ||
+	    end > qcow2_file_size(q)) {
+		qcow2_check_report(c, "ERROR: the bitmap directory lies outside the file");
+		c->result->corruptions++;
+		return 0;
+	}
+	qcow2_check_count(c, offset, bytes, "bitmap directory");
+	_cleanup_free_ uint8_t *data = malloc(MAX(bytes, 1));
+	int r = data ? edge_read(q->node->file, offset, bytes, data, 0) : -ENOMEM;
+
+	if (r == 0)
+		count_bitmaps(c, data, bytes);
+	return r;
+}
+
+int co_fn qcow2_check_count_all(struct check *c)
+{
+	struct qcow2 *q = c->q;
+
+	qcow2_check_count(c, 0, q->cluster_bytes, "header");
+	qcow2_check_count(c, q->header.snapshots_offset, q->snapshot_table_bytes, "snapshot table");
+	int r = count_l1(c, q->l1.offset, q->l1.count, true);
+
+	for (uint32_t i = 0; r == 0 && i < q->header.snapshot_count; i++)
+		r = count_l1(c, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries, false);
+	return r < 0 ? r : count_bitmap_directory(c);
+}
+
+static void refcounts_broken(struct check *c, uint32_t index, uint64_t entry, const char *how)
+{
+	qcow2_check_report(c, "ERROR refcount block %" PRIu32 " (%#" PRIx64 ") %s", index, entry,
+			   how);
+	c->result->corruptions++;
+	c->needs_rebuild = true;
+}
+
+void qcow2_check_count_refcounts(struct check *c)
+{
+	struct qcow2 *q = c->q;
+
+	qcow2_check_count(c, q->reftable.offset, q->reftable.count * sizeof(uint64_t),
+			  "refcount table");
+	for (uint32_t i = 0; i < q->reftable.count; i++) {
+		uint64_t entry = q->reftable.entries[i], block = entry & REFTABLE_OFFSET;
+		uint64_t cluster = block >> q->cluster_bits;
+
+		if (block == 0)
+			continue;
+		if ((entry & REFTABLE_RESERVED) || qcow2_in_cluster(q, block) != 0) {
+			refcounts_broken(c, i, entry, "is not cluster aligned");
+		} else if (cluster >= c->clusters ||
+			   block + q->cluster_bytes > qcow2_file_size(q)) {
+			refcounts_broken(c, i, entry, "is outside image");
+		} else {
+			qcow2_check_count(c, block, q->cluster_bytes, "refcount block");
+			if (c->counts[cluster] > 1)
+				refcounts_broken(c, i, entry, "is used for something else as well");
+		}
+	}
+}

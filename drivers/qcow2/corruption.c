@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happens when the tables turn out to be damaged. Node's loop.
+ */
+#include "base/log.h"
+#include "drivers/qcow2/internal.h"
+
+int co_fn qcow2_signal_corruption(struct qcow2 *q, const char *format, ...)
+{
+	va_list args;
+
+	if (q->corruption_signalled)
+		return -EIO;
+	q->corruption_signalled = true;
+	va_start(args, format);
+	q->corruption_message = xvasprintf(format, args);
+	va_end(args);
+
+	/* The request that found it can only answer -EIO, so here is the one place to say why. */
+	log_error("qcow2: node '%s': %s: %s; further corruption events will be suppressed",
+		  q->node->name, q->writable ? "Marking image as corrupt" : "Image is corrupt",
+		  q->corruption_message);
+	if (!q->writable)
+		return -EIO;
+	q->node->corrupt = true;
+	/* The bit is advice to later openers; that it cannot be written changes nothing for us. */
+	(void)qcow2_header_set_incompatible(q, INCOMPATIBLE_CORRUPT, 0);
+	return -EIO;
+}

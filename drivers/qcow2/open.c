@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing an image, and the passage between reading and writing.
+ * Node's loop.
+ *
+ * 1. Reading needs the header, the L1 table and the snapshot table. Writing also
+ *    needs the refcount table, an image that is not marked corrupt, correct
+ *    refcounts (a dirty image is repaired first), and no autoclear bit that we do
+ *    not keep true.
+ * 2. An image opened for writing is brought into that state at once. One that
+ *    becomes writable later (reopen.c) is so before its first write.
+ */
+#include "drivers/qcow2/internal.h"
+
+/* Enough for the fixed part of any header that fits its first sectors. */
+#define HEADER_READ_BYTES 4096
+
+static int co_fn attach_file(struct node *n, const struct blockdev_options *options, void *arg,
+			     struct error **errp)
+{
+	struct blockdev_ref ref = {.kind = BLOCKDEV_REF_REFERENCE};
+	struct edge *edge;
+
+	if (!options)
+		ref.u.reference = ((struct node *)arg)->name;
+	return node_open_child(n, options ? options->u.qcow2.file : &ref, "file",
+			       EDGE_DATA | EDGE_METADATA | EDGE_PRIMARY, &edge, errp);
+}
+
+/* Read the fixed part of the header. */
+static int co_fn load_header(struct qcow2 *q, struct error **errp)
+{
+	uint64_t bytes = MIN(qcow2_file_size(q), HEADER_READ_BYTES);
+	_cleanup_free_ uint8_t *data = xalloc(1, HEADER_READ_BYTES);
+	int r = edge_read(q->node->file, 0, bytes, data, 0);
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read qcow2 header");
+	return qcow2_header_decode(data, bytes, &q->header, errp);
+}
+
+/* A copy of @bytes of a name from the header's cluster. Free with free(). */
+static int co_fn load_backing_name(struct qcow2 *q, char **ret, struct error **errp)
+{
+	struct qcow2_header *h = &q->header;
+	uint64_t room = q->cluster_bytes - h->backing_offset;
+
+	if (h->backing_offset == 0) {
+		h->backing_bytes = 0;
+		return 0;
+	}
+	if (h->backing_bytes > MIN(BACKING_NAME_MAX, room))
+		return error_set(errp, -EINVAL, "Backing file name too long");
+	_cleanup_free_ char *name = xalloc(1, h->backing_bytes + 1);
+	int r = edge_read(q->node->file, h->backing_offset, h->backing_bytes, name, 0);
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read backing file name");
+	if (name[0] != '\0')
+		*ret = TAKE(name);
+	return 0;
+}
+
+/* The extensions, from the header's end to the backing name or the end of the cluster. */
+static int co_fn load_extensions(struct qcow2 *q, char **ret_format, struct error **errp)
+{
+	uint64_t from = q->header.length, to = q->cluster_bytes;
+
+	if (q->header.backing_offset != 0)
+		to = q->header.backing_offset;
+	to = MIN(to, qcow2_file_size(q));
+	if (to <= from)
+		return 0;
+	uint8_t *data = buffer_get(q->loop, to - from);
+	int r = data ? edge_read(q->node->file, from, to - from, data, 0) : -ENOMEM;
+
+	if (r < 0)
+		error_set_errno(errp, r, "Could not read the header extensions");
+	else
+		r = qcow2_extensions_decode(data, to - from, &q->extensions, ret_format, errp);
+	if (data)
+		buffer_put(q->loop, data, to - from);
+	return r;
+}
+
+static int check_features(struct qcow2 *q, struct error **errp)
+{
+	uint64_t unknown = q->header.incompatible & ~(uint64_t)INCOMPATIBLE_KNOWN;
+
+	if (unknown & ~(uint64_t)INCOMPATIBLE_DATA_FILE) {
+		_cleanup_free_ char *names =
+			qcow2_feature_names(&q->extensions, unknown & ~(uint64_t)INCOMPATIBLE_DATA_FILE);
+
+		return error_set(errp, -ENOTSUP, "Unsupported qcow2 feature(s): %s", names);
+	}
+	if (unknown)
+		return error_set(errp, -ENOTSUP,
+				 "Images with an external data file ('data-file') are not supported");
+	switch (q->header.crypt_method) {
+	case CRYPT_NONE:
+		return 0;
+	case CRYPT_AES:
+	case CRYPT_LUKS:
+		return error_set(errp, -ENOTSUP, "Encrypted images (%s) are not supported",
+				 q->header.crypt_method == CRYPT_AES ? "AES" : "LUKS");
+	default:
+		return error_set(errp, -EINVAL, "Unsupported encryption method %" PRIu32,
+				 q->header.crypt_method);
+	}
+}
+
+/* From the header to shifts and masks. */
+static void set_geometry(struct qcow2 *q)
+{
+	const struct qcow2_header *h = &q->header;
+
+	q->cluster_bits = h->cluster_bits;
+	q->cluster_bytes = UINT64_C(1) << h->cluster_bits;
+	q->extended_l2 = h->incompatible & INCOMPATIBLE_EXTENDED_L2;
+	q->entry_shift = q->extended_l2 ? 4 : 3;
+	q->l2_bits = q->cluster_bits - q->entry_shift;
+	q->granule_bits = q->cluster_bits - (q->extended_l2 ? 5 : 0); /* SUBCLUSTERS */
+	q->refcount_order = h->refcount_order;
+	q->block_bits = q->cluster_bits + 3 - q->refcount_order;
+	q->refcount_max = UINT64_MAX >> (64 - (1u << q->refcount_order));
+}
+
+static unsigned log2_of(uint64_t power)
+{
+	return __builtin_ctzll(power);
+}
+
+void qcow2_caches_init(struct qcow2 *q)
+{
+	uint64_t refcount_slice = MIN(q->cluster_bytes, 4096);
+
+	q->slice_bits = log2_of(q->settings.l2_slice_bytes) - q->entry_shift;
+	q->refcount_slice_bits = log2_of(refcount_slice) + 3 - q->refcount_order;
+	qcow2_cache_init(&q->l2_cache, q, METADATA_ACTIVE_L2, q->settings.l2_slice_bytes,
+			 q->settings.l2_cache_bytes, qcow2_make_l2_clean);
+	qcow2_cache_init(&q->refcount_cache, q, METADATA_REFCOUNT_BLOCK, refcount_slice,
+			 q->settings.refcount_cache_bytes, qcow2_make_refcounts_clean);
+}
+
+static void on_clean_timer(struct loop_timer *t)
+{
+	struct qcow2 *q = container_of(t, struct qcow2, clean_timer);
+
+	qcow2_cache_clean(&q->l2_cache);
+	qcow2_cache_clean(&q->refcount_cache);
+	if (q->decompressed && !q->decompressed_used)
+		qcow2_compressed_forget(q);
+	q->decompressed_used = false;
+	if (q->l2_cache.count > 0 || q->refcount_cache.count > 0 || q->decompressed)
+		qcow2_arm_clean_timer(q);
+}
+
+void qcow2_arm_clean_timer(struct qcow2 *q)
+{
+	uint64_t interval = q->settings.clean_interval_ns;
+
+	if (interval > 0 && !loop_timer_is_set(&q->clean_timer))
+		loop_timer_set(&q->clean_timer, loop_now_ns(q->loop) + interval);
+}
+
+static void state_init(struct qcow2 *q, struct node *n)
+{
+	q->node = n;
+	q->loop = n->loop;
+	list_init(&q->extensions);
+	list_init(&q->exclusive);
+	list_init(&q->in_place);
+	co_mutex_init(&q->lock);
+	co_mutex_init(&q->l1_lock);
+	co_mutex_init(&q->flush_lock);
+	co_mutex_init(&q->header_lock);
+	co_mutex_init(&q->reclaim_lock);
+	co_mutex_init(&q->begin_lock);
+	co_queue_init(&q->epoch_waiters);
+	co_queue_init(&q->decompress_waiters);
+	loop_timer_init(q->loop, &q->clean_timer, on_clean_timer);
+}
+
+/* Free everything that the state holds. */
+static void state_finish(struct qcow2 *q)
+{
+	loop_timer_cancel(&q->clean_timer);
+	if (q->l2_cache.buckets)
+		qcow2_cache_finish(&q->l2_cache);
+	if (q->refcount_cache.buckets)
+		qcow2_cache_finish(&q->refcount_cache);
+	qcow2_compressed_forget(q);
+	qcow2_table_finish(&q->l1);
+	qcow2_table_finish(&q->reftable);
+	qcow2_metadata_finish(q);
+	qcow2_freed_list_finish(&q->freed);
+	qcow2_extensions_free(&q->extensions);
+	free(q->snapshots);
+	free(q->header.unknown_fields);
+	free(q->corruption_message);
+}
+
+int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp)
+{
+	uint64_t bytes = (uint64_t)q->header.reftable_clusters << q->cluster_bits;
+
+	if (q->reftable.entries)
+		return 0;
+	int r = qcow2_table_load(&q->reftable, q, q->header.reftable_offset,
+				 bytes / sizeof(uint64_t));
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read the refcount table");
+	return 0;
+}
+
+static int co_fn load_tables(struct qcow2 *q, struct error **errp)
+{
+	int r = qcow2_table_load(&q->l1, q, q->header.l1_offset, q->header.l1_entries);
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read L1 table");
+	r = qcow2_snapshots_load(q, errp);
+	if (r == 0 && q->writable)
+		r = qcow2_begin_writing(q, errp);
+	return r;
+}
+
+static int co_fn open_image(struct qcow2 *q, const struct blockdev_options *options,
+			    struct error **errp)
+{
+	_cleanup_free_ char *name = NULL, *format = NULL;
+	struct node *n = q->node;
+	int r = load_header(q, errp);
+
+	if (r < 0)
+		return r;
+	q->cluster_bytes = UINT64_C(1) << q->header.cluster_bits;
+	r = load_extensions(q, &format, errp);
+	if (r == 0)
+		r = check_features(q, errp);
+	if (r == 0)
+		r = qcow2_header_check_tables(&q->header, errp);
+	if (r < 0)
+		return r;
+	set_geometry(q);
+	r = load_backing_name(q, &name, errp);
+	if (r == 0)
+		r = qcow2_settings_init(&q->settings, q, options, errp);
+	if (r < 0)
+		return r;
+	qcow2_caches_init(q);
+	n->size = q->header.size;
+	r = load_tables(q, errp);
+	if (r < 0)
+		return r;
+	n->backing_name = TAKE(name);
+	n->backing_format = TAKE(format);
+	return 0;
+}
+
+int co_fn qcow2_open(struct node *n, const struct blockdev_options *options, void *arg,
+		     struct error **errp)
+{
+	struct qcow2 *q = n->state;
+
+	state_init(q, n);
+	int r = attach_file(n, options, arg, errp);
+
+	if (r < 0)
+		return r;
+	q->writable = !n->read_only;
+	r = open_image(q, options, errp);
+	if (r < 0)
+		state_finish(q);
+	return r;
+}
+
+void co_fn qcow2_close(struct node *n)
+{
+	struct qcow2 *q = n->state;
+
+	/* Nobody is left to be told of a failure; the image is whole, but may have leaks. */
+	if (q->writable)
+		(void)qcow2_end_writing(q);
+	state_finish(q);
+}
+
+/* Clear the bits whose promise we do not keep while writing. */
+static int co_fn clear_autoclear(struct qcow2 *q, struct error **errp)
+{
+	uint64_t stale = q->header.autoclear & ~(uint64_t)AUTOCLEAR_KEPT;
+
+	if (stale == 0)
+		return 0;
+	q->header.autoclear &= ~stale;
+	int r = qcow2_header_update(q);
+
+	if (r < 0) {
+		q->header.autoclear |= stale;
+		return error_set_errno(errp, r, "Could not update qcow2 header");
+	}
+	return 0;
+}
+
+static int co_fn repair_dirty(struct qcow2 *q, struct error **errp)
+{
+	struct image_check result = {0};
+
+	if (!(q->header.incompatible & INCOMPATIBLE_DIRTY))
+		return 0;
+	int r = qcow2_check_image(q, IMAGE_FIX_LEAKS | IMAGE_FIX_ERRORS, &result, errp);
+
+	if (r == 0 && (result.corruptions > 0 || result.errors > 0))
+		r = error_set(errp, -EIO, "%" PRIu64 " corruptions and %" PRIu64 " errors remain",
+			      result.corruptions, result.errors);
+	if (r < 0)
+		error_prefix(errp, "Could not repair dirty image: ");
+	return r;
+}
+
+static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
+{
+	if (q->header.incompatible & INCOMPATIBLE_CORRUPT)
+		return error_set(errp, -EACCES,
+				 "qcow2: Image is corrupt; cannot be opened read/write");
+	int r = qcow2_load_reftable(q, errp);
+
+	if (r == 0)
+		r = qcow2_metadata_collect(q, errp);
+	if (r < 0)
+		return r;
+	q->fresh_from = qcow2_clusters(q, qcow2_file_size(q));
+	r = clear_autoclear(q, errp);
+	if (r == 0)
+		r = repair_dirty(q, errp);
+	if (r == 0)
+		q->writing = true;
+	return r;
+}
+
+int co_fn qcow2_begin_writing(struct qcow2 *q, struct error **errp)
+{
+	co_mutex_lock(&q->begin_lock);
+	int r = q->writing ? 0 : begin_writing_locked(q, errp);
+
+	co_mutex_unlock(&q->begin_lock);
+	return r;
+}
+
+/* Whether something would be written by another flush. */
+static bool is_dirty(const struct qcow2 *q)
+{
+	return !list_is_empty(&q->refcount_cache.dirty) || !list_is_empty(&q->l2_cache.dirty) ||
+	       q->l1.dirty_count > 0 || q->reftable.dirty_count > 0 || q->freed.count > 0;
+}
+
+int co_fn qcow2_settle(struct qcow2 *q)
+{
+	int r = 0;
+
+	while (r == 0 && is_dirty(q))
+		r = qcow2_flush_metadata(q, FLUSH_RECLAIM | FLUSH_REFCOUNTS);
+	return r < 0 ? r : edge_flush(q->node->file);
+}
+
+int co_fn qcow2_end_writing(struct qcow2 *q)
+{
+	if (!q->writing)
+		return 0;
+	int r = qcow2_settle(q);
+
+	if (r == 0 && !q->node->corrupt)
+		r = qcow2_header_set_incompatible(q, 0, INCOMPATIBLE_DIRTY);
+	return r;
+}
+
+int qcow2_probe(const uint8_t *data, size_t bytes, const char *filename)
+{
+	if (bytes < HEADER_BYTES_V2 || load_be32(data + HEADER_MAGIC) != QCOW2_MAGIC)
+		return 0;
+	uint32_t version = load_be32(data + HEADER_VERSION);
+
+	return version >= 2 ? 100 : 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of the qcow2 driver. Node's loop.
+ */
+#include "drivers/qcow2/internal.h"
+
+const struct driver qcow2_driver = {
+	.name = "qcow2",
+	.state_size = sizeof(struct qcow2),
+	.is_format = true,
+	.supports_backing = true,
+	.open = qcow2_open,
+	.close = qcow2_close,
+	.read_some = qcow2_read_some,
+	.write = qcow2_write,
+	.zero = qcow2_zero,
+	.discard = qcow2_discard,
+	.flush = qcow2_flush,
+	.status = qcow2_status,
+	.can_compress = true,
+	.truncate = qcow2_truncate,
+	.reopen_options = qcow2_reopen_options,
+	.reopen_prepare = qcow2_reopen_prepare,
+	.reopen_commit = qcow2_reopen_commit,
+	.reopen_abort = qcow2_reopen_abort,
+	.limits = qcow2_limits,
+	.info = qcow2_info,
+	.specific_info = qcow2_specific_info,
+	.change_backing = qcow2_change_backing,
+	.check = qcow2_check,
+	.create = qcow2_create,
+	.probe = qcow2_probe,
+};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing an open image's options. Node's loop; the node is drained.
+ *
+ * 1. Prepare leaves everything as it was, but clean: tables in the file, the
+ *    dirty bit cleared. That is as good for who stays as for who changes.
+ * 2. An image that becomes writable is made fit for that with its first write:
+ *    before the commit its file is still read-only, and a commit cannot wait.
+ */
+#include "drivers/qcow2/internal.h"
+
+const char *const qcow2_reopen_options[] = {
+	"lazy-refcounts",	"pass-discard-request", "pass-discard-snapshot",
+	"pass-discard-other",	"discard-no-unref",	"overlap-check",
+	"cache-size",		"l2-cache-size",	"l2-cache-entry-size",
+	"refcount-cache-size",	"cache-clean-interval", NULL,
+};
+
+int co_fn qcow2_reopen_prepare(struct reopen *reopen, struct error **errp)
+{
+	struct qcow2 *q = reopen->node->state;
+	struct qcow2_settings *settings = NEW(struct qcow2_settings);
+	int r = qcow2_settings_init(settings, q, reopen->options, errp);
+
+	if (r == 0 && !reopen->read_only && (q->header.incompatible & INCOMPATIBLE_CORRUPT))
+		r = error_set(errp, -EACCES,
+			      "qcow2: Image is corrupt; cannot be opened read/write");
+	if (r == 0 && q->writable) {
+		r = qcow2_end_writing(q);
+		if (r < 0)
+			error_set_errno(errp, r, "Could not write the tables of node '%s'",
+					q->node->name);
+	}
+	if (r < 0) {
+		free(settings);
+		return r;
+	}
+	reopen->state = settings;
+	return 0;
+}
+
+void qcow2_reopen_commit(struct reopen *reopen)
+{
+	struct qcow2 *q = reopen->node->state;
+	struct qcow2_settings *settings = reopen->state;
+
+	q->writable = !reopen->read_only;
+	qcow2_cache_finish(&q->l2_cache);
+	qcow2_cache_finish(&q->refcount_cache);
+	q->settings = *settings;
+	free(settings);
+	qcow2_caches_init(q);
+	loop_timer_cancel(&q->clean_timer);
+}
+
+void qcow2_reopen_abort(struct reopen *reopen)
+{
+	free(reopen->state);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Write-zeroes and discard requests: whole clusters by their entries, the rest
+ * as data or not at all. Node's loop.
+ */
+#include "drivers/qcow2/internal.h"
+
+/* Whether the range surely reads as zeroes already. */
+static int co_fn reads_as_zeroes(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool *ret)
+{
+	*ret = true;
+	while (bytes > 0) {
+		struct run run;
+		int r = qcow2_map(q, offset, bytes, &run);
+
+		if (r < 0)
+			return r;
+		if (run.type != CLUSTER_ZERO && run.type != CLUSTER_ZERO_KEPT &&
+		    (run.type != CLUSTER_UNALLOCATED ||
+		     (q->node->backing && offset < q->node->backing->child->size))) {
+			*ret = false;
+			return 0;
+		}
+		offset += run.bytes;
+		bytes -= run.bytes;
+	}
+	return 0;
+}
+
+int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+	bool is_zero;
+
+	if (bytes == 0)
+		return 0;
+	int r = reads_as_zeroes(q, offset, bytes, &is_zero);
+
+	if (r < 0 || is_zero)
+		return r;
+	if (flags & REQUEST_NO_FALLBACK)
+		return -ENOTSUP;
+	return qcow2_write_zeroes(q, offset, bytes);
+}
+
+int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+	struct qcow2 *q = n->state;
+	uint64_t end = offset + bytes;
+	uint64_t first = align_up(offset, q->cluster_bytes);
+	/* What lies in the last cluster behind the end of the image does not matter. */
+	uint64_t last = end >= n->size ? align_up(end, q->cluster_bytes)
+				       : align_down(end, q->cluster_bytes);
+	enum drop_mode mode = flags & REQUEST_MAY_UNMAP ? DROP_ZERO_UNMAP : DROP_ZERO;
+
+	int r = qcow2_begin_writing(q, NULL);
+
+	if (r < 0)
+		return r;
+	if (first >= last)
+		return qcow2_zero_part(q, offset, bytes, flags);
+	r = qcow2_zero_part(q, offset, first - offset, flags);
+	if (r == 0)
+		r = qcow2_drop(q, first, last - first, mode);
+	if (r == -ENOTSUP && !(flags & REQUEST_NO_FALLBACK))
+		r = qcow2_write_zeroes(q, first, MIN(last, end) - first);
+	if (r == 0 && last < end)
+		r = qcow2_zero_part(q, last, end - last, flags);
+	return r;
+}
+
+int co_fn qcow2_discard(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	struct qcow2 *q = n->state;
+	uint64_t end = offset + bytes;
+	uint64_t first = align_up(offset, q->cluster_bytes);
+	uint64_t last = end >= n->size ? align_up(end, q->cluster_bytes)
+				       : align_down(end, q->cluster_bytes);
+
+	if (first >= last)
+		return 0;
+	/* Version 2 cannot hide the backing file: dropping clusters would show its old data. */
+	if (q->header.version < 3 && n->backing)
+		return -ENOTSUP;
+	int r = qcow2_begin_writing(q, NULL);
+
+	return r < 0 ? r : qcow2_drop(q, first, last - first, DROP_DISCARD);
+}
