@@ -21,6 +21,7 @@
 
 #include "histogram.h"
 #include "nbd_client.h"
+#include "server_usage.h"
 
 #define DEPTH_MAX 1024
 #define RECEIVE_BYTES (256 << 10)
@@ -357,37 +358,6 @@ static void *run_worker(void *arg)
 	return NULL;
 }
 
-/* CPU time that the server has used, all threads, in seconds. */
-static double server_cpu(int pid)
-{
-	char path[64], text[1024];
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	FILE *f = fopen(path, "r");
-	if (!f)
-		err(1, "%s", path);
-	size_t n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	unsigned long user, system;
-	char *p = strrchr(text, ')');
-	if (!p || sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-			 &system) != 2)
-		errx(1, "cannot understand %s", path);
-	return (double)(user + system) / sysconf(_SC_CLK_TCK);
-}
-
-static unsigned long server_rss_kib(int pid)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
-	FILE *f = fopen(path, "r");
-	unsigned long pages = 0;
-	if (!f || fscanf(f, "%*u %lu", &pages) != 1)
-		err(1, "%s", path);
-	fclose(f);
-	return pages * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
 static uint64_t parse_size(const char *text)
 {
 	char *end;
@@ -543,12 +513,12 @@ int main(int argc, char **argv)
 	bool is_fill = options.op == OP_FILL;
 	measure = is_fill;
 	uint64_t begin = now_ns();
-	double cpu_s = options.server_pid ? server_cpu(options.server_pid) : 0;
+	double cpu_s = options.server_pid ? server_cpu_s(options.server_pid) : 0;
 	for (unsigned i = 0; i < options.connections; i++)
 		pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]);
 	if (!is_fill) {
 		sleep_s(options.warm_up);
-		cpu_s = options.server_pid ? server_cpu(options.server_pid) : 0;
+		cpu_s = options.server_pid ? server_cpu_s(options.server_pid) : 0;
 		begin = now_ns();
 		measure = true;
 		sleep_s(options.seconds);
@@ -556,13 +526,13 @@ int main(int argc, char **argv)
 	}
 	uint64_t end = now_ns();
 	if (options.server_pid && !is_fill)
-		cpu_s = server_cpu(options.server_pid) - cpu_s;
+		cpu_s = server_cpu_s(options.server_pid) - cpu_s;
 	stop = !is_fill;
 	for (unsigned i = 0; i < options.connections; i++)
 		pthread_join(workers[i].thread, NULL);
 	if (is_fill) {
 		end = now_ns();
-		cpu_s = options.server_pid ? server_cpu(options.server_pid) - cpu_s : 0;
+		cpu_s = options.server_pid ? server_cpu_s(options.server_pid) - cpu_s : 0;
 	}
 	print_result(workers, (double)(end - begin) / 1e9, cpu_s);
 	return 0;
