@@ -5,9 +5,11 @@
  * One coroutine on the control thread goes from the first option to the last
  * closed node; in between it waits for a signal or the command quit.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/log.h"
@@ -165,6 +167,17 @@ static void raise_file_limit(void)
 	}
 }
 
+/* Whoever started us without standard streams must not find its messages in an image. */
+static void open_standard_streams(void)
+{
+	int fd;
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
 /* What must come before the loop: another daemon's PID file, and forking. */
 static int prepare(const struct options *options)
 {
@@ -187,6 +200,7 @@ int main(int argc, char **argv)
 
 	log_set_program("cairnd");
 	signal(SIGPIPE, SIG_IGN);
+	open_standard_streams();
 	systemd_take_sockets();
 	raise_file_limit();
 	if (options_read(argc, argv, &options) == 0) {

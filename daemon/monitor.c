@@ -6,6 +6,7 @@
  */
 #include "daemon/monitor.h"
 
+#include "base/log.h"
 #include "daemon/chardev.h"
 #include "daemon/daemon.h"
 #include "protocol/qmp/session.h"
@@ -24,13 +25,23 @@ const struct version_info *daemon_version(void)
 	return &version;
 }
 
-static void on_closed(void *arg)
+/* More clients at a time than any use has, and few enough for the memory that each may take. */
+#define CLIENTS_MAX 1000
+
+static void on_closed(void *arg, const char *complaint)
 {
+	if (complaint)
+		log_warning("a client of the monitor is disconnected: %s", complaint);
 	chardev_stream_close(arg);
 }
 
 static void open_session(struct chardev_stream *stream, bool pretty)
 {
+	if (the_daemon.qmp->open.count >= CLIENTS_MAX) {
+		log_warning("a client of the monitor is refused: there are %u", CLIENTS_MAX);
+		chardev_stream_close(stream);
+		return;
+	}
 	struct qmp_session_setup setup = {
 		.fd_in = stream->fd_in,
 		.fd_out = stream->fd_out,

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "schema/json.h"
 #include "schema/tables.h"
 
@@ -90,6 +91,7 @@ static int co_fn execute(struct qmp_server *server, const struct qmp_mode *mode,
 	if (r < 0)
 		return r;
 
+	log_debug("monitor: %s", e->command);
 	json_writer_begin_object(reply);
 	json_writer_key(reply, "return");
 	r = schema_call(command, server->handlers[command - schema_commands], e->arguments, reply,

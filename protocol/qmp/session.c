@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/loop.h"
 #include "protocol/qmp/dispatch.h"
 #include "protocol/qmp/output.h"
@@ -59,6 +58,7 @@ struct qmp_session {
 	struct qmp_mode mode;
 	bool ended; /* nothing more is read: the client closed, or the server stops */
 	bool dead;  /* nothing more is written either */
+	const char *complaint; /* constant; for setup.closed() */
 };
 
 static void change(struct qmp_session *s)
@@ -122,8 +122,7 @@ void qmp_session_send(struct qmp_session *s, const char *text, size_t bytes)
 	if (s->dead)
 		return;
 	if (append_lines(&s->output, text, bytes) < 0) {
-		log_warning("monitor: a client that does not read is disconnected, "
-			    "%zu bytes waited for it", qmp_output_waiting(&s->output));
+		s->complaint = "it did not read, and too much waited for it";
 		kill_session(s);
 		return;
 	}
@@ -271,6 +270,7 @@ static void session_free(struct qmp_session *s)
 {
 	struct qmp_server *server = s->server;
 	struct qmp_session_setup setup = s->setup;
+	const char *complaint = s->complaint;
 
 	loop_deferred_cancel(&s->settle);
 	list_del_init(&s->link);
@@ -282,7 +282,7 @@ static void session_free(struct qmp_session *s)
 	json_writer_finish(&s->oob.reply);
 	qmp_output_finish(&s->output);
 	free(s);
-	setup.closed(setup.arg);
+	setup.closed(setup.arg, complaint);
 	co_group_done(&server->open);
 }
 

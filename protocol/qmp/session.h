@@ -30,9 +30,12 @@
 struct qmp_session_setup {
 	int fd_in, fd_out; /* the same for a socket; both stay the owner's until closed() */
 	bool pretty;       /* indent the JSON */
-	/* The session has ended and is freed; the descriptors may be closed. Outside any coroutine
-	 * or in one of the session's own. */
-	void (*closed)(void *arg);
+	/*
+	 * The session has ended and is freed; the descriptors may be closed. @complaint
+	 * says what the client did to be dropped; NULL when it left or was left. Runs
+	 * outside any coroutine.
+	 */
+	void (*closed)(void *arg, const char *complaint);
 	void *arg;
 };
 

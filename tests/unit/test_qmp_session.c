@@ -75,14 +75,16 @@ struct client {
 	int fd;        /* the far end, blocking reads only through expect() */
 	int near_fd;
 	bool closed;   /* the session has ended */
+	bool was_dropped;
 	struct qmp_session *session;
 };
 
-static void on_closed(void *arg)
+static void on_closed(void *arg, const char *complaint)
 {
 	struct client *c = arg;
 	close(c->near_fd);
 	c->closed = true;
+	c->was_dropped = complaint != NULL;
 }
 
 static void connect_client(struct client *c, bool pretty)
@@ -318,6 +320,7 @@ SESSION_TEST(vanished_client_leaves_its_command_to_finish)
 		ck_assert(tries < 2000);
 		co_sleep_ns(MS);
 	}
+	ck_assert(!c.was_dropped);
 	say(&other, "{\"execute\": \"query-version\"}");
 	expect(&other, VERSION "}\r\n");
 	close(other.fd);
@@ -437,6 +440,7 @@ SESSION_TEST(client_whose_events_pile_up_is_dropped)
 		ck_assert(tries < 2000);
 		co_sleep_ns(MS);
 	}
+	ck_assert(slow.was_dropped);
 	negotiate(&quick);
 	emit("y");
 	expect_event(&quick,
