@@ -128,8 +128,9 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 	if (e->writable && n->read_only && !n->auto_read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
-	return edge_attach_consumer(&e->consumer, "root", n, permissions, PERM_ALL, &e->edge,
-				    errp);
+	/* NBD clients cannot be told of another size, so nobody may change it below them. */
+	return edge_attach_consumer(&e->consumer, "root", n, permissions, PERM_ALL & ~PERM_RESIZE,
+				    &e->edge, errp);
 }
 
 static int co_fn add_locked(struct export_registry *r, const struct block_export_options *options,
