@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* block/io_truncate.c: new sizes, beside requests and above backing files. */
+#include "tests/unit/block_fixture.h"
+
+#include "base/cleanup.h"
+
+static int co_fn user_truncate(struct user *u, uint64_t size, struct error **errp)
+{
+	consumer_enter(&u->consumer);
+	int r = edge_truncate(u->edge, size, PREALLOCATION_OFF, errp);
+	consumer_leave(&u->consumer);
+	return r;
+}
+
+FIXTURE_TEST(size_changes_both_ways)
+{
+	struct disk *d = disk_new(f, "d", 4096);
+	memset(d->data, 5, 4096);
+	struct node *n = disk_open(f, d, &disk_driver), *filter = NULL;
+	ck_assert_int_eq(node_open_internal(f->graph, &filter_driver, NULL, false, n, &filter, NULL),
+			 0);
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", filter, PERM_WRITE | PERM_RESIZE, PERM_ALL, NULL), 0);
+	ck_assert_int_eq(user_truncate(&u, 8192, NULL), 0);
+	ck_assert_uint_eq(n->size, 8192);
+	ck_assert_uint_eq(filter->size, 8192);
+	ck_assert(user_sees(&u, 4096, 4096, 0));
+	ck_assert_int_eq(user_truncate(&u, 1000, NULL), 0);
+	ck_assert_uint_eq(d->size, 1000);
+	ck_assert_int_eq(user_fill(&u, 1000, 1, 1), -EIO);
+	ck_assert_uint_eq(u.resizes, 2);
+	/* The next flush has something to do. */
+	ck_assert_int_eq(user_flush(&u), 0);
+	ck_assert_uint_eq(d->flushes, 1);
+	user_finish(&u);
+	node_unref(filter);
+	node_unref(n);
+}
+
+FIXTURE_TEST(refusals_say_why)
+{
+	struct disk *d = disk_new(f, "d", 4096);
+	struct node *n = disk_open(f, d, &disk_driver);
+	struct user u;
+	struct error *error = NULL;
+	user_init_ok(&u, n);
+	ck_assert_int_eq(user_truncate(&u, 8192, &error), -EPERM);
+	error_expect_part(&error, "may not resize");
+	ck_assert_int_eq(edge_set_permissions(u.edge, PERM_WRITE | PERM_RESIZE, PERM_ALL, NULL), 0);
+	ck_assert_int_eq(user_truncate(&u, (uint64_t)1 << 63, &error), -EFBIG);
+	error_expect_part(&error, "Required too big image size");
+	ck_assert_int_eq(user_truncate(&u, DISK_BYTES_MAX + 1, &error), -EFBIG);
+	error_expect(&error, "The disk is full");
+	ck_assert_uint_eq(n->size, 4096);
+	user_finish(&u);
+	node_unref(n);
+
+	disk_format_cow(disk_new(f, "c", 0), 4096, NULL, NULL);
+	n = open_ok(f, "driver=null-co,size=4096");
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_RESIZE, PERM_ALL, NULL), 0);
+	ck_assert_int_eq(user_truncate(&u, 8192, &error), -ENOTSUP);
+	error_expect(&error, "Image format driver does not support resize");
+	user_finish(&u);
+	node_unref(n);
+}
+
+/* The overlay is shorter than its backing file and grows: nothing old may appear. */
+FIXTURE_TEST(longer_backing_stays_hidden)
+{
+	disk_format_cow(disk_new(f, "top", 0), 1000, "base", "raw");
+	struct disk *base = disk_new(f, "base", 3000);
+	memset(base->data, 0xbb, 3000);
+	struct node *n = open_ok(f, "driver=qcow2,file.driver=file,file.filename=top");
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE,
+				   PERM_ALL, NULL),
+			 0);
+	ck_assert(user_sees(&u, 0, 1000, 0xbb));
+	ck_assert_int_eq(user_truncate(&u, 5000, NULL), 0);
+	ck_assert(user_sees(&u, 0, 1000, 0xbb));
+	ck_assert(user_sees(&u, 1000, 4000, 0));
+	user_finish(&u);
+	node_unref(n);
+}
+
+struct slow_write {
+	struct user *user;
+	bool done;
+};
+
+static void co_fn write_at_the_end(void *arg)
+{
+	struct slow_write *w = arg;
+	ck_assert_int_eq(user_fill(w->user, 3584, 512, 9), 0);
+	w->done = true;
+}
+
+FIXTURE_TEST(writes_in_flight_come_first)
+{
+	struct disk *d = disk_new(f, "d", 4096);
+	d->delay_ns = 100000;
+	struct node *n = disk_open(f, d, &disk_driver);
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_WRITE | PERM_RESIZE, PERM_ALL, NULL), 0);
+	struct slow_write w = {.user = &u};
+	co_start(f->loop, write_at_the_end, &w);
+	co_sleep_ns(10);
+	ck_assert_int_eq(user_truncate(&u, 2048, NULL), 0);
+	ck_assert(w.done);
+	ck_assert_uint_eq(d->size, 2048);
+	user_finish(&u);
+	node_unref(n);
+}
+
+static const struct unit_test tests[] = {
+	FIXTURE_ROW(size_changes_both_ways),
+	FIXTURE_ROW(refusals_say_why),
+	FIXTURE_ROW(longer_backing_stays_hidden),
+	FIXTURE_ROW(writes_in_flight_come_first),
+};
+
+UNIT_MAIN("io_truncate", tests)
