@@ -222,7 +222,9 @@ class Writer(threading.Thread):
         self.handle.connect_uri(uri)
         self.size, self.block, self.pause_s = size, block, pause_s
         self.random = random.Random(seed)
-        self.model = bytearray(self.handle.pread(size, 0))
+        self.model = bytearray()
+        while len(self.model) < size:
+            self.model += self.handle.pread(min(size - len(self.model), 1 << 20), len(self.model))
         self.flushed = bytes(self.model)
         self.uncertain = set()
         self.stopping = threading.Event()
