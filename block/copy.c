@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copying between nodes. Control thread; coroutines of one loop, so that nothing
+ * moves but at waits.
+ *
+ * Invariants:
+ * 1. Of two pieces or holds that overlap, the later one begins after the earlier
+ *    has ended: old data never lands on top of new.
+ * 2. A piece that failed is in the failed list, or dirty again, before it leaves
+ *    the list of those in flight. So it is never forgotten.
+ * 3. A piece in flight is inside an operation of the consumer. So it never waits
+ *    for a drain, and a user's operation may wait for it.
+ */
+#include "block/copy.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/loop.h"
+#include "block/dirty_bitmap.h"
+#include "block/graph.h"
+#include "block/io.h"
+
+#define WORKERS_DEFAULT 8
+/* A zero piece costs no buffer, but a pause point should not be far away. */
+#define ZERO_PIECE_MAX (UINT64_C(64) << 20)
+/* Pieces that take less time grow, those that take more shrink. */
+#define PIECE_SHORT_NS UINT64_C(10000000)
+#define PIECE_LONG_NS UINT64_C(200000000)
+
+enum piece_kind { PIECE_DATA, PIECE_ZERO, PIECE_UNKNOWN };
+
+struct piece {
+	struct list link; /* in copy.in_flight or copy.failed */
+	struct copy *copy;
+	uint64_t offset, bytes;
+	enum piece_kind kind;
+};
+
+struct copy {
+	struct copy_settings settings;
+	struct loop *loop;
+	struct list in_flight, failed; /* struct piece */
+	struct list holds;             /* struct copy_hold, in the order of their coming */
+	unsigned in_flight_count;
+	uint64_t in_flight_bytes;
+	struct co_queue changed; /* a piece or a hold has ended */
+	uint64_t piece_bytes, piece_limit; /* of data */
+	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
+	int result;
+
+	/* What copy_allocated() knows of the range from extent_start on. */
+	uint64_t extent_end;
+	bool extent_allocated;
+	enum piece_kind extent_kind;
+};
+
+struct copy *copy_create(const struct copy_settings *s)
+{
+	struct copy *c = NEW(struct copy);
+	c->settings = *s;
+	if (c->settings.workers == 0)
+		c->settings.workers = WORKERS_DEFAULT;
+	c->loop = s->source->child->graph->loop;
+	list_init(&c->in_flight);
+	list_init(&c->failed);
+	list_init(&c->holds);
+	co_queue_init(&c->changed);
+	c->piece_bytes = COPY_PIECE_MAX / 4;
+	c->piece_limit = COPY_PIECE_MAX;
+	return c;
+}
+
+static void free_failed(struct copy *c)
+{
+	struct piece *p;
+	while ((p = list_first(&c->failed, struct piece, link))) {
+		list_del_init(&p->link);
+		free(p);
+	}
+}
+
+void copy_destroy(struct copy *c)
+{
+	if (!c)
+		return;
+	assert(list_is_empty(&c->in_flight) && list_is_empty(&c->holds));
+	free_failed(c);
+	free(c);
+}
+
+void copy_limit_piece(struct copy *c, uint64_t bytes)
+{
+	bytes = align_down(bytes, COPY_PIECE_MIN);
+	c->piece_limit = MIN(MAX(bytes, COPY_PIECE_MIN), COPY_PIECE_MAX);
+}
+
+uint64_t copy_bytes_in_flight(const struct copy *c)
+{
+	return c->in_flight_bytes;
+}
+
+void co_fn copy_wait_idle(struct copy *c)
+{
+	while (c->in_flight_count > 0)
+		co_queue_wait(&c->changed);
+}
+
+/* --- One piece --------------------------------------------------------------- */
+
+static int co_fn copy_data(struct copy *c, uint64_t offset, uint64_t bytes, bool *ret_is_read)
+{
+	void *buffer = buffer_get(c->loop, bytes);
+	if (!buffer)
+		return -ENOMEM;
+	*ret_is_read = true;
+	int r = edge_read(c->settings.source, offset, bytes, buffer, 0);
+	if (r >= 0) {
+		*ret_is_read = false;
+		r = edge_write(c->settings.target, offset, bytes, buffer, 0);
+	}
+	buffer_put(c->loop, buffer, bytes);
+	return r;
+}
+
+static int co_fn copy_kind(struct copy *c, enum piece_kind kind, uint64_t offset, uint64_t bytes,
+			   bool *ret_is_read)
+{
+	if (kind == PIECE_DATA)
+		return copy_data(c, offset, bytes, ret_is_read);
+	*ret_is_read = false;
+	return edge_zero(c->settings.target, offset, bytes, REQUEST_MAY_UNMAP);
+}
+
+/* Ask first what the range holds, part by part. */
+static int co_fn copy_unknown(struct copy *c, uint64_t offset, uint64_t bytes, bool *ret_is_read)
+{
+	while (bytes > 0) {
+		struct extent x;
+		*ret_is_read = true;
+		int r = node_status(c->settings.source->child, offset, bytes, &x);
+		if (r >= 0)
+			r = copy_kind(c, x.flags & EXTENT_ZERO ? PIECE_ZERO : PIECE_DATA, offset,
+				      x.bytes, ret_is_read);
+		if (r < 0)
+			return r;
+		offset += x.bytes;
+		bytes -= x.bytes;
+	}
+	return 0;
+}
+
+/* Let the size of data pieces follow the time that a full one took. */
+static void adapt(struct copy *c, const struct piece *p, uint64_t took_ns)
+{
+	if (took_ns > PIECE_LONG_NS)
+		c->piece_bytes = MAX(c->piece_bytes / 2, COPY_PIECE_MIN);
+	else if (took_ns < PIECE_SHORT_NS && p->bytes >= c->piece_bytes)
+		c->piece_bytes = MIN(c->piece_bytes * 2, COPY_PIECE_MAX);
+}
+
+static void end_piece(struct piece *p, int r, bool is_read)
+{
+	struct copy *c = p->copy;
+	bool again = r < 0 && c->settings.hooks->failed(c->settings.arg, is_read, r);
+	if (r < 0 && !again && c->result == 0)
+		c->result = r;
+	if (r < 0 && c->bitmap)
+		dirty_bitmap_set(c->bitmap, p->offset, p->bytes);
+
+	list_del_init(&p->link);
+	c->in_flight_count--;
+	c->in_flight_bytes -= p->bytes;
+	if (r >= 0)
+		c->settings.hooks->advanced(c->settings.arg, p->bytes);
+	if (r < 0 && !c->bitmap)
+		list_add_tail(&c->failed, &p->link);
+	else
+		free(p);
+	co_queue_wake_all(&c->changed);
+}
+
+static void co_fn piece_main(void *arg)
+{
+	struct piece *p = arg;
+	struct copy *c = p->copy;
+	bool is_read = false;
+	uint64_t begin_ns = loop_now_ns(c->loop);
+	int r = p->kind == PIECE_UNKNOWN
+			? copy_unknown(c, p->offset, p->bytes, &is_read)
+			: copy_kind(c, p->kind, p->offset, p->bytes, &is_read);
+	if (p->kind != PIECE_ZERO)
+		adapt(c, p, loop_now_ns(c->loop) - begin_ns);
+	consumer_leave(c->settings.consumer);
+	end_piece(p, r, is_read);
+}
+
+static bool meets(uint64_t offset, uint64_t bytes, uint64_t other, uint64_t other_bytes)
+{
+	return offset < other + other_bytes && other < offset + bytes;
+}
+
+static bool meets_piece(const struct copy *c, uint64_t offset, uint64_t bytes)
+{
+	const struct piece *p;
+	list_for_each (p, &c->in_flight, link) {
+		if (meets(offset, bytes, p->offset, p->bytes))
+			return true;
+	}
+	return false;
+}
+
+/* A hold that came before @before, or any hold when that is NULL. */
+static bool meets_hold(const struct copy *c, uint64_t offset, uint64_t bytes,
+		       const struct copy_hold *before)
+{
+	const struct copy_hold *h;
+	list_for_each (h, &c->holds, link) {
+		if (h == before)
+			return false;
+		if (meets(offset, bytes, h->offset, h->bytes))
+			return true;
+	}
+	return false;
+}
+
+void co_fn copy_hold(struct copy *c, struct copy_hold *h, uint64_t offset, uint64_t bytes)
+{
+	*h = (struct copy_hold){.offset = offset, .bytes = bytes};
+	list_add_tail(&c->holds, &h->link);
+	while (meets_piece(c, offset, bytes) || meets_hold(c, offset, bytes, h))
+		co_queue_wait(&c->changed);
+}
+
+void copy_release(struct copy *c, struct copy_hold *h)
+{
+	list_del_init(&h->link);
+	co_queue_wake_all(&c->changed);
+}
+
+/*
+ * Begin an operation in which a worker is free for the range. False, and no
+ * operation, when the copying is over.
+ */
+static bool co_fn enter(struct copy *c, uint64_t offset, uint64_t bytes)
+{
+	consumer_enter(c->settings.consumer);
+	while (c->result == 0 && (c->in_flight_count >= c->settings.workers ||
+				  meets_piece(c, offset, bytes) ||
+				  meets_hold(c, offset, bytes, NULL)))
+		co_queue_wait(&c->changed);
+	if (c->result == 0)
+		return true;
+	consumer_leave(c->settings.consumer);
+	return false;
+}
+
+/* The operation that enter() began becomes the piece's. */
+static void start_piece(struct copy *c, struct piece *p)
+{
+	list_add_tail(&c->in_flight, &p->link);
+	c->in_flight_count++;
+	c->in_flight_bytes += p->bytes;
+	co_start(c->loop, piece_main, p);
+}
+
+static struct piece *piece_new(struct copy *c, uint64_t offset, uint64_t bytes,
+			       enum piece_kind kind)
+{
+	struct piece *p = NEW(struct piece);
+	*p = (struct piece){.copy = c, .offset = offset, .bytes = bytes, .kind = kind};
+	list_init(&p->link);
+	return p;
+}
+
+/* Ask for permission to go on. False when the copying is over. */
+static bool co_fn admit(struct copy *c, uint64_t bytes)
+{
+	int r = c->settings.hooks->admit(c->settings.arg, bytes);
+	if (r < 0 && c->result == 0)
+		c->result = r;
+	return c->result == 0;
+}
+
+static uint64_t data_piece_max(const struct copy *c)
+{
+	return MIN(c->piece_bytes, c->piece_limit);
+}
+
+/* --- What is allocated ---------------------------------------------------------- */
+
+/* Learn what is at @offset. False when that failed; then either all is over or it is tried again. */
+static bool co_fn look_up(struct copy *c, struct node *base, uint64_t offset, uint64_t bytes)
+{
+	struct extent x;
+	consumer_enter(c->settings.consumer);
+	int r = node_status_above(c->settings.source->child, base, offset, bytes, &x, NULL);
+	consumer_leave(c->settings.consumer);
+	if (r >= 0 && x.bytes == 0)
+		r = -EIO; /* the source has become shorter */
+	if (r < 0) {
+		if (!c->settings.hooks->failed(c->settings.arg, true, r) && c->result == 0)
+			c->result = r;
+		return false;
+	}
+	c->extent_end = offset + x.bytes;
+	c->extent_allocated = x.flags & EXTENT_ALLOCATED;
+	c->extent_kind = x.flags & EXTENT_ZERO ? PIECE_ZERO : PIECE_DATA;
+	return true;
+}
+
+/* The next piece at *offset, which moves behind it; NULL when there is none yet or no more. */
+static struct piece *co_fn next_allocated(struct copy *c, struct node *base, uint64_t *offset,
+					  uint64_t end)
+{
+	if (*offset >= c->extent_end && !look_up(c, base, *offset, end - *offset))
+		return NULL;
+	uint64_t start = *offset, bytes = c->extent_end - start;
+	if (!c->extent_allocated) {
+		*offset = c->extent_end;
+		c->settings.hooks->advanced(c->settings.arg, bytes);
+		return NULL;
+	}
+	/* Pieces end at multiples of their size, so that they match the clusters below. */
+	uint64_t max = c->extent_kind == PIECE_DATA ? data_piece_max(c) : ZERO_PIECE_MAX;
+	bytes = MIN(bytes, max - start % COPY_PIECE_MIN);
+	*offset = start + bytes;
+	return piece_new(c, start, bytes, c->extent_kind);
+}
+
+static struct piece *take_failed(struct copy *c)
+{
+	struct piece *p = list_first(&c->failed, struct piece, link);
+	if (p)
+		list_del_init(&p->link);
+	return p;
+}
+
+int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
+{
+	uint64_t offset = 0;
+	c->result = 0;
+	c->bitmap = NULL;
+	c->extent_end = 0;
+	free_failed(c);
+	while (admit(c, 0)) {
+		struct piece *p = take_failed(c);
+		if (!p && offset < bytes)
+			p = next_allocated(c, base, &offset, bytes);
+		if (p) {
+			if (!admit(c, p->bytes) || !enter(c, p->offset, p->bytes)) {
+				free(p);
+				break;
+			}
+			start_piece(c, p);
+		} else if (offset >= bytes && c->in_flight_count > 0) {
+			/* Those under way may fail and come back. */
+			co_queue_wait(&c->changed);
+		} else if (offset >= bytes && list_is_empty(&c->failed)) {
+			break;
+		}
+	}
+	copy_wait_idle(c);
+	return c->result;
+}
+
+/* --- What is dirty ---------------------------------------------------------------- */
+
+int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b)
+{
+	uint64_t cursor = 0, offset, bytes;
+	c->result = 0;
+	c->bitmap = b;
+	while (admit(c, 0) && dirty_bitmap_next_area(b, cursor, data_piece_max(c), &offset, &bytes)) {
+		/* Others only set bits, so that the area stays dirty over both waits. */
+		if (!admit(c, bytes) || !enter(c, offset, bytes))
+			break;
+		dirty_bitmap_clear(b, offset, bytes);
+		start_piece(c, piece_new(c, offset, bytes, PIECE_UNKNOWN));
+		cursor = offset + bytes;
+	}
+	copy_wait_idle(c);
+	return c->result;
+}

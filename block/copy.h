@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copying between nodes while both are in use: the engine below the jobs that
+ * move data.
+ *
+ * The coroutine that calls copy_allocated() or copy_dirty() finds the pieces and
+ * hands each to a worker coroutine, a bounded number at a time; pieces that
+ * overlap wait for each other. What reads as zeroes is never read. The size of
+ * the pieces follows the speed of the disks. Each piece is one operation of the
+ * consumer, so that a drain waits for no more than the pieces in flight.
+ *
+ * Others that write to both ends keep out of the way with copy_hold().
+ *
+ * Control thread.
+ */
+#ifndef BLOCK_COPY_H
+#define BLOCK_COPY_H
+
+#include "block/consumer.h"
+#include "block/node.h"
+
+struct copy;
+struct dirty_bitmap;
+
+struct copy_hooks {
+	/*
+	 * Called before each piece of @bytes, and with 0 before each look for one,
+	 * outside of any operation: may wait for a rate limit, stand still (after
+	 * copy_wait_idle()) and end the copying with a negative errno. Required.
+	 */
+	int co_fn (*admit)(void *arg, uint64_t bytes);
+	/* A request failed: true to try the piece again later, false to end. Must not wait. Required. */
+	bool (*failed)(void *arg, bool is_read, int error);
+	/* So many bytes more are dealt with. Must not wait. Required. */
+	void (*advanced)(void *arg, uint64_t bytes);
+};
+
+struct copy_settings {
+	struct consumer *consumer; /* has both edges */
+	struct edge *source, *target; /* the target is at least as long as what is copied */
+	const struct copy_hooks *hooks;
+	void *arg;
+	unsigned workers; /* pieces in flight at most; 0 for the default */
+};
+
+/* Pieces that hold data are between these, in bytes, and multiples of the smaller. */
+#define COPY_PIECE_MIN (UINT64_C(1) << 16)
+#define COPY_PIECE_MAX (UINT64_C(1) << 20)
+
+/* @s is copied. */
+struct copy *copy_create(const struct copy_settings *s);
+/* Nothing may be in flight. NULL is allowed. */
+void copy_destroy(struct copy *c);
+
+/*
+ * Copy what the first @bytes of the source have in their layers above @base
+ * (NULL: in all layers). Nobody writes there meanwhile. Returns 0, what admit
+ * returned, or the error after which failed() gave up; nothing is in flight then.
+ */
+int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes);
+
+/*
+ * Copy the dirty areas of @b in one sweep over it, clearing the bits of each
+ * before it is read: what is written and marked meanwhile is copied by this
+ * sweep or the next. Bits of what failed are set again. Returns as above.
+ */
+int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b);
+
+/* Limit pieces to @bytes from now on, as with slow rates; at least COPY_PIECE_MIN holds. */
+void copy_limit_piece(struct copy *c, uint64_t bytes);
+/*
+ * Hold a range: waits until no piece and no other hold overlaps it, and makes
+ * those that come wait. For writes of users, inside an operation of theirs.
+ */
+struct copy_hold {
+	struct list link;
+	uint64_t offset, bytes;
+};
+
+void co_fn copy_hold(struct copy *c, struct copy_hold *h, uint64_t offset, uint64_t bytes);
+void copy_release(struct copy *c, struct copy_hold *h);
+
+/* Wait until no piece is in flight. */
+void co_fn copy_wait_idle(struct copy *c);
+/* Bytes of the pieces in flight. */
+uint64_t copy_bytes_in_flight(const struct copy *c);
+
+#endif

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Setting up a commit and taking it down: what both kinds share. Control thread.
+ *
+ * While the job runs, the images between top and base show nothing sensible on
+ * their own: base changes below them. So the job forbids others to read them
+ * consistently, and the filter above top, where the sum is right, asks for no
+ * consistent read of it. The links of the chain are frozen.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/dirty_bitmap.h"
+#include "block/driver.h"
+#include "block/io.h"
+#include "block/open.h"
+#include "blockjobs/commit_internal.h"
+
+/* Pieces last a quarter of a second at least, at slow rates. */
+#define PIECES_PER_S 4
+#define BACK_OFF_NS UINT64_C(100000000)
+
+/* --- Copying ------------------------------------------------------------------- */
+
+static int co_fn admit(void *arg, uint64_t bytes)
+{
+	struct commit *c = arg;
+	struct job *j = &c->job;
+	if (c->finishing)
+		return job_is_cancelled(j) ? -ECANCELED : 0;
+	if (job_must_pause(j))
+		copy_wait_idle(c->copy);
+	if (c->backs_off) {
+		c->backs_off = false;
+		if (!job_must_pause(j))
+			job_sleep_ns(j, BACK_OFF_NS);
+	}
+	copy_limit_piece(c->copy, j->speed > 0 ? j->speed / PIECES_PER_S : COPY_PIECE_MAX);
+	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
+}
+
+static bool failed(void *arg, bool is_read, int error)
+{
+	struct commit *c = arg;
+	enum block_error_action action = job_request_failed(
+		&c->job, c->finishing ? BLOCKDEV_ON_ERROR_REPORT : c->on_error,
+		is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, error);
+	if (action == BLOCK_ERROR_ACTION_REPORT)
+		return false;
+	c->backs_off = true;
+	return true;
+}
+
+static void advanced(void *arg, uint64_t bytes)
+{
+	struct commit *c = arg;
+	job_progress_add(&c->job, bytes);
+	if (c->bitmap)
+		job_progress_set_left(&c->job, dirty_bitmap_count(c->bitmap) +
+						       copy_bytes_in_flight(c->copy));
+}
+
+static const struct copy_hooks copy_hooks = {
+	.admit = admit,
+	.failed = failed,
+	.advanced = advanced,
+};
+
+int co_fn commit_grow_base(struct commit *c, struct error **errp)
+{
+	if (c->base->size >= c->top->size)
+		return 0;
+	consumer_enter(&c->job.consumer);
+	int r = edge_truncate(c->target, c->top->size, PREALLOCATION_OFF, errp);
+	consumer_leave(&c->job.consumer);
+	return r;
+}
+
+int co_fn commit_flush_base(struct commit *c, struct error **errp)
+{
+	consumer_enter(&c->job.consumer);
+	int r = edge_flush(c->target);
+	consumer_leave(&c->job.consumer);
+	if (r >= 0)
+		return 0;
+	job_request_failed(&c->job, BLOCKDEV_ON_ERROR_REPORT, IO_OPERATION_TYPE_WRITE, r);
+	return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
+}
+
+/* --- Into the graph -------------------------------------------------------------- */
+
+static struct edge *chain_edge(struct node *n)
+{
+	return n->driver->is_filter ? n->file : n->backing;
+}
+
+static void freeze(struct commit *c)
+{
+	for (struct node *n = c->filter; n != c->base; n = chain_edge(n)->child) {
+		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
+		c->frozen[c->frozen_count++] = chain_edge(n);
+		chain_edge(n)->frozen++;
+	}
+}
+
+static void thaw(struct commit *c)
+{
+	while (c->frozen_count > 0)
+		c->frozen[--c->frozen_count]->frozen--;
+	free(TAKE(c->frozen));
+}
+
+static int attach(struct commit *c, struct graph_tx *tx, const char *name, struct node *n,
+		  unsigned permissions, unsigned shared, struct edge **ret_edge,
+		  struct error **errp)
+{
+	struct edge *e;
+	int r = graph_tx_attach_consumer(tx, &c->job.consumer, name, n, permissions, shared, &e,
+					 errp);
+	if (r < 0)
+		return r;
+	e->stays = true;
+	if (ret_edge)
+		*ret_edge = e;
+	return 0;
+}
+
+static unsigned target_permissions(const struct commit *c)
+{
+	bool may_grow = c->base->size < c->top->size ||
+			!is_aligned(c->base->size, c->base->limits.request_alignment);
+	return PERM_WRITE | (may_grow ? PERM_RESIZE : 0);
+}
+
+static int attach_all(struct commit *c, struct graph_tx *tx, struct error **errp)
+{
+	int r = 0;
+	bool is_active = c->job.driver == &active_commit_driver;
+	if (!is_active)
+		r = attach(c, tx, "main node", c->device, 0, PERM_ALL, NULL, errp);
+	/* A job below the active image reads it where nobody else may. */
+	if (r >= 0)
+		r = attach(c, tx, is_active ? "source" : "intermediate node", c->top, 0,
+			   is_active ? PERM_ALL & ~(unsigned)PERM_RESIZE
+				     : PERM_WRITE_UNCHANGED | PERM_WRITE,
+			   &c->source, errp);
+	for (struct node *n = chain_edge(c->top)->child; r >= 0 && n != c->base;
+	     n = chain_edge(n)->child)
+		r = attach(c, tx, "intermediate node", n, 0, PERM_WRITE_UNCHANGED | PERM_WRITE,
+			   NULL, errp);
+	if (r >= 0)
+		r = attach(c, tx, "target", c->base, target_permissions(c),
+			   PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, &c->target, errp);
+	return r;
+}
+
+static int co_fn enter_graph(struct commit *c, struct error **errp)
+{
+	struct graph *g = c->job.table->graph;
+	struct drain drain;
+	drain_begin(g, &c->top, 1, &drain);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, g);
+	int r = attach_all(c, &tx, errp);
+	if (r >= 0)
+		r = filter_insert(&tx, c->filter, c->top, errp);
+	if (r >= 0)
+		r = graph_tx_prepare(&tx, errp);
+	if (r < 0)
+		graph_tx_abort(&tx);
+	else
+		graph_tx_commit(&tx);
+	drain_end(&drain);
+	return r;
+}
+
+static void block_all(struct commit *c)
+{
+	for (struct node *n = c->filter; n != c->base; n = chain_edge(n)->child)
+		job_block(&c->job, n, 0);
+	job_block(&c->job, c->base, 0);
+	/* Another part of the chain may be committed meanwhile, also into the image above. */
+	if (c->job.driver == &commit_driver)
+		job_block(&c->job, c->device, BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET);
+}
+
+static int make_bitmap(struct commit *c, struct error **errp)
+{
+	c->bitmap = dirty_bitmap_create(c->top->size, COPY_PIECE_MIN);
+	if (!c->bitmap)
+		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'",
+				 c->top->name);
+	c->tracker.bitmap = c->bitmap;
+	return 0;
+}
+
+static void begin_copy(struct commit *c)
+{
+	const struct copy_settings settings = {
+		.consumer = &c->job.consumer,
+		.source = c->source,
+		.target = c->target,
+		.hooks = &copy_hooks,
+		.arg = c,
+	};
+	c->copy = copy_create(&settings);
+}
+
+static int co_fn open_filter(struct commit *c, const char *name, struct error **errp)
+{
+	bool is_active = c->job.driver == &active_commit_driver;
+	int r = is_active ? make_bitmap(c, errp) : 0;
+	if (r < 0)
+		return r;
+	return filter_open(is_active ? &mirror_top_driver : &commit_top_driver, name, c->top,
+			   &c->tracker, &c->filter, errp);
+}
+
+/* All that comes before job_start(). */
+static int co_fn set_up(struct commit *c, const struct block_commit_args *args, struct error **errp)
+{
+	int r = open_filter(c, args->filter_node_name, errp);
+	if (r < 0)
+		return r;
+	c->base_was_read_only = c->base->read_only;
+	r = node_set_read_only(c->base, false, errp);
+	if (r >= 0)
+		r = enter_graph(c, errp);
+	if (r < 0) {
+		node_set_read_only(c->base, c->base_was_read_only, NULL);
+		node_unref(TAKE(c->filter));
+		return r;
+	}
+	c->is_in_graph = true;
+	node_ref(c->top);
+	freeze(c);
+	block_all(c);
+	begin_copy(c);
+	return 0;
+}
+
+static int co_fn start_locked(struct job_table *t, const struct block_commit_args *args,
+			      struct error **errp)
+{
+	struct commit_chain chain;
+	int r = commit_select(t->graph, args, &chain, errp);
+	if (r < 0)
+		return r;
+	if (args->has_speed && args->speed < 0)
+		return error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
+
+	const struct job_options options = {
+		.id = args->job_id,
+		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
+		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+	};
+	struct job *j;
+	r = job_create(t, chain.is_active ? &active_commit_driver : &commit_driver, &options, &j,
+		       errp);
+	if (r < 0)
+		return r;
+	struct commit *c = commit_of(j);
+	c->device = chain.device;
+	c->top = chain.top;
+	c->base = chain.base;
+	c->on_error = args->has_on_error ? args->on_error : BLOCKDEV_ON_ERROR_REPORT;
+	c->backing_file = xstrdup(args->backing_file);
+	c->mask_protocol = args->has_backing_mask_protocol && args->backing_mask_protocol;
+	r = set_up(c, args, errp);
+	if (r < 0)
+		job_discard(j);
+	else
+		job_start(j);
+	return r;
+}
+
+int co_fn commit_start(struct job_table *t, const struct block_commit_args *args,
+		       struct error **errp)
+{
+	graph_change_begin(t->graph);
+	int r = start_locked(t, args, errp);
+	graph_change_end(t->graph);
+	return r;
+}
+
+/* --- Out of the graph --------------------------------------------------------------- */
+
+static void detach_all(struct commit *c, struct graph_tx *tx)
+{
+	struct edge *e, *following;
+	list_for_each_safe (e, following, &c->job.consumer.edges, parent_link)
+		graph_tx_detach(tx, e);
+}
+
+int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error **errp)
+{
+	struct graph_tx tx;
+	graph_tx_begin(&tx, c->job.table->graph);
+	detach_all(c, &tx);
+	/* It withholds what its users may need of the heir. */
+	graph_tx_detach(&tx, c->filter->file);
+	int r = graph_tx_replace_node(&tx, c->filter, heir, errp);
+	if (r >= 0)
+		r = graph_tx_prepare(&tx, errp);
+	if (r < 0) {
+		graph_tx_abort(&tx);
+		return r;
+	}
+	/* Nodes may close with their last edge: nothing may point at them from here on. */
+	job_unblock_all(&c->job);
+	thaw(c);
+	c->is_in_graph = false;
+	c->source = c->target = NULL;
+	graph_tx_commit(&tx);
+	return 0;
+}
+
+/* As if the job had never been. */
+static void co_fn withdraw(struct commit *c)
+{
+	struct drain drain;
+	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	/* All that this asks for was granted before. */
+	int r = commit_leave_graph(c, c->top, NULL);
+	assert(r >= 0);
+	drain_end(&drain);
+}
+
+void co_fn commit_finish(struct job *j, bool succeeded)
+{
+	struct commit *c = commit_of(j);
+	struct graph *g = j->table->graph;
+	bool is_pivoted = !c->is_in_graph && j->driver == &active_commit_driver;
+	/* The edge to it may be its last. */
+	struct node *base = node_ref(c->base);
+
+	graph_change_begin(g);
+	if (c->is_in_graph)
+		withdraw(c);
+	node_unref(TAKE(c->filter));
+	/* Users that had only been reading shall not be able to write now. */
+	if (c->base_was_read_only && (!is_pivoted || c->top->read_only))
+		node_set_read_only(base, true, NULL);
+	node_unref(TAKE(c->top));
+	node_unref(base);
+	graph_change_end(g);
+	copy_destroy(TAKE(c->copy));
+}
+
+void commit_release(struct job *j)
+{
+	struct commit *c = commit_of(j);
+	dirty_bitmap_destroy(c->bitmap);
+	free(c->frozen);
+	free(c->backing_file);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Committing the active image. Control thread.
+ *
+ * A bitmap holds what differs between top and base. It begins with all that the
+ * layers above base have; sweeps copy and clear, while the filter above top marks
+ * what users write. When users mark faster than sweeps clear, their writes are
+ * made to go to base as well, from which moment on the bitmap only gets emptier.
+ *
+ * The users stand still only for the last sweep, over what little is left then,
+ * and for the change of the graph.
+ */
+#include "block/dirty_bitmap.h"
+#include "block/io.h"
+#include "blockjobs/commit_internal.h"
+
+/* So little dirt is dealt with while users stand still. */
+#define LEFT_FOR_THE_DRAIN COPY_PIECE_MAX
+/* Sweeps that do not halve what is left, before users' writes go to both places. */
+#define LAME_SWEEPS_MAX 2
+/* While ready: how long dirt may wait to be copied together with what comes next. */
+#define LAG_NS UINT64_C(100000000)
+
+static void dirtied(void *arg)
+{
+	struct commit *c = arg;
+	job_progress_set_left(&c->job,
+			      dirty_bitmap_count(c->bitmap) + copy_bytes_in_flight(c->copy));
+	if (c->awaits_writes)
+		job_kick(&c->job);
+}
+
+/* Mark what the layers above base have. */
+static int co_fn mark_allocated(struct commit *c)
+{
+	uint64_t offset = 0, size = c->top->size;
+	while (offset < size) {
+		int r = job_pause_point(&c->job);
+		if (r < 0)
+			return r;
+		struct extent x;
+		consumer_enter(&c->job.consumer);
+		r = node_status_above(c->top, c->base, offset, size - offset, &x, NULL);
+		consumer_leave(&c->job.consumer);
+		if (r >= 0 && x.bytes == 0)
+			r = -EIO;
+		if (r < 0) {
+			enum block_error_action action =
+				job_request_failed(&c->job, c->on_error, IO_OPERATION_TYPE_READ, r);
+			if (action == BLOCK_ERROR_ACTION_REPORT)
+				return r;
+			if (action == BLOCK_ERROR_ACTION_IGNORE)
+				job_sleep_ns(&c->job, LAG_NS);
+			continue;
+		}
+		if (x.flags & EXTENT_ALLOCATED)
+			dirty_bitmap_set(c->bitmap, offset, x.bytes);
+		offset += x.bytes;
+	}
+	job_progress_set_left(&c->job, dirty_bitmap_count(c->bitmap));
+	return 0;
+}
+
+static void write_through(struct commit *c)
+{
+	c->tracker.copy = c->copy;
+	c->tracker.second = c->target;
+}
+
+/* Sweep until little is left. */
+static int co_fn converge(struct commit *c)
+{
+	unsigned lame = 0;
+	uint64_t left = dirty_bitmap_count(c->bitmap);
+	for (;;) {
+		int r = copy_dirty(c->copy, c->bitmap);
+		if (r < 0)
+			return r;
+		uint64_t before = left;
+		left = dirty_bitmap_count(c->bitmap);
+		if (left <= LEFT_FOR_THE_DRAIN)
+			return 0;
+		if (left > before / 2 && ++lame == LAME_SWEEPS_MAX)
+			write_through(c);
+	}
+}
+
+static bool is_told_to_end(const struct job *j)
+{
+	return j->completing || j->leaving;
+}
+
+/* Ready: keep base in step until a client has decided. */
+static int co_fn keep_in_step(struct commit *c)
+{
+	struct job *j = &c->job;
+	while (!is_told_to_end(j)) {
+		int r = job_pause_point(j);
+		if (r < 0)
+			return r;
+		if (dirty_bitmap_count(c->bitmap) > 0) {
+			job_sleep_ns(j, LAG_NS);
+			r = is_told_to_end(j) ? 0 : copy_dirty(c->copy, c->bitmap);
+			if (r < 0)
+				return r;
+		} else if (!job_must_pause(j)) {
+			c->awaits_writes = true;
+			job_wait(j);
+			c->awaits_writes = false;
+		}
+	}
+	return 0;
+}
+
+static int co_fn run(struct job *j, struct error **errp)
+{
+	struct commit *c = commit_of(j);
+	c->tracker.dirtied = dirtied;
+	c->tracker.arg = c;
+	int r = job_pause_point(j);
+	if (r >= 0)
+		r = commit_grow_base(c, errp);
+	if (r >= 0)
+		r = mark_allocated(c);
+	if (r >= 0)
+		r = converge(c);
+	if (r >= 0)
+		r = commit_flush_base(c, errp);
+	if (r >= 0)
+		r = job_pause_point(j);
+	if (r < 0)
+		return r;
+	job_set_ready(j);
+	r = keep_in_step(c);
+	return r >= 0 && j->completing ? converge(c) : r;
+}
+
+/* With the users drained: nothing marks any more. */
+static int co_fn last_sweep(struct commit *c, struct error **errp)
+{
+	while (dirty_bitmap_count(c->bitmap) > 0) {
+		int r = copy_dirty(c->copy, c->bitmap);
+		if (r < 0)
+			return r;
+	}
+	return commit_flush_base(c, errp);
+}
+
+static int co_fn prepare_locked(struct commit *c, struct error **errp)
+{
+	/* While the job was pending, more may have been written; and a flush now spares one later. */
+	int r = converge(c);
+	if (r >= 0)
+		r = commit_flush_base(c, errp);
+	if (r < 0)
+		return r;
+
+	struct drain drain;
+	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	r = last_sweep(c, errp);
+	if (r >= 0)
+		r = commit_leave_graph(c, c->base, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn prepare(struct job *j, struct error **errp)
+{
+	struct commit *c = commit_of(j);
+	/* Told to leave well, the job leaves the users where they are. */
+	if (!j->completing)
+		return 0;
+	c->finishing = true;
+	graph_change_begin(j->table->graph);
+	int r = prepare_locked(c, errp);
+	graph_change_end(j->table->graph);
+	return r;
+}
+
+const struct job_driver active_commit_driver = {
+	.type = JOB_TYPE_COMMIT,
+	.is_block = true,
+	.knows_ready = true,
+	.size = sizeof(struct commit),
+	.run = run,
+	.prepare = prepare,
+	.finish = commit_finish,
+	.release = commit_release,
+};

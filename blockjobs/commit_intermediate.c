@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Committing images below the active one. Control thread.
+ *
+ * The order at the end keeps the chain on disk right whenever the daemon dies:
+ *
+ * 1. All data are in base, and durable.
+ * 2. Only then do the headers above say that base is their backing file. Until
+ *    one does, it names top, which with a changed base below shows the same.
+ * 3. Only when all of them do is top let go.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/io.h"
+#include "block/open.h"
+#include "blockjobs/commit_internal.h"
+
+/* Zeroes are written in steps, so that none takes long. */
+#define ZERO_STEP (UINT64_C(1) << 30)
+
+static int co_fn run(struct job *j, struct error **errp)
+{
+	struct commit *c = commit_of(j);
+	job_progress_set_left(j, c->top->size);
+	int r = job_pause_point(j);
+	if (r >= 0)
+		r = commit_grow_base(c, errp);
+	/* Its sentence is that of the error number, as everywhere. */
+	if (r >= 0)
+		r = copy_allocated(c->copy, c->base, c->top->size);
+	return r;
+}
+
+struct overlays {
+	struct node **items;
+	size_t count;
+};
+
+static void overlays_add(struct overlays *o, struct node *n)
+{
+	o->items = xrealloc(o->items, o->count + 1, sizeof(o->items[0]));
+	o->items[o->count++] = n;
+}
+
+/* The images above the filter that name top as their backing file; other filters are seen through. */
+static void find_overlays(struct node *filter, struct overlays *ret)
+{
+	struct overlays filters = {0};
+	overlays_add(&filters, filter);
+	for (size_t i = 0; i < filters.count; i++) {
+		struct edge *e;
+		list_for_each (e, &filters.items[i]->parents, child_link) {
+			if (e->parent && (e->role & EDGE_COW))
+				overlays_add(ret, e->parent);
+			else if (e->parent && e->parent->driver->is_filter)
+				overlays_add(&filters, e->parent);
+		}
+	}
+	free(filters.items);
+}
+
+/*
+ * Where an overlay is longer than top, zeroes show: make base show them, too, in
+ * case that it is longer than top.
+ */
+static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
+{
+	uint64_t end = c->top->size;
+	for (size_t i = 0; i < overlays->count; i++)
+		end = MAX(end, MIN(overlays->items[i]->size, c->base->size));
+	for (uint64_t offset = c->top->size; offset < end;) {
+		uint64_t bytes = MIN(end - offset, ZERO_STEP);
+		consumer_enter(&c->job.consumer);
+		int r = edge_zero(c->target, offset, bytes, REQUEST_MAY_UNMAP);
+		consumer_leave(&c->job.consumer);
+		if (r < 0)
+			return r;
+		offset += bytes;
+	}
+	return 0;
+}
+
+static int co_fn rename_backing(struct commit *c, struct node *overlay, struct error **errp)
+{
+	const struct driver *base_driver = node_skip_filters(c->base)->driver;
+	const char *format = c->mask_protocol && !base_driver->is_format ? "raw" : base_driver->name;
+	const char *name = c->backing_file ? c->backing_file : c->base->filename;
+	if (!overlay->driver->change_backing)
+		return error_set(errp, -ENOTSUP,
+				 "Driver '%s' of node '%s' cannot name a backing file",
+				 overlay->driver->name, overlay->name);
+
+	bool was_read_only = overlay->read_only;
+	int r = node_set_read_only(overlay, false, errp);
+	if (r < 0)
+		return r;
+	r = overlay->driver->change_backing(overlay, name, format, errp);
+	if (r >= 0) {
+		free(overlay->auto_backing_name);
+		overlay->auto_backing_name = xstrdup(c->base->filename);
+	}
+	/* The name is durable whatever becomes of this. */
+	if (was_read_only)
+		node_set_read_only(overlay, true, NULL);
+	return r;
+}
+
+static int co_fn pivot(struct commit *c, struct error **errp)
+{
+	struct drain drain;
+	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	int r = commit_leave_graph(c, c->base, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn prepare_locked(struct commit *c, struct error **errp)
+{
+	struct overlays overlays = {0};
+	find_overlays(c->filter, &overlays);
+	int r = zero_tail(c, &overlays);
+	if (r < 0)
+		error_set_errno(errp, r, "Could not write zeroes to '%s'", c->base->name);
+	if (r >= 0)
+		r = commit_flush_base(c, errp);
+	for (size_t i = 0; i < overlays.count && r >= 0; i++)
+		r = rename_backing(c, overlays.items[i], errp);
+	free(overlays.items);
+	return r >= 0 ? pivot(c, errp) : r;
+}
+
+static int co_fn prepare(struct job *j, struct error **errp)
+{
+	struct commit *c = commit_of(j);
+	c->finishing = true;
+	graph_change_begin(j->table->graph);
+	int r = prepare_locked(c, errp);
+	graph_change_end(j->table->graph);
+	return r;
+}
+
+const struct job_driver commit_driver = {
+	.type = JOB_TYPE_COMMIT,
+	.is_block = true,
+	.size = sizeof(struct commit),
+	.run = run,
+	.prepare = prepare,
+	.finish = commit_finish,
+	.release = commit_release,
+};

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the names in a block-commit command to nodes. Control thread.
+ */
+#include "base/cleanup.h"
+#include "block/blocker.h"
+#include "block/driver.h"
+#include "block/open.h"
+#include "blockjobs/commit_internal.h"
+
+/* The node behind @n in its chain: a filter's child or the backing file. */
+static struct node *next_in_chain(const struct node *n)
+{
+	const struct edge *e = n->driver->is_filter ? n->file : n->backing;
+	return e ? e->child : NULL;
+}
+
+/* True when @n, a backing file of @overlay, is called @name in the image or in full. */
+static bool is_called(const struct node *overlay, const struct node *n, const char *name)
+{
+	if (string_equal(overlay->backing_name, name) || string_equal(n->filename, name))
+		return true;
+	char *full _cleanup_free_ = NULL;
+	return backing_filename(overlay->filename, name, &full, NULL) >= 0 &&
+	       string_equal(n->filename, full);
+}
+
+/* The backing file of @top, however far down, that is called @name; or NULL. */
+static struct node *find_backing(struct node *top, const char *name)
+{
+	struct node *overlay = node_skip_filters(top);
+	struct node *n = node_skip_filters(node_backing(overlay));
+	while (n && !is_called(overlay, n, name)) {
+		overlay = n;
+		n = node_skip_filters(node_backing(n));
+	}
+	return n;
+}
+
+static struct node *find_node(struct graph *g, const char *name, struct error **errp)
+{
+	struct node *n = node_find(g, name);
+	if (!n)
+		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'", name);
+	return n;
+}
+
+static int check_in_chain(struct node *top, struct node *n, struct error **errp)
+{
+	if (node_chain_contains(top, n))
+		return 0;
+	return error_set(errp, -EINVAL, "'%s' is not in this backing file chain", n->name);
+}
+
+static int select_top(struct graph *g, const struct block_commit_args *args,
+		      struct commit_chain *ret, struct error **errp)
+{
+	ret->top = ret->device;
+	if (args->top_node) {
+		ret->top = find_node(g, args->top_node, errp);
+		return ret->top ? check_in_chain(ret->device, ret->top, errp) : -ENODEV;
+	}
+	if (args->top && !string_equal(ret->device->filename, args->top)) {
+		ret->top = find_backing(ret->device, args->top);
+		if (!ret->top)
+			return error_set(errp, -ENOENT, "Top image file %s not found", args->top);
+	}
+	return 0;
+}
+
+static int select_base(struct graph *g, const struct block_commit_args *args,
+		       struct commit_chain *ret, struct error **errp)
+{
+	if (args->base_node) {
+		ret->base = find_node(g, args->base_node, errp);
+		return ret->base ? check_in_chain(ret->top, ret->base, errp) : -ENODEV;
+	}
+	if (args->base) {
+		ret->base = find_backing(ret->top, args->base);
+		if (!ret->base)
+			return error_set(errp, -ENOENT, "Can't find '%s' in the backing chain",
+					 args->base);
+		return 0;
+	}
+	ret->base = node_skip_filters(ret->top);
+	for (struct node *n = ret->base; n; n = node_skip_filters(node_backing(n)))
+		ret->base = n;
+	return 0;
+}
+
+/* Users, not nodes, stand above the active image; filters of other jobs do not count. */
+static int check_root(const struct node *device, struct error **errp)
+{
+	struct edge *e;
+	list_for_each (e, &device->parents, child_link) {
+		if (e->parent && !node_is_job_filter(e->parent))
+			return error_set(errp, -EINVAL, "Need a root block node");
+	}
+	return 0;
+}
+
+static int check_blockers(const struct commit_chain *chain, struct error **errp)
+{
+	for (struct node *n = chain->top; n != chain->base; n = next_in_chain(n)) {
+		int r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, errp);
+		if (r < 0)
+			return r;
+	}
+	return blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, errp);
+}
+
+/* True when nothing but filters is between @device and @top. */
+static bool is_active(struct node *device, struct node *top)
+{
+	struct node *n = device;
+	while (n != top && n->driver->is_filter && n->file)
+		n = n->file->child;
+	return n == top;
+}
+
+static int check_exclusive(const struct block_commit_args *args, struct error **errp)
+{
+	if (args->base_node && args->base)
+		return error_set(errp, -EINVAL, "'base-node' and 'base' are mutually exclusive");
+	if (args->top_node && args->top)
+		return error_set(errp, -EINVAL, "'top-node' and 'top' are mutually exclusive");
+	return 0;
+}
+
+int commit_select(struct graph *g, const struct block_commit_args *args, struct commit_chain *ret,
+		  struct error **errp)
+{
+	ret->device = node_find(g, args->device);
+	if (!ret->device)
+		return error_set_class(errp, ERROR_DEVICE_NOT_FOUND, -ENODEV,
+				       "Device '%s' not found", args->device);
+	int r = check_root(ret->device, errp);
+	if (r >= 0)
+		r = check_exclusive(args, errp);
+	if (r >= 0)
+		r = select_top(g, args, ret, errp);
+	if (r >= 0)
+		r = select_base(g, args, ret, errp);
+	if (r < 0)
+		return r;
+
+	if (node_skip_filters(ret->top) == node_skip_filters(ret->base))
+		return error_set(errp, -EINVAL, "cannot commit an image into itself");
+	ret->is_active = is_active(ret->device, ret->top);
+	if (ret->is_active && args->backing_file)
+		return error_set(errp, -EINVAL,
+				 "'backing-file' specified, but 'top' is the active layer");
+	return check_blockers(ret, errp);
+}

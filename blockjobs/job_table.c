@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of all jobs. Control thread.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "blockjobs/job_internal.h"
+
+void job_table_init(struct job_table *t, struct graph *g, const struct job_observer *observer)
+{
+	*t = (struct job_table){.graph = g, .observer = observer};
+	list_init(&t->jobs);
+	co_queue_init(&t->emptied);
+}
+
+void job_table_finish(struct job_table *t)
+{
+	assert(list_is_empty(&t->jobs));
+	assert(co_queue_is_empty(&t->emptied));
+}
+
+struct job *job_find(struct job_table *t, const char *id, bool block_only)
+{
+	struct job *j;
+	list_for_each (j, &t->jobs, link) {
+		if (strcmp(j->id, id) == 0)
+			return block_only && !j->driver->is_block ? NULL : j;
+	}
+	return NULL;
+}
+
+void co_fn job_cancel_all_and_wait(struct job_table *t)
+{
+	t->closing = true;
+	struct job *j, *following;
+	list_for_each_safe (j, following, &t->jobs, link) {
+		if (j->status == JOB_STATUS_CONCLUDED)
+			job_verb_dismiss(j, NULL);
+		else
+			job_force_end(j);
+	}
+	while (!list_is_empty(&t->jobs))
+		co_queue_wait(&t->emptied);
+}

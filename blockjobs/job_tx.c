@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Transactions of jobs: barriers that all must reach. Control thread.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blockjobs/job_internal.h"
+
+struct job_tx {
+	unsigned references;
+	struct list jobs; /* struct job.tx_link */
+	bool failed;      /* one has; the others follow */
+	bool finalizing;  /* pending jobs may go on */
+	struct co_mutex turn;
+};
+
+struct job_tx *job_tx_new(void)
+{
+	struct job_tx *tx = NEW(struct job_tx);
+	tx->references = 1;
+	list_init(&tx->jobs);
+	co_mutex_init(&tx->turn);
+	return tx;
+}
+
+void job_tx_unref(struct job_tx *tx)
+{
+	if (tx && --tx->references == 0)
+		free(tx);
+}
+
+void job_tx_join(struct job_tx *tx, struct job *j)
+{
+	tx->references++;
+	list_add_tail(&tx->jobs, &j->tx_link);
+	j->tx = tx;
+}
+
+static void kick_all(struct job_tx *tx)
+{
+	struct job *j;
+	list_for_each (j, &tx->jobs, tx_link)
+		job_kick(j);
+}
+
+void job_tx_leave(struct job *j)
+{
+	struct job_tx *tx = j->tx;
+	if (!tx)
+		return;
+	list_del_init(&j->tx_link);
+	j->tx = NULL;
+	kick_all(tx);
+	job_tx_unref(tx);
+}
+
+static bool all_reached(const struct job_tx *tx, unsigned stage)
+{
+	const struct job *j;
+	list_for_each (j, &tx->jobs, tx_link) {
+		if (j->tx_stage < stage)
+			return false;
+	}
+	return true;
+}
+
+int co_fn job_tx_reach(struct job *j, enum job_tx_stage stage)
+{
+	j->tx_stage = stage;
+	kick_all(j->tx);
+	for (;;) {
+		/* What has taken effect is no longer cancelled. */
+		if (j->tx->failed || (j->cancelled && stage < JOB_TX_PREPARED))
+			return -ECANCELED;
+		if (all_reached(j->tx, stage))
+			return 0;
+		job_wait(j);
+	}
+}
+
+static bool all_finalize_themselves(const struct job_tx *tx)
+{
+	const struct job *j;
+	list_for_each (j, &tx->jobs, tx_link) {
+		if (!j->auto_finalize)
+			return false;
+	}
+	return true;
+}
+
+int co_fn job_tx_wait_finalize(struct job *j)
+{
+	if (all_finalize_themselves(j->tx))
+		j->tx->finalizing = true;
+	for (;;) {
+		if (j->cancelled || j->tx->failed)
+			return -ECANCELED;
+		if (j->tx->finalizing)
+			return 0;
+		job_wait(j);
+	}
+}
+
+void job_tx_finalize(struct job_tx *tx)
+{
+	tx->finalizing = true;
+	kick_all(tx);
+}
+
+void job_tx_fail(struct job *j)
+{
+	j->tx->failed = true;
+	struct job *other;
+	list_for_each (other, &j->tx->jobs, tx_link) {
+		if (other != j && other->tx_stage < JOB_TX_PREPARED)
+			job_force_end(other);
+	}
+}
+
+struct co_mutex *job_tx_turn(struct job_tx *tx)
+{
+	return &tx->turn;
+}

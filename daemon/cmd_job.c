@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands that start, steer and list jobs. Control thread.
+ */
+#include "blockjobs/commit.h"
+#include "blockjobs/job.h"
+#include "daemon/daemon.h"
+#include "schema/commands.h"
+
+/* For the verbs job-*: a job of any kind. */
+static struct job *find_job(const char *id, struct error **errp)
+{
+	struct job *j = job_find(the_daemon.jobs, id, false);
+	if (!j)
+		error_set(errp, -ENOENT, "Job not found");
+	return j;
+}
+
+/* For the verbs block-job-*, whose error is older. */
+static struct job *find_block_job(const char *id, struct error **errp)
+{
+	struct job *j = job_find(the_daemon.jobs, id, true);
+	if (!j)
+		error_set_class(errp, ERROR_DEVICE_NOT_ACTIVE, -ENOENT, "Block job '%s' not found",
+				id);
+	return j;
+}
+
+int co_fn qmp_block_commit(const struct block_commit_args *args, struct error **errp)
+{
+	return commit_start(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_job_pause(const struct job_pause_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_pause(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_job_resume(const struct job_resume_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_resume(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_job_cancel(const struct job_cancel_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_cancel(j, true, errp) : -ENOENT;
+}
+
+int co_fn qmp_job_complete(const struct job_complete_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_complete(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_job_finalize(const struct job_finalize_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_finalize(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_job_dismiss(const struct job_dismiss_args *args, struct error **errp)
+{
+	struct job *j = find_job(args->id, errp);
+	return j ? job_verb_dismiss(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_set_speed(const struct block_job_set_speed_args *args,
+				  struct error **errp)
+{
+	struct job *j = find_block_job(args->device, errp);
+	return j ? job_verb_set_speed(j, args->speed, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_cancel(const struct block_job_cancel_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->device, errp);
+	return j ? job_verb_cancel(j, args->has_force && args->force, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_pause(const struct block_job_pause_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->device, errp);
+	return j ? job_verb_pause(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_resume(const struct block_job_resume_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->device, errp);
+	return j ? job_verb_resume(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_complete(const struct block_job_complete_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->device, errp);
+	return j ? job_verb_complete(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_dismiss(const struct block_job_dismiss_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->id, errp);
+	return j ? job_verb_dismiss(j, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_finalize(const struct block_job_finalize_args *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->id, errp);
+	return j ? job_verb_finalize(j, errp) : -ENOENT;
+}
+
+static struct job_info *job_info(const struct job *j)
+{
+	struct job_info *info = NEW(struct job_info);
+	info->id = xstrdup(j->id);
+	info->type = j->driver->type;
+	info->status = j->status;
+	info->current_progress = (int64_t)j->progress_done;
+	info->total_progress = (int64_t)j->progress_total;
+	info->error = j->error ? xstrdup(j->error->message) : NULL;
+	return info;
+}
+
+/* A job that is still being set up is nobody's business. */
+static bool is_visible(const struct job *j)
+{
+	return j->status != JOB_STATUS_UNDEFINED;
+}
+
+int co_fn qmp_query_jobs(struct job_info_list *ret, struct error **errp)
+{
+	struct job *j;
+	list_for_each (j, &the_daemon.jobs->jobs, link) {
+		if (is_visible(j))
+			job_info_list_append(ret, job_info(j));
+	}
+	return 0;
+}
+
+static struct block_job_info *block_job_info(const struct job *j)
+{
+	struct block_job_info *info = NEW(struct block_job_info);
+	info->type = j->driver->type;
+	info->device = xstrdup(j->id);
+	info->len = (int64_t)j->progress_total;
+	info->offset = (int64_t)j->progress_done;
+	info->busy = !j->idle;
+	info->paused = j->pauses > 0;
+	info->speed = (int64_t)j->speed;
+	info->io_status = j->io_status;
+	info->ready = j->was_ready;
+	info->status = j->status;
+	info->auto_finalize = j->auto_finalize;
+	info->auto_dismiss = j->auto_dismiss;
+	info->error = j->error ? xstrdup(j->error->message) : NULL;
+	return info;
+}
+
+int co_fn qmp_query_block_jobs(struct block_job_info_list *ret, struct error **errp)
+{
+	struct job *j;
+	list_for_each (j, &the_daemon.jobs->jobs, link) {
+		if (is_visible(j) && j->driver->is_block)
+			block_job_info_list_append(ret, block_job_info(j));
+	}
+	return 0;
+}
