@@ -156,14 +156,14 @@ static int file_check_permissions(struct node *n, unsigned permissions, unsigned
 	if (r < 0 || !f->uses_locks)
 		return r;
 	/*
-	 * The old descriptor is the one that asks: towards it only others are
-	 * strangers. The new one joins it, so that there is no gap.
+	 * The old descriptor is the one that asks: to it even our own new one is a
+	 * stranger, which therefore lets go meanwhile and joins it afterwards.
 	 */
+	if (f->next)
+		file_lock_narrow(f->next, 0, PERM_ALL);
 	r = file_lock_widen(f->current, permissions, shared, n->filename, errp);
-	if (r >= 0 && f->next) {
-		file_lock_narrow(f->next, permissions, shared);
+	if (r >= 0 && f->next)
 		r = file_lock_copy(f->next, permissions, shared, n->filename, errp);
-	}
 	return r;
 }
 
