@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/aio.h"
 #include "base/log.h"
 #include "block/graph.h"
 #include "block/node.h"
