@@ -12,7 +12,7 @@
 
 int co_fn qmp_blockdev_add(const struct blockdev_options *args, struct error **errp)
 {
-	struct node *n;
+	struct node *n = NULL;
 
 	if (!args->node_name)
 		return error_set(errp, -EINVAL, "'node-name' must be specified for the root node");

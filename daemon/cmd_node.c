@@ -104,7 +104,7 @@ static int co_fn change_backing(struct node *n, const char *name, struct error *
 int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 				  struct error **errp)
 {
-	struct node *n;
+	struct node *n = NULL;
 
 	graph_change_begin(the_daemon.graph);
 	int r = find_image(args, &n, errp);

@@ -325,6 +325,13 @@ static int co_fn device_truncate(struct node *n, uint64_t size, enum preallocati
 
 /* Queries. */
 
+/* Nothing of its own: no clusters, and never dirty. */
+static int co_fn file_info(struct node *n, struct driver_info *ret)
+{
+	*ret = (struct driver_info){0};
+	return 0;
+}
+
 static struct image_info_specific *file_specific_info(struct node *n)
 {
 	struct file *f = n->state;
@@ -393,6 +400,7 @@ const struct driver file_driver = {
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
 	.limits = file_limits,
+	.info = file_info,
 	.specific_info = file_specific_info,
 	.specific_stats = file_specific_stats,
 	.create = file_create,

@@ -122,9 +122,10 @@ static void export_free(struct export *e)
 static int co_fn attach(struct export *e, const struct block_export_options *options,
 			struct error **errp)
 {
-	struct node *n = node_find_error(e->registry->graph, options->node_name, errp);
+	struct node *n = node_find(e->registry->graph, options->node_name);
 	if (!n)
-		return -ENOENT;
+		return error_set(errp, -ENOENT, "Cannot find device='' nor node-name='%s'",
+				 options->node_name);
 	if (e->writable && n->read_only && !n->auto_read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
