@@ -44,9 +44,9 @@ static void for_backing(unsigned permissions, unsigned shared, unsigned *ret_per
 			unsigned *ret_shared)
 {
 	*ret_permissions = permissions & PERM_CONSISTENT_READ;
-	/* Who can bear a change of data can bear one below as well. */
+	/* Who can bear a change of data can bear one below as well, and so can who reads none. */
 	*ret_shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED;
-	if (shared & PERM_WRITE)
+	if ((shared & PERM_WRITE) || !(permissions & PERM_CONSISTENT_READ))
 		*ret_shared |= PERM_WRITE | PERM_RESIZE;
 }
 
