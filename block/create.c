@@ -76,7 +76,5 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, struct er
 		r = create_storage(g, protocol, is_raw ? spec->size : 0, errp);
 	if (r >= 0 && !is_raw)
 		r = create_format(g, driver, protocol, spec, errp);
-	if (r < 0)
-		error_prefix(errp, "%s: ", spec->filename);
 	return r;
 }

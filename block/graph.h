@@ -23,7 +23,7 @@ struct permission_update;
 struct graph {
 	struct loop *loop;
 	const struct driver *const *drivers; /* ends with NULL */
-	struct list nodes;                   /* struct node.link, in the order of creation */
+	struct list nodes;                   /* struct node.link, in the order of opening */
 	struct node *by_name;                /* uthash on node.name */
 	struct list consumers;               /* struct consumer.link */
 	struct list drains;                  /* struct drain.link, in force */

@@ -88,6 +88,9 @@ int co_fn node_start(struct node *n, const struct blockdev_options *options, voi
 	if (r < 0)
 		return r;
 	n->is_open = true;
+	/* The list is in the order in which nodes became usable: children first. */
+	list_del_init(&n->link);
+	list_add_tail(&n->graph->nodes, &n->link);
 	nodes_refresh(n->graph, &n, 1);
 	return 0;
 }

@@ -8,7 +8,9 @@
 #include "daemon/query_graph.h"
 #include "daemon/query_image.h"
 #include "daemon/query_stats.h"
+#include "protocol/export.h"
 #include "schema/commands.h"
+#include "schema/schema.h"
 
 int co_fn qmp_query_named_block_nodes(const struct query_named_block_nodes_args *args,
 				      struct block_device_info_list *ret, struct error **errp)
@@ -31,13 +33,30 @@ int co_fn qmp_query_block(const struct query_block_args *args, struct block_info
 	return 0;
 }
 
+/* There are no devices; what stands in their place is what is exported. */
+static void query_export_stats(struct block_stats_list *ret)
+{
+	struct block_export_info_list exports = {0};
+
+	export_query(the_daemon.exports, &exports);
+	for (size_t i = 0; i < exports.count; i++) {
+		struct node *n = node_find(the_daemon.graph, exports.items[i]->node_name);
+		struct block_stats *s = query_node_stats(n);
+		s->device = xstrdup(exports.items[i]->id);
+		block_stats_list_append(ret, s);
+	}
+	schema_finish(&block_export_info_list_type, &exports);
+}
+
 int co_fn qmp_query_blockstats(const struct query_blockstats_args *args,
 			       struct block_stats_list *ret, struct error **errp)
 {
 	struct node *n;
 
-	if (!args->query_nodes)
-		return 0; /* about devices; see query-block */
+	if (!args->query_nodes) {
+		query_export_stats(ret);
+		return 0;
+	}
 	list_for_each(n, &the_daemon.graph->nodes, link)
 		block_stats_list_append(ret, query_node_stats(n));
 	return 0;
