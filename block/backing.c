@@ -27,11 +27,11 @@ static bool same_medium(const struct node *a, const struct node *b)
 	return a->driver == b->driver && a->driver->same_medium && a->driver->same_medium(a, b);
 }
 
-/* The node from @top down that is called @filename, or NULL. */
-static struct node *find_in_chain(struct node *top, const char *filename)
+/* True when a node from @top down lies in the file called @filename. */
+static bool chain_has(struct node *top, const char *filename)
 {
 	struct node *n = top;
-	while (n && !string_equal(n->filename, filename))
+	while (n && !string_equal(storage_of(n)->filename, filename))
 		n = node_chain_next(n);
 	return n;
 }
@@ -39,7 +39,7 @@ static struct node *find_in_chain(struct node *top, const char *filename)
 static int refuse_loop(struct node *top, const char *filename, struct error **errp)
 {
 	return error_set(errp, -ELOOP, "'%s' is in its own backing chain, which begins at '%s'",
-			 filename, top->filename);
+			 filename, storage_of(top)->filename);
 }
 
 /* Open the image that the header of @n names. */
@@ -50,7 +50,7 @@ static int co_fn open_named(struct node *top, struct node *n, struct node **ret,
 	int r = node_backing_filename(n, &filename, errp);
 	if (r < 0)
 		return r;
-	if (find_in_chain(top, filename))
+	if (chain_has(top, filename))
 		return refuse_loop(top, filename, errp);
 
 	struct blockdev_options *options;
@@ -96,7 +96,7 @@ static int check_new_layer(struct node *top, struct node *backing, struct error 
 {
 	for (struct node *n = top; n; n = node_chain_next(n)) {
 		if (same_medium(n, backing))
-			return refuse_loop(top, backing->filename, errp);
+			return refuse_loop(top, storage_of(backing)->filename, errp);
 	}
 	return 0;
 }
