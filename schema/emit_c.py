@@ -1,8 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Writes the C of a Schema: types.h, tables.h, tables.c, commands.h, handlers.c."""
-from idl import BUILTINS, Definition, c_member, c_name
+import textwrap
+
+from idl import BUILTINS, Definition, Type, c_member, c_name
 
 HEAD = '/* SPDX-License-Identifier: MIT */\n/* Generated from the IDL by schema/generate.py. */\n'
+
+
+def comment(doc, indent=''):
+    """The lines of a C comment that says what the doc lines say."""
+    text = ' '.join(doc)
+    one = '%s/* %s */' % (indent, text)
+    if len(one.expandtabs(8)) <= 100:
+        return one
+    start = indent + ' * '
+    width = 100 - len(start.expandtabs(8))
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return '\n'.join([indent + '/*'] + [start + line for line in lines] + [indent + ' */'])
 
 
 def constant(enum, value):
@@ -74,7 +88,8 @@ class Emitter:
             n = c_name(d.name)
             yield 'enum %s {' % n
             for v in d.values:
-                yield '\t%s, /* %s */' % (constant(d.name, v.name), ' '.join(v.doc))
+                yield comment(v.doc, '\t')
+                yield '\t%s,' % constant(d.name, v.name)
             yield '\t%s__COUNT\n};' % n.upper()
             yield 'extern const struct schema_type %s_type;' % n
             yield 'static inline const char *%s_name(enum %s value)\n{' % (n, n)
@@ -93,7 +108,6 @@ class Emitter:
             yield '\t*(%s*)schema_list_grow(list, sizeof(item)) = item;\n}\n' % item
 
     def item_type(self, name):
-        from idl import Type
         return Type(name, False, None)
 
     def in_value_order(self):
@@ -114,8 +128,7 @@ class Emitter:
     def member_h(self, m, indent='\t'):
         if self.schema.kind(m.type) == 'null':
             return
-        doc = ' '.join(m.doc)
-        yield '%s/* %s */' % (indent, doc)
+        yield comment(m.doc, indent)
         if self.has(m):
             yield '%sbool has_%s;' % (indent, m.name.replace('-', '_').replace('.', '_'))
         yield '%s%s%s;' % (indent, self.c_type(m.type), c_member(m.name))
@@ -127,7 +140,7 @@ class Emitter:
             for m in d.members:
                 yield '\t%s,' % constant(d.name, m.name)
             yield '};'
-        yield '/* %s */' % ' '.join(d.doc)
+        yield comment(d.doc)
         yield 'struct %s {' % n
         if d.kind == 'alternate':
             yield '\tenum %s_kind kind;\n\tunion {' % n
@@ -316,7 +329,7 @@ class Emitter:
         yield HEAD + '#ifndef SCHEMA_COMMANDS_H\n#define SCHEMA_COMMANDS_H\n'
         yield '#include "base/coroutine.h"\n#include "schema/tables.h"\n\nstruct error;\n'
         for d in self.schema.commands:
-            yield '/* %s */' % ' '.join(d.doc)
+            yield comment(d.doc)
             yield 'int co_fn qmp_%s(%s);\n' % (c_name(d.name), ', '.join(self.parameters(d)))
         yield '#endif'
 

@@ -3,8 +3,13 @@
 
 
 def paragraph(doc):
-    """Doc lines as they stand: they are Markdown."""
-    return '\n'.join(doc)
+    """Doc lines as they stand: they are Markdown. Errors and version begin paragraphs."""
+    lines = []
+    for line in doc:
+        if line.startswith(('Errors:', 'Since:')) and lines and lines[-1]:
+            lines.append('')
+        lines.append(line)
+    return '\n'.join(lines)
 
 
 def features(names):
@@ -85,10 +90,19 @@ EMIT = {'enum': enum, 'struct': members, 'union': union, 'alternate': alternate,
         'command': command, 'event': event}
 
 
+def contents(schema):
+    """Links to all commands and events, in alphabetical order."""
+    for title, definitions in (('Commands', schema.commands), ('Events', schema.events)):
+        yield '%s: %s\n' % (title, ', '.join(
+            '[`%s`](#%s)' % (d.name, d.name.lower())
+            for d in sorted(definitions, key=lambda d: d.name)))
+
+
 def reference(schema):
     """Yield the lines of the manual, in the order of the IDL."""
     yield '# Commands, events and types of cairnd\n'
     yield 'Generated from `schema/*.idl`: this is what the daemon accepts and advertises.\n'
+    yield from contents(schema)
     section = None
     for d in schema.order:
         if d.section != section:
