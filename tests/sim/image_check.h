@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A judge of qcow2 images that shares nothing with the driver: it reads a
+ * simulated disk by the public specification of the format.
+ */
+#ifndef TESTS_SIM_IMAGE_CHECK_H
+#define TESTS_SIM_IMAGE_CHECK_H
+
+#include "base/aio_sim_disk.h"
+
+/*
+ * Check that each cluster of the image on @disk that is referred to is counted,
+ * lies inside the file, and is referred to once; and that the flags in the tables
+ * agree. Clusters that are counted and unused are no fault: *ret_leaks tells how
+ * many. With the dirty bit set, refcounts and flags may be anything. Returns NULL,
+ * or the first fault as a sentence to free.
+ */
+char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks);
+
+#endif

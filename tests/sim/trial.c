@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Trials. The guest's life is simulated once; crashes are cut from its record.
+ */
+#include "tests/sim/trial.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "tests/sim/image_check.h"
+#include "tests/sim/world.h"
+
+/* Events before a crash that are printed with its fault. */
+#define TRACE_EVENTS 40
+
+struct trial {
+	struct plan plan;
+	const struct trial_options *options;
+	struct trial_stats *stats;
+	struct sim_store *store; /* of the present life */
+	struct oracle *oracle;
+	uint64_t *initial; /* numbers, by sector, with which the present life began */
+	uint64_t *found;   /* and those that the last crash left */
+	uint64_t position; /* of the crash that is judged */
+	char *fault;
+};
+
+static uint64_t sector_count(const struct trial *t)
+{
+	return t->plan.size / SIM_SECTOR;
+}
+
+/* What a new image shows: its backing file, and zeroes beyond. */
+static void set_first_content(struct trial *t)
+{
+	for (uint64_t s = 0; s < sector_count(t); s++)
+		t->initial[s] = s < t->plan.backing_size / SIM_SECTOR ? world_backing_number
+								       : ORACLE_ZERO;
+}
+
+static void make_image(struct trial *t)
+{
+	struct world w;
+	world_init(&w, &t->plan, t->store, t->plan.seed);
+	world_run(&w, world_create_image);
+	world_finish(&w);
+	t->fault = w.fault;
+	sim_store_settle(t->store);
+}
+
+static void co_fn live(struct world *w)
+{
+	if (world_open(w) < 0)
+		return;
+	guest_live(w);
+	world_close(w);
+}
+
+static void live_once(struct trial *t, uint64_t seed)
+{
+	struct sim_disk *disk = sim_store_find(t->store, IMAGE_NAME);
+	struct world w;
+	world_init(&w, &t->plan, t->store, seed);
+	w.oracle = t->oracle;
+	w.tells = t->options->tells;
+	if (t->plan.has_fault)
+		sim_disk_add_fault(disk, &t->plan.fault);
+	sim_disk_limit(disk, t->plan.limit);
+	world_run(&w, live);
+	bool opened = w.requests_left < t->plan.requests;
+	world_finish(&w);
+	/* With a disk that fails opening may fail. */
+	if (w.fault && !opened && (t->plan.has_fault || t->plan.limit != SIM_DISK_MAX)) {
+		free(w.fault);
+		w.fault = NULL;
+	}
+	t->fault = w.fault;
+	t->stats->requests += t->plan.requests - w.requests_left;
+	t->stats->events += sim_store_position(t->store);
+}
+
+/* The judgement of the remains by the driver itself. */
+
+struct judge {
+	struct world world;
+	struct trial *trial;
+};
+
+static void judge_sector(struct judge *j, uint64_t sector, const uint8_t *p)
+{
+	struct trial *t = j->trial;
+	uint64_t number;
+	char *reason;
+	if (!oracle_decode(sector, p, &number)) {
+		world_fault(&j->world, xasprintf("sector %" PRIu64 " shows no write's data: %#"
+						 PRIx64, sector, number));
+		return;
+	}
+	t->found[sector] = number;
+	if (!oracle_check_crash(t->oracle, t->position, sector, number, &reason))
+		world_fault(&j->world, reason);
+}
+
+static void co_fn read_all(struct judge *j)
+{
+	struct world *w = &j->world;
+	const uint64_t step = 256;
+	uint64_t sectors = sector_count(j->trial);
+	uint8_t *p = buffer_get(w->loop, step * SIM_SECTOR);
+	for (uint64_t at = 0; at < sectors && !w->fault; at += step) {
+		uint64_t count = MIN(step, sectors - at);
+		int r = edge_read(w->edge, at * SIM_SECTOR, count * SIM_SECTOR, p, 0);
+		if (r < 0)
+			world_fault(w, xasprintf("sector %" PRIu64 " cannot be read: %s", at,
+						 strerrorname_np(-r)));
+		for (uint64_t i = 0; r >= 0 && i < count; i++)
+			judge_sector(j, at + i, p + i * SIM_SECTOR);
+	}
+	buffer_put(w->loop, p, step * SIM_SECTOR);
+}
+
+static void note_finding(void *arg, const char *finding)
+{
+	struct world *w = arg;
+	world_fault(w, xasprintf("the driver's own check: %s", finding));
+}
+
+static void co_fn check_by_driver(struct world *w)
+{
+	struct image_check check = {0};
+	struct error *error = NULL;
+	int r = w->node->driver->check(w->node, 0, &check, &error);
+	if (r < 0) {
+		world_fault(w, xasprintf("the driver's own check failed: %s", error->message));
+		error_free(error);
+	} else if (check.corruptions || check.errors) {
+		/* Once more, for the sentence. */
+		check = (struct image_check){.report = note_finding, .report_arg = w};
+		w->node->driver->check(w->node, 0, &check, NULL);
+		world_fault(w, xstrdup("the driver's own check"));
+	}
+}
+
+static void co_fn judge_open(struct world *w)
+{
+	struct judge *j = container_of(w, struct judge, world);
+	if (world_open(w) < 0)
+		return;
+	consumer_enter(&w->consumer);
+	read_all(j);
+	if (!w->fault)
+		check_by_driver(w);
+	consumer_leave(&w->consumer);
+	world_close(w);
+}
+
+static char *judge_by_driver(struct trial *t, struct sim_store *remains)
+{
+	struct judge j = {.trial = t};
+	world_init(&j.world, &t->plan, remains, t->position);
+	world_run(&j.world, judge_open);
+	world_finish(&j.world);
+	return j.world.fault;
+}
+
+static bool write_out(const struct sim_disk *disk, const char *path)
+{
+	FILE *file = fopen(path, "w");
+	if (!file)
+		return false;
+	uint64_t size = sim_disk_size(disk);
+	char p[4096];
+	bool good = true;
+	for (uint64_t at = 0; good && at < size; at += sizeof(p)) {
+		uint64_t bytes = MIN(sizeof(p), size - at);
+		sim_disk_peek(disk, at, p, bytes);
+		good = fwrite(p, bytes, 1, file) == 1;
+	}
+	return fclose(file) == 0 && good;
+}
+
+/* NULL, or what qemu-img says against the image. */
+static char *judge_by_qemu_img(struct trial *t, struct sim_store *remains)
+{
+	char path[] = "/tmp/sim-image-XXXXXX";
+	int fd = mkstemp(path);
+	if (fd < 0)
+		return xstrdup("no temporary file for qemu-img");
+	close(fd);
+	char *fault = NULL;
+	if (!write_out(sim_store_find(remains, IMAGE_NAME), path)) {
+		fault = xstrdup("could not write the image for qemu-img");
+	} else {
+		_cleanup_free_ char *command =
+			xasprintf("qemu-img check -f qcow2 %s >%s.log 2>&1", path, path);
+		int status = system(command);
+		/* 0: good; 3: leaks, which a crash may leave; 127: not installed. */
+		int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+		if (code != 0 && code != 3 && code != 127)
+			fault = xasprintf("qemu-img check ends with code %d: see %s.log", code,
+					  path);
+		else
+			t->stats->qemu_img_checks += code != 127;
+	}
+	if (!fault) {
+		_cleanup_free_ char *log = xasprintf("%s.log", path);
+		unlink(log);
+		unlink(path);
+	}
+	return fault;
+}
+
+/* Whether the image was marked as having stale refcounts. */
+static bool is_dirty(struct sim_store *remains)
+{
+	uint8_t header[80];
+	sim_disk_peek(sim_store_find(remains, IMAGE_NAME), 0, header, sizeof(header));
+	return header[7] >= 3 && (header[79] & 1);
+}
+
+static char *judge(struct trial *t, struct sim_store *remains)
+{
+	uint64_t leaks;
+	char *fault = image_check(sim_store_find(remains, IMAGE_NAME), &leaks);
+	t->stats->leaks += leaks;
+	t->stats->crashes++;
+	bool sampled = t->options->qemu_img_each != 0 &&
+		       t->stats->crashes % t->options->qemu_img_each == 0;
+	if (!fault && sampled && !is_dirty(remains))
+		fault = judge_by_qemu_img(t, remains);
+	if (!fault)
+		fault = judge_by_driver(t, remains);
+	/* Opening may have repaired, and must not have made anything worse. */
+	if (!fault)
+		fault = image_check(sim_store_find(remains, IMAGE_NAME), &leaks);
+	if (!fault && is_dirty(remains))
+		fault = xstrdup("still dirty after it was closed");
+	return fault;
+}
+
+static void print_trace(const struct trial *t)
+{
+	uint64_t from = t->position > TRACE_EVENTS ? t->position - TRACE_EVENTS : 0;
+	if (t->options->tells)
+		from = 0;
+	for (uint64_t i = from; i < t->position; i++) {
+		char text[200];
+		sim_store_describe(t->store, i, text, sizeof(text));
+		printf("  event %" PRIu64 ": %s\n", i, text);
+	}
+}
+
+/* Cut the record at many points, in order; keep the last remains for the next life. */
+static struct sim_store *crash_often(struct trial *t, uint64_t *random)
+{
+	uint64_t events = sim_store_position(t->store);
+	uint64_t crashes = t->options->crashes != 0 ? MIN(t->options->crashes, events + 1)
+						    : events + 1;
+	struct sim_store *remains = NULL;
+	struct sim_replay *replay = sim_replay_create(t->store);
+	for (uint64_t i = 0; i < crashes && !t->fault; i++) {
+		/* One point in each of equal parts; the end is the last. */
+		uint64_t begin = i * (events + 1) / crashes, end = (i + 1) * (events + 1) / crashes;
+		t->position = i + 1 == crashes ? events
+					       : begin + choose(random, MAX(end - begin, 1));
+		sim_replay_to(replay, t->position);
+		sim_store_destroy(remains);
+		uint64_t fate = sim_random(random);
+		remains = sim_replay_crash(replay, fate);
+		t->fault = judge(t, remains);
+		if (t->fault)
+			printf("crash before event %" PRIu64 " of %" PRIu64 ", fate %#" PRIx64 "\n",
+			       t->position, events, fate);
+	}
+	sim_replay_destroy(replay);
+	/* The end of a life is no surprise: go on from somewhere inside it. */
+	if (!t->fault && choose(random, 2)) {
+		sim_store_destroy(remains);
+		t->position = choose(random, events + 1);
+		replay = sim_replay_create(t->store);
+		sim_replay_to(replay, t->position);
+		remains = sim_replay_crash(replay, sim_random(random));
+		sim_replay_destroy(replay);
+		t->fault = judge(t, remains);
+	}
+	return remains;
+}
+
+static void one_life(struct trial *t, unsigned life, uint64_t *random)
+{
+	t->oracle = oracle_create(t->store, sector_count(t));
+	for (uint64_t s = 0; s < sector_count(t); s++)
+		oracle_set_initial(t->oracle, s, t->initial[s]);
+	live_once(t, t->plan.seed * 10 + life);
+	struct sim_store *remains = t->fault ? NULL : crash_often(t, random);
+	if (t->fault)
+		print_trace(t);
+	oracle_destroy(t->oracle);
+	if (t->fault) {
+		sim_store_destroy(remains);
+		return;
+	}
+	sim_store_destroy(t->store);
+	t->store = remains;
+	sim_store_settle(t->store);
+	memcpy(t->initial, t->found, sector_count(t) * sizeof(*t->initial));
+}
+
+bool trial_run(uint64_t seed, const struct trial_options *options, struct trial_stats *stats)
+{
+	struct trial t = {
+		.plan = plan_make(seed, options->faults_allowed),
+		.options = options,
+		.stats = stats,
+		.store = sim_store_create(),
+	};
+	uint64_t random = seed ^ UINT64_C(0xc4a5);
+	t.initial = xalloc(sector_count(&t), sizeof(*t.initial));
+	t.found = xalloc(sector_count(&t), sizeof(*t.found));
+	set_first_content(&t);
+	if (options->tells)
+		plan_print(&t.plan);
+	make_image(&t);
+	unsigned life = 0;
+	for (; life < t.plan.lives && !t.fault; life++)
+		one_life(&t, life, &random);
+	if (t.fault) {
+		plan_print(&t.plan);
+		printf("FAULT in life %u of seed %" PRIu64 ": %s\n", life, seed, t.fault);
+	}
+	bool good = !t.fault;
+	free(t.fault);
+	free(t.initial);
+	free(t.found);
+	sim_store_destroy(t.store);
+	return good;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A simulated machine. Everything runs in its one loop.
+ */
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/aio.h"
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "drivers/qcow2/qcow2.h"
+#include "drivers/table.h"
+#include "schema/schema.h"
+#include "tests/sim/sim_driver.h"
+
+static const struct driver *const drivers[] = {&sim_driver, &raw_driver, &qcow2_driver, NULL};
+
+/* Far from those of the guest. */
+uint64_t world_backing_number = UINT64_C(0xbac0000000000001);
+
+void world_init(struct world *w, const struct plan *plan, struct sim_store *store, uint64_t seed)
+{
+	*w = (struct world){.plan = plan, .store = store, .random = seed * 77 + 5};
+	sim_driver_use(store);
+	w->loop = loop_new_sim(seed);
+	aio_sim_set_latency(w->loop, plan->latency_min_ns, plan->latency_max_ns);
+	w->graph = graph_new(w->loop, drivers);
+}
+
+void world_finish(struct world *w)
+{
+	graph_free(w->graph);
+	loop_free(w->loop);
+}
+
+struct call {
+	struct world *world;
+	void co_fn (*fn)(struct world *w);
+};
+
+static void co_fn call_entry(void *arg)
+{
+	struct call *c = arg;
+	c->fn(c->world);
+}
+
+void world_run(struct world *w, void co_fn (*fn)(struct world *w))
+{
+	struct call c = {w, fn};
+	loop_run_coroutine(w->loop, call_entry, &c);
+}
+
+void world_fault(struct world *w, char *sentence)
+{
+	if (w->fault)
+		free(sentence);
+	else
+		w->fault = sentence;
+}
+
+/* Fill the backing file with sectors that tell where they come from. */
+static int co_fn fill_backing(struct world *w)
+{
+	struct sim_disk *disk = sim_store_add(w->store, BACKING_NAME);
+	int fd = aio_sim_open(w->loop, disk);
+	uint8_t p[SIM_SECTOR];
+	int r = 0;
+	for (uint64_t s = 0; r >= 0 && s < w->plan->backing_size / SIM_SECTOR; s++) {
+		struct iovec iov;
+		oracle_fill(world_backing_number, s, p);
+		r = aio_write(w->loop, fd, s * SIM_SECTOR, SIM_SECTOR,
+			      vec_flat(&iov, p, SIM_SECTOR), 0);
+	}
+	aio_sim_close(w->loop, fd);
+	return r;
+}
+
+static int co_fn create(struct world *w, const char *json, struct error **errp)
+{
+	void *object;
+	int r = schema_decode_json_text(&blockdev_create_options_type, json, &object, errp);
+	if (r < 0)
+		return r;
+	const struct blockdev_create_options *options = object;
+	const struct driver *driver =
+		graph_find_driver(w->graph, blockdev_driver_name(options->driver));
+	r = driver->create(w->graph, options, errp);
+	blockdev_create_options_free(object);
+	return r;
+}
+
+void co_fn world_create_image(struct world *w)
+{
+	const struct plan *p = w->plan;
+	_cleanup_error_ struct error *error = NULL;
+	_cleanup_free_ char *file = xasprintf(
+		"{\"driver\":\"file\",\"filename\":\"%s\",\"size\":0}", IMAGE_NAME);
+	_cleanup_free_ char *image = xasprintf(
+		"{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"%s\"},"
+		"\"size\":%" PRIu64 ",\"version\":\"v%u\",\"cluster-size\":%u,"
+		"\"refcount-bits\":%u,\"lazy-refcounts\":%s%s}",
+		IMAGE_NAME, p->size, p->version, 1u << p->cluster_bits, p->refcount_bits,
+		p->lazy_refcounts ? "true" : "false",
+		p->backing_size ? ",\"backing-file\":\"" BACKING_NAME "\",\"backing-fmt\":\"raw\""
+				: "");
+	if (p->backing_size && fill_backing(w) < 0)
+		world_fault(w, xstrdup("could not fill the backing file"));
+	if (create(w, file, &error) < 0 || create(w, image, &error) < 0)
+		world_fault(w, xasprintf("could not create the image: %s", error->message));
+}
+
+static char *describe(const struct consumer *c)
+{
+	return xstrdup("the guest");
+}
+
+static const struct consumer_ops guest_ops = {.describe = describe};
+
+static int co_fn open_image(struct world *w, struct error **errp)
+{
+	const struct plan *p = w->plan;
+	_cleanup_free_ char *json = xasprintf(
+		"{\"driver\":\"qcow2\",\"discard\":\"%s\",\"file\":{\"driver\":\"file\","
+		"\"filename\":\"%s\"},\"l2-cache-size\":%" PRIu64 ",\"l2-cache-entry-size\":%" PRIu64
+		",\"refcount-cache-size\":%" PRIu64 "}",
+		p->discards_pass ? "unmap" : "ignore", IMAGE_NAME, p->l2_cache_bytes,
+		p->l2_entry_bytes, p->refcount_cache_bytes);
+	void *options;
+	int r = schema_decode_json_text(&blockdev_options_type, json, &options, errp);
+	if (r < 0)
+		return r;
+	graph_change_begin(w->graph);
+	r = node_open(w->graph, options, &w->node, errp);
+	blockdev_options_free(options);
+	if (r >= 0) {
+		consumer_init(&w->consumer, w->graph, &guest_ops);
+		r = edge_attach_consumer(&w->consumer, "guest", w->node,
+					 PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL, &w->edge,
+					 errp);
+		if (r < 0) {
+			consumer_finish(&w->consumer);
+			node_unref(w->node);
+		}
+	}
+	graph_change_end(w->graph);
+	return r;
+}
+
+int co_fn world_open(struct world *w)
+{
+	_cleanup_error_ struct error *error = NULL;
+	int r = open_image(w, &error);
+	if (r < 0) {
+		w->node = NULL;
+		world_fault(w, xasprintf("could not open the image: %s", error->message));
+	} else if (w->node->size != w->plan->size) {
+		world_fault(w, xasprintf("the image has %" PRIu64 " bytes", w->node->size));
+	}
+	return r;
+}
+
+void co_fn world_close(struct world *w)
+{
+	graph_change_begin(w->graph);
+	edge_detach(w->edge);
+	consumer_finish(&w->consumer);
+	node_unref(w->node);
+	w->node = NULL;
+	graph_change_end(w->graph);
+}
