@@ -14,26 +14,39 @@
  */
 #include "drivers/qcow2/internal.h"
 
+/* The slice of the zeroed block at @cluster that holds the block's own refcount. */
+static int co_fn get_own_slice(struct qcow2 *q, uint64_t cluster, struct slice **ret)
+{
+	uint64_t index = cluster & ((UINT64_C(1) << q->block_bits) - 1);
+	uint64_t slice = index >> q->refcount_slice_bits;
+
+	return qcow2_cache_get_zeroed(&q->refcount_cache,
+				      (cluster << q->cluster_bits) +
+					      slice * q->refcount_cache.slice_bytes, ret);
+}
+
 int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t cluster)
 {
 	uint64_t offset = cluster << q->cluster_bits;
+	struct slice *s;
 	int r = qcow2_overlap_check(q, offset, q->cluster_bytes, 0);
 
 	if (r < 0)
 		return r;
 	qcow2_cache_forget(&q->refcount_cache, offset, q->cluster_bytes);
 	r = qcow2_zero_host(q, offset, q->cluster_bytes);
+	if (r == 0)
+		r = get_own_slice(q, cluster, &s);
 	if (r < 0)
 		return r;
+	/* Without a wait in between: a flush takes the table's entry and the refcount, or none. */
+	qcow2_refcount_store(qcow2_cache_modify(&q->refcount_cache, s), q->refcount_order,
+			     cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1), 1);
 	q->fresh_from = MAX(q->fresh_from, cluster + 1);
 	qcow2_table_set(&q->reftable, cluster >> q->block_bits, offset);
 	qcow2_metadata_add(q, offset, METADATA_REFCOUNT_BLOCK);
-	r = qcow2_refcount_increment(q, cluster, 1);
-	if (r < 0) {
-		qcow2_table_set(&q->reftable, cluster >> q->block_bits, 0);
-		qcow2_metadata_remove(q, offset, METADATA_REFCOUNT_BLOCK);
-	}
-	return r;
+	qcow2_cache_put(&q->refcount_cache, s);
+	return 0;
 }
 
 /* The layout of a larger table: blocks first, then the table, in clusters from @base on. */
