@@ -5,6 +5,7 @@
 #include "block/blocker.h"
 
 #include "base/cleanup.h"
+#include "block/driver.h"
 
 void blocker_add(struct blocker *b, struct node *n, unsigned operations, const char *reason)
 {
@@ -19,8 +20,39 @@ void blocker_remove(struct blocker *b)
 	b->node = NULL;
 }
 
+/*
+ * What an overlay cannot bear of its backing file. Commit, stream and backup work
+ * on chains, and a changed backing name shows the same data.
+ */
+#define BLOCKED_BY_OVERLAY                                                                         \
+	(BLOCK_OP_MIRROR_SOURCE | BLOCK_OP_MIRROR_TARGET | BLOCK_OP_EXTERNAL_SNAPSHOT |            \
+	 BLOCK_OP_INTERNAL_SNAPSHOT | BLOCK_OP_INTERNAL_SNAPSHOT_DELETE | BLOCK_OP_RESIZE |        \
+	 BLOCK_OP_REPLACE | BLOCK_OP_DRIVE_DEL)
+
+/* An overlay above @n, through filters, or NULL. Depth is bounded by GRAPH_NESTING_MAX. */
+static const struct node *find_overlay(const struct node *n)
+{
+	const struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->role & EDGE_COW)
+			return e->parent;
+		const struct node *overlay =
+			e->role & EDGE_FILTERED && e->parent->driver->is_filter
+				? find_overlay(e->parent)
+				: NULL;
+		if (overlay)
+			return overlay;
+	}
+	return NULL;
+}
+
 int blocker_check(struct node *n, enum block_operation op, struct error **errp)
 {
+	const struct node *overlay = op & BLOCKED_BY_OVERLAY ? find_overlay(n) : NULL;
+	if (overlay)
+		return error_set(errp, -EBUSY,
+				 "Node '%s' is busy: node is used as backing hd of '%s'", n->name,
+				 overlay->name);
 	struct blocker *b;
 	list_for_each (b, &n->blockers, link) {
 		if (b->operations & op)

@@ -40,7 +40,10 @@ struct blocker {
  */
 void blocker_add(struct blocker *b, struct node *n, unsigned operations, const char *reason);
 void blocker_remove(struct blocker *b);
-/* 0, or -EBUSY with "Node 'N' is busy: REASON". */
+/*
+ * 0, or -EBUSY with "Node 'N' is busy: REASON". A backing file is busy for what
+ * its overlays could not bear without a blocker of theirs.
+ */
 int blocker_check(struct node *n, enum block_operation op, struct error **errp);
 
 #endif

@@ -58,12 +58,15 @@ struct driver {
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
 	bool grows_on_write;  /* a write beyond the end extends the node; else it is truncated first */
-	/* A file name that begins with this and a colon means this driver: "null-co". Optional. */
+	/*
+	 * A file name that begins with this and a colon means this driver: "null-co".
+	 * What follows is its option "filename", or "//" when it has none. Optional.
+	 */
 	const char *protocol;
 	/*
 	 * Options, by their names in the schema, that change what the node shows.
-	 * Where one is given, the node's name is a json: name that repeats it. Up to
-	 * a NULL; NULL for none.
+	 * Where one is given, the node's name is a json: name that repeats it, and
+	 * the required ones. Up to a NULL; NULL for none.
 	 */
 	const char *const *strong_options;
 

@@ -187,7 +187,7 @@ void node_refresh_filename(struct node *n)
 	char *filename;
 	if (n->file && (!n->options || is_default(n)))
 		filename = xstrdup(n->file->child->filename);
-	else if (n->options && (n->file || !n->filename))
+	else if (n->options && (n->file || !n->filename || has_strong_option(n)))
 		filename = json_filename(n);
 	else
 		filename = n->filename ? TAKE(n->filename) : xstrdup(n->driver->name);

@@ -11,6 +11,7 @@
 #include "block/open.h"
 #include "block/probe.h"
 #include "block/text.h"
+#include "schema/json_name.h"
 #include "schema/schema.h"
 
 static int decode(const char *text, struct blockdev_options **ret, struct error **errp)
@@ -77,15 +78,10 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 	bool probed = false;
 	struct blockdev_options *options = NULL;
 	int r;
-	if (string_starts_with(filename, "json:")) {
-		void *object;
-		r = schema_decode_json_text(&blockdev_options_type, filename + strlen("json:"),
-					    &object, errp);
-		options = r >= 0 ? object : NULL;
-		error_prefix(errp, "Could not parse the JSON options: ");
-	} else {
+	if (json_name_is(filename))
+		r = json_name_decode(filename, format, &options, errp);
+	else
 		r = named_options(g, filename, format, &options, &probed, errp);
-	}
 	if (r < 0)
 		return r;
 	*ret = options;

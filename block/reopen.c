@@ -316,9 +316,9 @@ static int exchange_children(struct graph_tx *tx, struct node *n, const struct b
 static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **errp)
 {
 	for (size_t i = 0; i < q->count; i++) {
-		int r = modes_check(&q->items[i]->modes, errp);
-		if (r >= 0 && q->items[i]->options)
-			r = check_options(q->items[i], errp);
+		int r = q->items[i]->options ? check_options(q->items[i], errp) : 0;
+		if (r >= 0)
+			r = modes_check(&q->items[i]->modes, errp);
 		if (r < 0)
 			return r;
 	}

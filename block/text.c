@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "block/driver.h"
 #include "block/graph.h"
+#include "block/options.h"
 
 char *text_escape(const char *s)
 {
@@ -64,6 +65,13 @@ static int is_device(void *path)
 	return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
 }
 
+/* True when nodes of @d are told by a file name: what follows the colon is one. */
+static bool has_filename(const struct driver *d)
+{
+	struct blockdev_options o = {0};
+	return blockdev_driver_from_name(d->name, &o.driver) >= 0 && options_find(&o, "filename");
+}
+
 static int from_protocol(struct graph *g, const char *filename, size_t length, char **ret,
 			 struct error **errp)
 {
@@ -72,6 +80,11 @@ static int from_protocol(struct graph *g, const char *filename, size_t length, c
 		if (!protocol || strlen(protocol) != length ||
 		    strncmp(filename, protocol, length) != 0)
 			continue;
+		if (has_filename(*d)) {
+			char *path _cleanup_free_ = text_escape(filename + length + 1);
+			*ret = xasprintf("driver=%s,filename=%s", (*d)->name, path);
+			return 0;
+		}
 		if (strcmp(filename + length, "://") != 0)
 			return error_set(errp, -EINVAL,
 					 "The only allowed filename for this driver is '%s://'",

@@ -75,7 +75,7 @@ static int64_t co_fn null_allocated_bytes(struct node *n)
 	return 0;
 }
 
-static const char *const strong_options[] = {"size", "latency-ns", "read-zeroes", NULL};
+static const char *const strong_options[] = {"size", "read-zeroes", NULL};
 
 #define NULL_DRIVER(its_name)                                                                      \
 	{                                                                                          \

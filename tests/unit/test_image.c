@@ -121,12 +121,41 @@ FIXTURE_TEST(blockers_say_why)
 	node_unref(n);
 }
 
+FIXTURE_TEST(overlays_block_by_themselves)
+{
+	disk_format_cow(disk_new(f, "top", 0), 4096, "base", "qcow2");
+	disk_format_cow(disk_new(f, "base", 0), 4096, NULL, NULL);
+	struct node *n = open_ok(f, "driver=qcow2,node-name=n,file.driver=file,file.filename=top");
+	struct node *base = node_backing(n), *filter = NULL;
+	struct error *error = NULL;
+	char *message _cleanup_free_ =
+		xasprintf("Node '%s' is busy: node is used as backing hd of 'n'", base->name);
+	ck_assert_int_eq(blocker_check(base, BLOCK_OP_RESIZE, &error), -EBUSY);
+	error_expect(&error, message);
+	ck_assert_int_eq(blocker_check(base, BLOCK_OP_COMMIT_TARGET, NULL), 0);
+	ck_assert_int_eq(blocker_check(base->file->child, BLOCK_OP_RESIZE, NULL), 0);
+	ck_assert_int_eq(blocker_check(n, BLOCK_OP_RESIZE, NULL), 0);
+	ck_assert_int_eq(node_open_internal(f->graph, &filter_driver, NULL, true, base, &filter,
+					    NULL),
+			 0);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, f->graph);
+	ck_assert_int_eq(graph_tx_replace_node(&tx, base, filter, NULL), 0);
+	ck_assert_int_eq(graph_tx_prepare(&tx, NULL), 0);
+	graph_tx_commit(&tx);
+	ck_assert_int_eq(blocker_check(base, BLOCK_OP_DRIVE_DEL, &error), -EBUSY);
+	error_expect(&error, message);
+	node_unref(filter);
+	node_unref(n);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(images_are_created),
 	FIXTURE_ROW(impossible_images_are_refused),
 	FIXTURE_ROW(guessed_images_stay_raw),
 	FIXTURE_ROW(tiny_and_unreadable_images_are_probed),
 	FIXTURE_ROW(blockers_say_why),
+	FIXTURE_ROW(overlays_block_by_themselves),
 };
 
 UNIT_MAIN("image", tests)

@@ -68,7 +68,7 @@ FIXTURE_TEST(refusals_say_why)
 	expect_refusal(f, "driver=file,node-name=a,filename=b",
 		       "Cannot change the option 'filename'");
 	expect_refusal(f, FILE_A ",locking=off", "Cannot change the option 'locking'");
-	expect_refusal(f, FILE_A ",force-share=on,read-only=on",
+	expect_refusal(f, FILE_A ",force-share=on",
 		       "Cannot change the option 'force-share'");
 	expect_refusal(f, FILE_A ",detect-zeroes=unmap",
 		       "setting detect-zeroes to unmap is not allowed without setting discard "
