@@ -90,26 +90,32 @@ static bool is_told_to_end(const struct job *j)
 	return j->completing || j->leaving;
 }
 
+/* Wait until something gets dirty or is told, or dirt has waited long enough. */
+static void co_fn wait_for_news(struct commit *c)
+{
+	if (dirty_bitmap_count(c->bitmap) > 0) {
+		job_sleep_ns(&c->job, LAG_NS);
+		return;
+	}
+	c->awaits_writes = true;
+	job_wait(&c->job);
+	c->awaits_writes = false;
+}
+
 /* Ready: keep base in step until a client has decided. */
 static int co_fn keep_in_step(struct commit *c)
 {
 	struct job *j = &c->job;
-	while (!is_told_to_end(j)) {
+	for (;;) {
 		int r = job_pause_point(j);
+		if (r < 0 || is_told_to_end(j))
+			return r;
+		wait_for_news(c);
+		if (!is_told_to_end(j) && !job_must_pause(j))
+			r = copy_dirty(c->copy, c->bitmap);
 		if (r < 0)
 			return r;
-		if (dirty_bitmap_count(c->bitmap) > 0) {
-			job_sleep_ns(j, LAG_NS);
-			r = is_told_to_end(j) ? 0 : copy_dirty(c->copy, c->bitmap);
-			if (r < 0)
-				return r;
-		} else if (!job_must_pause(j)) {
-			c->awaits_writes = true;
-			job_wait(j);
-			c->awaits_writes = false;
-		}
 	}
-	return 0;
 }
 
 static int co_fn run(struct job *j, struct error **errp)
