@@ -92,6 +92,9 @@ static int queue_definition(struct queue *q, struct item *parent, const char *na
 			    const struct blockdev_options *definition, struct error **errp)
 {
 	struct edge *e = find_child(parent->node, name);
+	if (e && e->child->options && e->child->options->driver != definition->driver)
+		return error_set(errp, -EINVAL, "Cannot change the option '%s%s.driver'",
+				 parent->path, name);
 	if (!e || e->child->inherits_from != parent->node || queue_find(q, e->child))
 		return refuse_change(parent, name, errp);
 	if (definition->node_name && strcmp(definition->node_name, e->child->name) != 0)
@@ -262,9 +265,10 @@ static int refuse_frozen(const struct edge *e, struct error **errp)
 static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
 			  const char *reference, struct error **errp)
 {
-	struct node *child = node_find_error(tx->graph, reference, errp);
+	struct node *child = node_find(tx->graph, reference);
 	if (!child)
-		return -ENODEV;
+		return error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
+				 reference);
 	struct edge *e = find_child(n, m->name);
 	if (!e)
 		return graph_tx_attach_node(tx, n, m->name, child, EDGE_COW, NULL, errp);

@@ -74,11 +74,13 @@ FIXTURE_TEST(refusals_say_why)
 		       "setting detect-zeroes to unmap is not allowed without setting discard "
 		       "operation to unmap");
 	expect_refusal(f, "driver=raw,node-name=r,file=nosuch",
-		       "Cannot find device='nosuch' nor node-name='nosuch'");
+		       "Cannot find device='' nor node-name='nosuch'");
 	expect_refusal(f, "driver=raw,node-name=r,file=r",
 		       "Making 'r' a file child of 'r' would create a cycle");
 	expect_refusal(f, "driver=raw,node-name=r,file.driver=file,file.filename=a",
 		       "Cannot change the option 'file'");
+	expect_refusal(f, "driver=raw,node-name=r,file.driver=null-co",
+		       "Cannot change the option 'file.driver'");
 	const char *twice[] = {FILE_A, FILE_A};
 	struct error *error = NULL;
 	ck_assert_int_lt(reopen(f, twice, 2, &error), 0);
