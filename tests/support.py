@@ -269,7 +269,7 @@ class Writer(threading.Thread):
 
 def image_bytes(path, image_format="qcow2"):
     """The guest-visible content of an image, as qemu-img reads it."""
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path)) as raw:
+    with tempfile.NamedTemporaryFile() as raw:
         run("qemu-img", "convert", "-f", image_format, "-O", "raw", path, raw.name)
         with open(raw.name, "rb") as content:
             return content.read()
