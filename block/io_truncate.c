@@ -5,6 +5,9 @@
  * The resize lock orders changes of one node's size; it is taken last, inside
  * the request that needs the new size.
  */
+#include <assert.h>
+
+#include "block/consumer.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
 #include "block/node_internal.h"
@@ -69,6 +72,7 @@ int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preall
 			struct error **errp)
 {
 	struct node *n = e->child;
+	assert(!e->consumer || e->consumer->operations > 0);
 	int r = check_truncate(e, size, errp);
 	if (r < 0)
 		return r;

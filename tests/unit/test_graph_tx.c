@@ -213,6 +213,134 @@ FIXTURE_TEST(own_actions_are_called)
 	ck_assert_uint_eq(counts[2], 2);
 }
 
+#define RANDOM_NODES 7
+#define RANDOM_USERS 3
+
+static struct edge *random_edge(struct graph *g)
+{
+	struct edge *chosen = NULL;
+	unsigned met = 0;
+	struct node *n;
+	list_for_each (n, &g->nodes, link) {
+		struct edge *e;
+		list_for_each (e, &n->parents, child_link) {
+			if (loop_random(g->loop) % ++met == 0)
+				chosen = e;
+		}
+	}
+	return chosen;
+}
+
+/* A step that may be refused; a refusal must change nothing. */
+static void random_step(struct graph_tx *tx, struct node **nodes)
+{
+	struct loop *loop = tx->graph->loop;
+	struct node *a = nodes[loop_random(loop) % RANDOM_NODES];
+	struct node *b = nodes[loop_random(loop) % RANDOM_NODES];
+	struct edge *e = random_edge(tx->graph);
+	static const unsigned roles[] = {EDGE_COW, EDGE_FILTERED, EDGE_DATA | EDGE_PRIMARY,
+					 EDGE_METADATA};
+	switch (loop_random(loop) % 6) {
+	case 0:
+	case 1:
+		graph_tx_attach_node(tx, a, "x", b, roles[loop_random(loop) % 4], NULL, NULL);
+		break;
+	case 2:
+		if (e && e->parent)
+			graph_tx_detach(tx, e);
+		break;
+	case 3:
+		if (e)
+			graph_tx_retarget(tx, e, b, NULL);
+		break;
+	case 4:
+		graph_tx_replace_node(tx, a, b, NULL);
+		break;
+	default:
+		if (e && e->consumer)
+			graph_tx_set_permissions(tx, e, loop_random(loop) % 16,
+						 PERM_ALL & ~(loop_random(loop) % 16 &
+							      loop_random(loop)));
+	}
+}
+
+/* What must hold of any graph between transactions. */
+static void check_graph(struct graph *g, struct node **nodes)
+{
+	for (unsigned i = 0; i < RANDOM_NODES; i++) {
+		unsigned parents = 0, needed = 0, shared = PERM_ALL;
+		struct edge *e, *other;
+		list_for_each (e, &nodes[i]->parents, child_link) {
+			parents++;
+			needed |= e->permissions;
+			shared &= e->shared;
+			ck_assert_ptr_eq(e->child, nodes[i]);
+			list_for_each (other, &nodes[i]->parents, child_link)
+				ck_assert(other == e || !(other->permissions & ~e->shared));
+		}
+		ck_assert_uint_eq(nodes[i]->references, parents + 1);
+		ck_assert_uint_eq(nodes[i]->permissions, needed);
+		ck_assert_uint_eq(nodes[i]->shared, shared);
+		const struct disk *d = *(struct disk **)nodes[i]->state;
+		ck_assert_uint_eq(d->set_permissions, needed);
+		list_for_each (e, &nodes[i]->children, parent_link) {
+			unsigned child_needed, child_shared;
+			permission_for_child(nodes[i], e->role, needed, shared, &child_needed,
+					     &child_shared);
+			ck_assert_uint_eq(e->permissions, child_needed);
+			ck_assert_uint_eq(e->shared, child_shared);
+		}
+	}
+}
+
+static unsigned random_commits, random_failures;
+
+static void co_fn run_random_transactions(struct fixture *f)
+{
+	struct node *nodes[RANDOM_NODES];
+	struct user users[RANDOM_USERS];
+	for (unsigned i = 0; i < RANDOM_NODES; i++) {
+		char name[] = {(char)('a' + i), 0};
+		nodes[i] = open_named(f, name);
+	}
+	for (unsigned i = 0; i < RANDOM_USERS; i++)
+		user_init_ok(&users[i], nodes[i]);
+	for (unsigned i = 0; i < 40; i++) {
+		char *before = picture(f->graph);
+		struct graph_tx tx;
+		graph_tx_begin(&tx, f->graph);
+		for (unsigned steps = loop_random(f->loop) % 8; steps > 0; steps--)
+			random_step(&tx, nodes);
+		int r = graph_tx_prepare(&tx, NULL);
+		if (r >= 0 && loop_random(f->loop) % 4 != 0) {
+			graph_tx_commit(&tx);
+			random_commits++;
+		} else {
+			graph_tx_abort(&tx);
+			random_failures += r < 0;
+			char *after = picture(f->graph);
+			ck_assert_str_eq(before, after);
+			free(after);
+		}
+		free(before);
+		check_graph(f->graph, nodes);
+	}
+	for (unsigned i = 0; i < RANDOM_USERS; i++)
+		user_finish(&users[i]);
+	for (unsigned i = 0; i < RANDOM_NODES; i++)
+		node_unref(nodes[i]);
+}
+
+START_TEST(test_random_transactions)
+{
+	for (uint64_t seed = 1; seed <= 100; seed++)
+		fixture_run_seed(seed, run_random_transactions);
+	/* Both ends have been seen often. */
+	ck_assert_uint_gt(random_commits, 500);
+	ck_assert_uint_gt(random_failures, 100);
+}
+END_TEST
+
 FIXTURE_TEST(nesting_is_limited)
 {
 	struct node *n = open_named(f, "disk");
@@ -284,6 +412,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(cycles_are_refused),
 	FIXTURE_ROW(replace_spares_what_is_below),
 	FIXTURE_ROW(own_actions_are_called),
+	FIXTURE_ROW(random_transactions),
 	FIXTURE_ROW(nesting_is_limited),
 	FIXTURE_ROW(chains_are_limited),
 };
