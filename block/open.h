@@ -60,5 +60,8 @@ int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *op
  * and writable, for jobs. As nodes_reopen().
  */
 int co_fn node_set_read_only(struct node *n, bool read_only, struct error **errp);
+/* The same for several: all or none, under one drain. */
+int co_fn nodes_set_read_only(struct graph *g, struct node *const *nodes, unsigned count,
+			      bool read_only, struct error **errp);
 
 #endif

@@ -395,16 +395,24 @@ int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *op
 	return r;
 }
 
-int co_fn node_set_read_only(struct node *n, bool read_only, struct error **errp)
+int co_fn nodes_set_read_only(struct graph *g, struct node *const *nodes, unsigned count,
+			      bool read_only, struct error **errp)
 {
-	if (n->read_only == read_only)
-		return 0;
 	struct queue q = {0};
-	struct item *it = queue_add(&q, n, NULL, "");
-	it->modes = modes_of(n);
-	it->modes.read_only = read_only;
-	it->keeps_read_only = true;
-	int r = run(n->graph, &q, errp);
+	for (unsigned i = 0; i < count; i++) {
+		if (nodes[i]->read_only == read_only || queue_find(&q, nodes[i]))
+			continue;
+		struct item *it = queue_add(&q, nodes[i], NULL, "");
+		it->modes = modes_of(nodes[i]);
+		it->modes.read_only = read_only;
+		it->keeps_read_only = true;
+	}
+	int r = q.count > 0 ? run(g, &q, errp) : 0;
 	queue_finish(&q);
 	return r;
+}
+
+int co_fn node_set_read_only(struct node *n, bool read_only, struct error **errp)
+{
+	return nodes_set_read_only(n->graph, &n, 1, read_only, errp);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * External snapshots. Control thread, in a coroutine that holds the change lock.
+ * One external snapshot. Control thread, in a coroutine that holds the change lock.
  */
-#include "block/snapshot.h"
+#include "block/snapshot_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,26 +57,28 @@ static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sy
  * looked up in the overlay's folder, so it is made absolute unless both lie in
  * the daemon's own.
  */
-static char *recorded_name(const struct node *base, const char *filename)
+static char *recorded_name(const struct snapshot *s, const char *filename)
 {
+	/* An overlay without the backing file that it will get does not go by its name yet. */
+	const char *name = s->base_is_new ? s->base->file->child->filename : s->base->filename;
 	char *absolute = NULL;
-	if (strchr(filename, '/') && base->filename[0] != '/' && !strchr(base->filename, ':'))
-		absolute = realpath(base->filename, NULL);
-	return absolute ? absolute : xstrdup(base->filename);
+	if (strchr(filename, '/') && name[0] != '/' && !strchr(name, ':'))
+		absolute = realpath(name, NULL);
+	return absolute ? absolute : xstrdup(name);
 }
 
-static int co_fn create_image(struct node *base, const struct blockdev_snapshot_sync *args,
+static int co_fn create_image(const struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			      const char *format, struct error **errp)
 {
-	char *backing _cleanup_free_ = recorded_name(base, args->snapshot_file);
+	char *backing _cleanup_free_ = recorded_name(s, args->snapshot_file);
 	struct image_spec spec = {
 		.filename = args->snapshot_file,
 		.format = format,
-		.size = base->size,
+		.size = s->base->size,
 		.backing_name = backing,
-		.backing_format = node_skip_filters(base)->driver->name,
+		.backing_format = node_skip_filters(s->base)->driver->name,
 	};
-	return image_create(base->graph, &spec, errp);
+	return image_create(s->base->graph, &spec, errp);
 }
 
 static void inherit_modes(const struct node *base, struct blockdev_options *ret)
@@ -117,17 +119,8 @@ static int check_overlay(const struct node *overlay, struct error **errp)
 	return 0;
 }
 
-static void snapshot_init(struct snapshot *s, struct node *base, struct node *overlay)
-{
-	*s = (struct snapshot){
-		.graph = base->graph,
-		.base = node_ref(base),
-		.overlay = overlay,
-	};
-}
-
-int co_fn snapshot_create(struct snapshot *s, struct graph *g,
-			  const struct blockdev_snapshot_sync *args, struct error **errp)
+int snapshot_plan(struct snapshot *s, struct graph *g, const struct blockdev_snapshot_sync *args,
+		  struct error **errp)
 {
 	struct node *base = find_base(g, args, errp);
 	if (!base)
@@ -135,74 +128,71 @@ int co_fn snapshot_create(struct snapshot *s, struct graph *g,
 	int r = check_base(base, errp);
 	if (r >= 0)
 		r = check_overlay_name(g, args, errp);
-	if (r < 0)
-		return r;
+	if (r >= 0)
+		s->base = node_ref(base);
+	return r;
+}
 
+int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync *args,
+			struct error **errp)
+{
 	const char *format = args->format ? args->format : "qcow2";
-	if (args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS) {
-		r = create_image(base, args, format, errp);
-		if (r < 0)
-			return r;
-	}
+	int r = 0;
+	if (args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS)
+		r = create_image(s, args, format, errp);
 	struct node *overlay;
-	r = open_overlay(base, args, format, &overlay, errp);
+	if (r >= 0)
+		r = open_overlay(s->base, args, format, &overlay, errp);
 	if (r < 0)
 		return r;
 	r = check_overlay(overlay, errp);
-	if (r < 0) {
+	if (r < 0)
 		node_unref(overlay);
-		return r;
-	}
-	snapshot_init(s, base, overlay);
-	return 0;
+	else
+		s->overlay = overlay;
+	return r;
 }
 
 int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
 		   struct error **errp)
 {
-	struct node *overlay = node_find_error(g, args->overlay, errp);
-	if (!overlay)
-		return -ENODEV;
 	struct node *base = node_find_error(g, args->node, errp);
 	if (!base)
+		return -ENODEV;
+	struct node *overlay = node_find_error(g, args->overlay, errp);
+	if (!overlay)
 		return -ENODEV;
 	int r = check_base(base, errp);
 	if (r < 0)
 		return r;
-	if (!list_is_empty(&overlay->parents))
+	/* Who only writes does not notice that something shines through from below. */
+	if (overlay->permissions & PERM_CONSISTENT_READ)
 		return error_set(errp, -EBUSY, "The overlay is already in use");
 	r = check_overlay(overlay, errp);
 	if (r < 0)
 		return r;
-	snapshot_init(s, base, node_ref(overlay));
+	s->base = node_ref(base);
+	s->overlay = node_ref(overlay);
 	return 0;
 }
 
-int co_fn snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp)
+int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp)
 {
-	drain_begin(s->graph, &s->base, 1, &s->drain);
-	s->linked = true;
-	int r = node_flush(s->base);
-	if (r < 0)
-		return error_set_errno(errp, r, "Could not flush node '%s'", s->base->name);
-	r = graph_tx_attach_node(tx, s->overlay, "backing", s->base, EDGE_COW, NULL, errp);
-	if (r < 0)
-		return r;
-	return graph_tx_replace_node(tx, s->base, s->overlay, errp);
+	int r = graph_tx_attach_node(tx, s->overlay, "backing", s->base, EDGE_COW, NULL, errp);
+	return r < 0 ? r : graph_tx_replace_node(tx, s->base, s->overlay, errp);
 }
 
-void co_fn snapshot_finish(struct snapshot *s, bool committed)
+void snapshot_keep(struct snapshot *s)
 {
-	if (committed && !s->base->read_only) {
-		/* A base that cannot be made read-only is safe as well: nobody may write to it. */
-		node_set_read_only(s->base, true, NULL);
-	}
-	if (s->linked)
-		drain_end(&s->drain);
-	if (committed && !s->overlay->monitor_owned && list_is_empty(&s->overlay->parents)) {
-		s->overlay->monitor_owned = true;
-		node_ref(s->overlay);
-	}
+	if (s->overlay->monitor_owned || !list_is_empty(&s->overlay->parents))
+		return;
+	s->overlay->monitor_owned = true;
+	node_ref(s->overlay);
+}
+
+void co_fn snapshot_finish(struct snapshot *s)
+{
 	node_unref(s->overlay);
 	node_unref(s->base);
+	*s = (struct snapshot){0};
 }

@@ -3,10 +3,10 @@
  * External snapshots: an overlay comes between a node and its users, and what
  * they write from then on goes to the overlay.
  *
- * A snapshot is made in three steps, so that many can be made at one moment:
- * create or adopt the overlay, link it in a graph transaction, finish after
- * that has committed or aborted. Control thread, in a coroutine that holds the
- * change lock throughout.
+ * Many are taken at one moment: first all overlays are made, several at a time,
+ * while the users go on; then all users stand still once, and one graph
+ * transaction moves them. Control thread, in a coroutine that holds the change
+ * lock from the first prepare to the free.
  */
 #ifndef BLOCK_SNAPSHOT_H
 #define BLOCK_SNAPSHOT_H
@@ -14,38 +14,37 @@
 #include "block/graph.h"
 #include "schema/types.h"
 
-struct snapshot {
-	struct graph *graph;
-	struct node *base;    /* the node below the overlay from now on; one reference */
-	struct node *overlay; /* one reference */
-	bool linked;
-	struct drain drain;   /* of the base's users, from link to finish */
-};
+struct snapshot_set;
+
+struct snapshot_set *snapshot_set_create(struct graph *g);
 
 /*
- * Open the overlay that @args describe; unless they say that it exists, it is
- * created with the size of the base, whose name it records. Its cache modes and
- * discard are those of the base. A file that was created stays when the
- * snapshot fails later. On failure nothing needs to be finished.
+ * Add a snapshot. @args must stay valid. Each sees the overlays of those before
+ * it: their nodes can be snapshotted in turn.
+ *
+ * With blockdev_snapshot_sync, the overlay is opened; unless @args say that it
+ * exists, it is created with the size of the node, whose name it records. Its
+ * cache modes and discard are those of the node. With blockdev_snapshot, the
+ * overlay is an open node without a consistent reader and a backing node.
  */
-int co_fn snapshot_create(struct snapshot *s, struct graph *g,
-			  const struct blockdev_snapshot_sync *args, struct error **errp);
-
-/* Take the open node that @args name as the overlay. It must have no user and no backing node. */
-int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
-		   struct error **errp);
-
-/*
- * Quiesce the users of the base, make what they have written durable and move
- * them to the overlay, as steps of @tx.
- */
-int co_fn snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp);
+void snapshot_set_add_sync(struct snapshot_set *set, const struct blockdev_snapshot_sync *args);
+void snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot *args);
 
 /*
- * After the transaction: let the users go on. When it has @committed, the base
- * becomes read-only, and an overlay without any user stays open for the monitor,
- * so that the snapshot does not vanish with the command.
+ * Check everything, create and open the overlays. Returns 0 or the error of the
+ * first snapshot, in order, that cannot be taken. Files that were created stay.
  */
-void co_fn snapshot_finish(struct snapshot *s, bool committed);
+int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp);
+
+/*
+ * After a successful prepare: drain the users of all nodes, make what they wrote
+ * durable, and move them to the overlays: all or none. The nodes become
+ * read-only. An overlay without any user stays open for the monitor, so that the
+ * snapshot does not vanish with the command.
+ */
+int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp);
+
+/* Close what has not been put to use. */
+void co_fn snapshot_set_destroy(struct snapshot_set *set);
 
 #endif

@@ -2,66 +2,43 @@
 /*
  * Snapshots, alone and many at one moment. Control thread.
  */
-#include <stdlib.h>
-
-#include "base/util.h"
 #include "block/graph.h"
 #include "block/snapshot.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
-/* One transaction under way. */
-struct transaction {
-	struct graph_tx tx;
-	struct snapshot *snapshots;
-	unsigned count;
-};
-
-static int co_fn prepare_action(struct transaction *t, const struct transaction_action *action,
-				struct error **errp)
+static int co_fn run(struct snapshot_set *set, bool aborts, struct error **errp)
 {
-	struct snapshot *s = &t->snapshots[t->count];
-	int r = -EINVAL;
-
-	switch (action->type) {
-	case TRANSACTION_ACTION_KIND_ABORT:
-		return error_set(errp, -ECANCELED, "Transaction aborted using Abort action");
-	case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
-		r = snapshot_adopt(s, the_daemon.graph, action->u.blockdev_snapshot.data, errp);
-		break;
-	case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
-		r = snapshot_create(s, the_daemon.graph, action->u.blockdev_snapshot_sync.data, errp);
-		break;
-	case TRANSACTION_ACTION_KIND__COUNT:
-		break;
-	}
+	int r = snapshot_set_prepare(set, errp);
 	if (r < 0)
 		return r;
-	t->count++;
-	return snapshot_link(s, &t->tx, errp);
+	if (aborts)
+		return error_set(errp, -ECANCELED, "Transaction aborted using Abort action");
+	return snapshot_set_commit(set, errp);
 }
 
 /* All of @actions, or none of them. */
 static int co_fn run_transaction(const struct transaction_action *const *actions, size_t count,
 				 struct error **errp)
 {
-	struct transaction t = {.snapshots = xalloc(MAX(count, 1), sizeof(*t.snapshots))};
-	int r = 0;
-
 	graph_change_begin(the_daemon.graph);
-	graph_tx_begin(&t.tx, the_daemon.graph);
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = prepare_action(&t, actions[i], errp);
-	if (r >= 0)
-		r = graph_tx_prepare(&t.tx, errp);
-	if (r >= 0)
-		graph_tx_commit(&t.tx);
-	else
-		graph_tx_abort(&t.tx);
-	for (unsigned i = t.count; i-- > 0;)
-		snapshot_finish(&t.snapshots[i], r >= 0);
+	struct snapshot_set *set = snapshot_set_create(the_daemon.graph);
+	bool aborts = false;
+	for (size_t i = 0; i < count && !aborts; i++) {
+		switch (actions[i]->type) {
+		case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
+			snapshot_set_add(set, actions[i]->u.blockdev_snapshot.data);
+			break;
+		case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+			snapshot_set_add_sync(set, actions[i]->u.blockdev_snapshot_sync.data);
+			break;
+		default:
+			aborts = true;
+		}
+	}
+	int r = run(set, aborts, errp);
+	snapshot_set_destroy(set);
 	graph_change_end(the_daemon.graph);
-	free(t.snapshots);
 	return r;
 }
 

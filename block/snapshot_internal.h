@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The steps of one external snapshot, for the set that takes many. Only block/
+ * includes it.
+ */
+#ifndef BLOCK_SNAPSHOT_INTERNAL_H
+#define BLOCK_SNAPSHOT_INTERNAL_H
+
+#include "block/snapshot.h"
+
+struct snapshot {
+	struct node *base;    /* the node below the overlay from now on; one reference, or NULL */
+	struct node *overlay; /* one reference, or NULL */
+	bool base_is_new;     /* itself an overlay that is not linked yet */
+};
+
+/* Find and check the base and the names. Sets s->base. Never waits. */
+int snapshot_plan(struct snapshot *s, struct graph *g, const struct blockdev_snapshot_sync *args,
+		  struct error **errp);
+/* After plan: create the image where @args ask for it, and open it. Sets s->overlay. */
+int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync *args,
+			struct error **errp);
+/* Take an open node as the overlay. Sets both. Never waits. */
+int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
+		   struct error **errp);
+/* Put the overlay between the base and its users, as steps of @tx. */
+int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp);
+/* After the commit: give an overlay that has no user to the monitor. */
+void snapshot_keep(struct snapshot *s);
+/* Drop the references that there are. */
+void co_fn snapshot_finish(struct snapshot *s);
+
+#endif
