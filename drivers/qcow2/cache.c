@@ -201,7 +201,9 @@ static int co_fn slice_load(struct qcow2_cache *c, struct slice *s)
 
 	if (add_overflows(s->offset, (uint64_t)c->slice_bytes, &end) ||
 	    end > qcow2_file_size(c->q))
-		return -EIO;
+		return qcow2_signal_corruption(
+			c->q, "%s at %#" PRIx64 " lies beyond the end of the file",
+			c->kind == METADATA_ACTIVE_L2 ? "L2 table" : "Refcount block", s->offset);
 	return edge_read(c->q->node->file, s->offset, c->slice_bytes, s->data, 0);
 }
 

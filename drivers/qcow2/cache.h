@@ -85,8 +85,8 @@ static inline struct slice *qcow2_cache_find(struct qcow2_cache *c, uint64_t off
 }
 
 /*
- * The slice at @offset, pinned, read from the file if it is not cached. -EIO
- * when it does not lie wholly inside the file. The L2 cache may flush metadata
+ * The slice at @offset, pinned, read from the file if it is not cached. -EIO,
+ * after signalling corruption, when it does not lie wholly inside the file. The L2 cache may flush metadata
  * to make room: its callers hold neither flush_lock nor lock of struct qcow2.
  */
 int co_fn qcow2_cache_get(struct qcow2_cache *c, uint64_t offset, struct slice **ret);

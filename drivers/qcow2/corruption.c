@@ -5,6 +5,28 @@
 #include "base/log.h"
 #include "drivers/qcow2/internal.h"
 
+/* Keep the first sentence of all; true when this is it. */
+static bool keep_message(struct qcow2 *q, const char *format, va_list args)
+{
+	if (q->corruption_message)
+		return false;
+	q->corruption_message = xvasprintf(format, args);
+	return true;
+}
+
+int qcow2_signal_damage(struct qcow2 *q, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	/* The request that found it can only answer -EIO, so here is the one place to say why. */
+	if (keep_message(q, format, args))
+		log_error("qcow2: node '%s': Image is corrupt: %s; further non-fatal corruption "
+			  "events will be suppressed", q->node->name, q->corruption_message);
+	va_end(args);
+	return -EIO;
+}
+
 int co_fn qcow2_signal_corruption(struct qcow2 *q, const char *format, ...)
 {
 	va_list args;
@@ -12,11 +34,10 @@ int co_fn qcow2_signal_corruption(struct qcow2 *q, const char *format, ...)
 	if (q->corruption_signalled)
 		return -EIO;
 	q->corruption_signalled = true;
+	free(q->corruption_message);
 	va_start(args, format);
 	q->corruption_message = xvasprintf(format, args);
 	va_end(args);
-
-	/* The request that found it can only answer -EIO, so here is the one place to say why. */
 	log_error("qcow2: node '%s': %s: %s; further corruption events will be suppressed",
 		  q->node->name, q->writable ? "Marking image as corrupt" : "Image is corrupt",
 		  q->corruption_message);

@@ -307,10 +307,13 @@ void qcow2_reopen_abort(struct reopen *r);
 /* ---- corruption.c ---- */
 
 /*
- * The one place for damage found at run time: keep the first sentence, mark the
- * image corrupt when it is writable, and stop writing. Returns -EIO.
+ * The one place for damaged tables found at run time: keep the first sentence,
+ * mark the image corrupt when it is writable, and stop writing. Returns -EIO.
  */
 int co_fn qcow2_signal_corruption(struct qcow2 *q, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The same for damage that is no danger to other data: writing goes on. */
+int qcow2_signal_damage(struct qcow2 *q, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* ---- overlap.c ---- */

@@ -15,9 +15,10 @@
 
 int co_fn qcow2_l1_entry(struct qcow2 *q, uint64_t index, uint64_t *ret_offset)
 {
-	uint64_t offset = index < q->l1.count ? q->l1.entries[index] & ENTRY_OFFSET : 0;
+	uint64_t entry = index < q->l1.count ? q->l1.entries[index] : 0;
+	uint64_t offset = entry & ENTRY_OFFSET;
 
-	if (qcow2_in_cluster(q, offset) != 0)
+	if (qcow2_in_cluster(q, offset) != 0 || (offset == 0 && (entry & ENTRY_COPIED)))
 		return qcow2_signal_corruption(
 			q, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")",
 			offset, index);

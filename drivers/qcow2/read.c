@@ -20,7 +20,9 @@ static int co_fn read_at_end(struct qcow2 *q, uint64_t host, uint64_t bytes, str
 	uint64_t size = qcow2_file_size(q);
 
 	if (align_down(host + bytes - 1, q->cluster_bytes) >= size)
-		return -EIO;
+		return qcow2_signal_damage(
+			q, "Data cluster at %#" PRIx64 " lies beyond the end of the file",
+			align_down(host + bytes - 1, q->cluster_bytes));
 	uint64_t present = host < size ? size - host : 0;
 
 	if (present > 0) {
