@@ -652,13 +652,13 @@ static void co_fn run_entry(void *arg)
 	r->fn(&r->fixture);
 }
 
-void fixture_run_seed(uint64_t seed, void co_fn (*fn)(struct fixture *f))
+static void run_on(struct loop *loop, void co_fn (*fn)(struct fixture *f))
 {
 	struct run r = {.fn = fn};
 	struct fixture *f = &r.fixture;
 	current = f;
 	list_init(&f->disks);
-	f->loop = loop_new_sim(seed);
+	f->loop = loop;
 	f->graph = graph_new(f->loop, drivers);
 	loop_run_coroutine(f->loop, run_entry, &r);
 	graph_free(f->graph);
@@ -674,9 +674,21 @@ void fixture_run_seed(uint64_t seed, void co_fn (*fn)(struct fixture *f))
 	}
 }
 
+void fixture_run_seed(uint64_t seed, void co_fn (*fn)(struct fixture *f))
+{
+	run_on(loop_new_sim(seed), fn);
+}
+
 void fixture_run(void co_fn (*fn)(struct fixture *f))
 {
 	fixture_run_seed(1, fn);
+}
+
+void fixture_run_real(void co_fn (*fn)(struct fixture *f))
+{
+	struct loop *loop = loop_new_uv(NULL);
+	ck_assert_ptr_nonnull(loop);
+	run_on(loop, fn);
 }
 
 struct node *co_fn disk_open(struct fixture *f, struct disk *d, const struct driver *driver)

@@ -70,6 +70,8 @@ struct fixture {
 /* Run @fn(@fixture) in a coroutine on a fresh graph; everything must be gone afterwards. */
 void fixture_run(void co_fn (*fn)(struct fixture *f));
 void fixture_run_seed(uint64_t seed, void co_fn (*fn)(struct fixture *f));
+/* The same in real time, where sockets work. */
+void fixture_run_real(void co_fn (*fn)(struct fixture *f));
 
 /* A test that is the body of a coroutine on a fresh fixture, and its row in the table. */
 #define FIXTURE_TEST(fn)                                                                           \
