@@ -149,7 +149,6 @@ static void co_fn work(void *arg)
 void co_fn guest_live(struct world *w)
 {
 	co_group_init(&w->workers);
-	w->requests_left = w->plan->requests;
 	for (unsigned i = 0; i < w->plan->workers; i++) {
 		co_group_add(&w->workers);
 		co_start(w->loop, work, w);

@@ -72,10 +72,11 @@ static void live_once(struct trial *t, uint64_t seed)
 	if (t->plan.has_fault)
 		sim_disk_add_fault(disk, &t->plan.fault);
 	sim_disk_limit(disk, t->plan.limit);
+	w.requests_left = t->plan.requests;
 	world_run(&w, live);
-	bool opened = w.requests_left < t->plan.requests;
 	world_finish(&w);
 	/* With a disk that fails opening may fail. */
+	bool opened = w.requests_left < t->plan.requests;
 	if (w.fault && !opened && (t->plan.has_fault || t->plan.limit != SIM_DISK_MAX)) {
 		free(w.fault);
 		w.fault = NULL;
@@ -185,35 +186,35 @@ static bool write_out(const struct sim_disk *disk, const char *path)
 	return fclose(file) == 0 && good;
 }
 
+/* The code of qemu-img check on the disks of @remains, written to @directory; -1: no answer. */
+static int run_qemu_img(struct sim_store *remains, const char *directory)
+{
+	static const char *const names[] = {IMAGE_NAME, BACKING_NAME};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", directory, names[i]);
+		const struct sim_disk *disk = sim_store_find(remains, names[i]);
+		if (disk && !write_out(disk, path))
+			return -1;
+	}
+	_cleanup_free_ char *command = xasprintf(
+		"cd %s && qemu-img check -f qcow2 " IMAGE_NAME " >log 2>&1", directory);
+	int status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 /* NULL, or what qemu-img says against the image. */
 static char *judge_by_qemu_img(struct trial *t, struct sim_store *remains)
 {
-	char path[] = "/tmp/sim-image-XXXXXX";
-	int fd = mkstemp(path);
-	if (fd < 0)
-		return xstrdup("no temporary file for qemu-img");
-	close(fd);
-	char *fault = NULL;
-	if (!write_out(sim_store_find(remains, IMAGE_NAME), path)) {
-		fault = xstrdup("could not write the image for qemu-img");
-	} else {
-		_cleanup_free_ char *command =
-			xasprintf("qemu-img check -f qcow2 %s >%s.log 2>&1", path, path);
-		int status = system(command);
-		/* 0: good; 3: leaks, which a crash may leave; 127: not installed. */
-		int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-		if (code != 0 && code != 3 && code != 127)
-			fault = xasprintf("qemu-img check ends with code %d: see %s.log", code,
-					  path);
-		else
-			t->stats->qemu_img_checks += code != 127;
-	}
-	if (!fault) {
-		_cleanup_free_ char *log = xasprintf("%s.log", path);
-		unlink(log);
-		unlink(path);
-	}
-	return fault;
+	char directory[] = "/tmp/sim-qcow2-XXXXXX";
+	if (!mkdtemp(directory))
+		return xstrdup("no temporary directory for qemu-img");
+	int code = run_qemu_img(remains, directory);
+	/* 0: good; 3: leaks, which a crash may leave; 127: not installed. */
+	if (code != 0 && code != 3 && code != 127)
+		return xasprintf("qemu-img check ends with code %d: see %s", code, directory);
+	t->stats->qemu_img_checks += code != 127;
+	_cleanup_free_ char *command = xasprintf("rm -r %s", directory);
+	return system(command) == 0 ? NULL : xasprintf("could not remove %s", directory);
 }
 
 /* Whether the image was marked as having stale refcounts. */

@@ -28,7 +28,7 @@ struct world {
 	uint64_t random;
 
 	struct oracle *oracle; /* of the guest; NULL before it lives */
-	unsigned requests_left;
+	unsigned requests_left; /* that the guest is to send */
 	struct co_group workers;
 	bool tells; /* print each request of the guest */
 
