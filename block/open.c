@@ -126,7 +126,7 @@ int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, str
 int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
 			  unsigned role, struct node **ret, struct error **errp)
 {
-	struct node *n;
+	struct node *n = NULL;
 	int r = node_open_layer(g, o, parent, role, &n, errp);
 	if (r < 0)
 		return r;
