@@ -2,7 +2,7 @@
 """Writes the C of a Schema: types.h, tables.h, tables.c, commands.h, handlers.c."""
 import textwrap
 
-from idl import BUILTINS, Definition, Type, c_member, c_name
+from idl import BUILTINS, Definition, SchemaError, Type, c_member, c_name
 
 HEAD = '/* SPDX-License-Identifier: MIT */\n/* Generated from the IDL by schema/generate.py. */\n'
 
@@ -21,6 +21,19 @@ def comment(doc, indent=''):
 
 def constant(enum, value):
     return '%s_%s' % (c_name(enum).upper(), c_name(value).upper())
+
+
+def bucket(name):
+    """Where the rival keeps a member: its objects are hash tables of 512 rows.
+
+    They print row by row, so clients that compare text know members in the order
+    of this hash, the one of the Trivial Database.
+    """
+    text = name.encode()
+    value = 0x238f13af * len(text)
+    for i, byte in enumerate(text):
+        value += byte << (i * 5 % 24)
+    return (1103515243 * value + 12345) % 512
 
 
 class Emitter:
@@ -242,6 +255,26 @@ class Emitter:
                                  count=len(d.values), values='%s_values' % n,
                                  value_features=features, features=self.strings(d.features))
 
+    def orders_c(self, d, members):
+        """In which order the members are written: for a union, for each value of its tag."""
+        n = c_name(d.name)
+        variants = [(n + '_order', members)]
+        if d.kind == 'union':
+            enum = self.schema.tag_enum(d)
+            branches = dict(d.branches)
+            variants = []
+            for v in enum.values:
+                branch = self.schema.types[branches[v.name].name] if v.name in branches else None
+                if branch and branch.kind != 'struct':
+                    raise SchemaError('%s: a branch must be a struct' % d.where)
+                variants.append(('%s_order_%s' % (n, c_name(v.name)),
+                                 members + (branch.all_members(self.schema) if branch else [])))
+        for name, all_members in variants:
+            order = sorted(range(len(all_members)), key=lambda i: (bucket(all_members[i].name), -i))
+            yield 'static const uint8_t %s[] = {%s};' % (name, ', '.join(map(str, order)) or '0')
+        yield 'static const uint8_t *const %s_orders[] = {%s};' % (
+            n, ', '.join(name for name, _ in variants))
+
     def object_c(self, d):
         n = c_name(d.name)
         members = d.all_members(self.schema)
@@ -249,6 +282,9 @@ class Emitter:
                   'features': self.strings(d.features)}
         if getattr(d, 'internal', False):
             fields['is_internal'] = 'true'
+        if d.kind != 'alternate':
+            yield from self.orders_c(d, members)
+            fields['orders'] = '%s_orders' % n
         if members:
             yield 'static const struct schema_member %s_members[] = {' % n
             for m in members:

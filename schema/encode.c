@@ -72,11 +72,11 @@ static void fill_list(struct worklist *l, struct encode_work w)
 
 static void fill_object(struct worklist *l, struct encode_work w)
 {
-	struct schema_cursor c = schema_cursor_at(w.type, w.object);
-	const struct schema_member *m;
-	char *slot;
+	unsigned count = schema_member_count(w.type, w.object);
 
-	while ((m = schema_cursor_next(&c, &slot))) {
+	for (unsigned i = 0; i < count; i++) {
+		char *slot;
+		const struct schema_member *m = schema_written_member(w.type, w.object, i, &slot);
 		bool present = schema_member_is_present(m, slot);
 
 		assert(present || m->optional);
@@ -143,9 +143,9 @@ static void write_scalar(struct json_writer *w, const struct schema_type *t, con
 
 /* An open object or list of the text. */
 struct write_frame {
-	struct schema_cursor cursor;    /* objects */
-	const struct schema_list *list; /* lists; NULL for objects */
-	size_t index;                   /* lists: of the next item */
+	const struct schema_type *type;
+	const void *object; /* for a list: struct schema_list */
+	size_t index, count; /* of the next member or item; how many there are */
 };
 
 /* Write the value at @slot, or its opening bracket and push what follows. */
@@ -164,43 +164,39 @@ static void write_value(struct json_writer *w, struct worklist *l, const struct 
 	if (t->kind == SCHEMA_LIST) {
 		json_writer_begin_list(w);
 		f = worklist_push(l);
-		*f = (struct write_frame){{.type = t->element}, (const struct schema_list *)slot, 0};
+		*f = (struct write_frame){t, slot, 0, ((const struct schema_list *)slot)->count};
 	} else if (schema_is_compound(t)) {
+		const void *object = *(void *const *)slot;
+
 		json_writer_begin_object(w);
 		f = worklist_push(l);
-		*f = (struct write_frame){schema_cursor_at(t, *(void *const *)slot), NULL, 0};
+		*f = (struct write_frame){t, object, 0, schema_member_count(t, object)};
 	} else {
 		write_scalar(w, t, slot);
 	}
 }
 
-static void write_next_item(struct json_writer *w, struct worklist *l, struct write_frame *f)
+static void write_next_item(struct json_writer *w, struct worklist *l, const struct write_frame *f)
 {
-	const struct schema_type *t = f->cursor.type;
-	const char *item = (char *)f->list->items + f->index * schema_item_size(t);
+	const struct schema_type *t = f->type->element;
+	const struct schema_list *list = f->object;
 
-	f->index++;
-	write_value(w, l, t, item);
+	write_value(w, l, t, (char *)list->items + f->index * schema_item_size(t));
 }
 
-/* Write members up to and including the first that opens something; false after the last. */
-static bool write_members(struct json_writer *w, struct worklist *l, size_t at)
+static void write_next_member(struct json_writer *w, struct worklist *l,
+			      const struct write_frame *f)
 {
-	const struct schema_member *m;
 	char *slot;
+	const struct schema_member *m =
+		schema_written_member(f->type, f->object, (unsigned)f->index, &slot);
 
-	while (l->count == at + 1) {
-		m = schema_cursor_next(&((struct write_frame *)l->items)[at].cursor, &slot);
-		if (!m)
-			return false;
-		if (!schema_member_is_present(m, slot)) {
-			assert(m->optional);
-			continue;
-		}
-		json_writer_key(w, m->name);
-		write_value(w, l, m->type, slot);
+	if (!schema_member_is_present(m, slot)) {
+		assert(m->optional);
+		return;
 	}
-	return true;
+	json_writer_key(w, m->name);
+	write_value(w, l, m->type, slot);
 }
 
 void schema_write(struct json_writer *w, const struct schema_type *t, const void *object)
@@ -210,19 +206,23 @@ void schema_write(struct json_writer *w, const struct schema_type *t, const void
 
 	write_value(w, &l, t, root_slot(t, &object));
 	while (l.count > 0) {
-		struct write_frame *f = &((struct write_frame *)l.items)[l.count - 1];
+		struct write_frame *top = &((struct write_frame *)l.items)[l.count - 1];
+		struct write_frame f = *top; /* writing a value may move the frames */
+		bool is_list = f.type->kind == SCHEMA_LIST;
 
-		if (f->list) {
-			if (f->index < f->list->count) {
-				write_next_item(w, &l, f);
-				continue;
-			}
-			json_writer_end_list(w);
-			l.count--;
-		} else if (!write_members(w, &l, l.count - 1)) {
-			json_writer_end_object(w);
-			l.count--;
+		if (f.index < f.count) {
+			top->index++;
+			if (is_list)
+				write_next_item(w, &l, &f);
+			else
+				write_next_member(w, &l, &f);
+			continue;
 		}
+		if (is_list)
+			json_writer_end_list(w);
+		else
+			json_writer_end_object(w);
+		l.count--;
 	}
 	worklist_finish(&l);
 }

@@ -63,6 +63,8 @@ struct schema_type {
 	const char *const *values;           /* enum */
 	const char *const *const *value_features; /* enum: by value, or NULL */
 	const struct schema_type *const *branches; /* union: by tag value, each may be NULL */
+	/* Struct: one row; union: one by tag value. Members, then the branch's, as they are written. */
+	const uint8_t *const *orders;
 	const struct schema_type *element;   /* list */
 	const char *const *features;         /* up to a NULL; NULL for none */
 };

@@ -65,6 +65,34 @@ static inline const struct schema_member *schema_cursor_next(struct schema_curso
 	return m;
 }
 
+/* How many members the struct or union at @object has, those of its branch included. */
+static inline unsigned schema_member_count(const struct schema_type *t, const void *object)
+{
+	const struct schema_type *branch = t->kind == SCHEMA_UNION ? schema_branch(t, object) : NULL;
+
+	return t->count + (branch ? branch->count : 0);
+}
+
+/* The member that is written at @position, below schema_member_count(); *ret_slot is its value. */
+static inline const struct schema_member *schema_written_member(const struct schema_type *t,
+								const void *object,
+								unsigned position, char **ret_slot)
+{
+	const char *base = object;
+	int tag = 0;
+
+	if (t->kind == SCHEMA_UNION)
+		memcpy(&tag, base + t->members[t->tag].offset, sizeof(tag));
+	unsigned index = t->orders[tag][position];
+	if (index >= t->count) {
+		index -= t->count;
+		base += t->branch_offset;
+		t = t->branches[tag];
+	}
+	*ret_slot = (char *)base + t->members[index].offset;
+	return &t->members[index];
+}
+
 /* True for what is held by pointer and has members of its own. */
 static inline bool schema_is_compound(const struct schema_type *t)
 {

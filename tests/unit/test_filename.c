@@ -36,13 +36,13 @@ FIXTURE_TEST(options_that_matter_are_repeated)
 	expect_name(f, "driver=null-co,size=4096,latency-ns=3",
 		    "json:{\"driver\": \"null-co\", \"size\": 4096}");
 	expect_name(f, "driver=raw,offset=512,file.driver=file,file.filename=/d,file.locking=off",
-		    "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"file\", \"filename\": "
-		    "\"/d\"}, \"offset\": 512}");
+		    "json:{\"offset\": 512, \"driver\": \"raw\", \"file\": {\"driver\": "
+		    "\"file\", \"filename\": \"/d\"}}");
 	expect_name(f, "driver=raw,file.driver=null-co,file.size=512",
 		    "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"null-co\", \"size\": 512}}");
 	expect_name(f, "driver=qcow2,file.driver=file,file.filename=/q,backing.driver=null-co",
-		    "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": "
-		    "\"/q\"}, \"backing\": {\"driver\": \"null-co\"}}");
+		    "json:{\"backing\": {\"driver\": \"null-co\"}, \"driver\": \"qcow2\", "
+		    "\"file\": {\"driver\": \"file\", \"filename\": \"/q\"}}");
 }
 
 FIXTURE_TEST(names_follow_the_graph)
@@ -58,8 +58,8 @@ FIXTURE_TEST(names_follow_the_graph)
 	graph_tx_detach(&tx, n->backing);
 	ck_assert_int_eq(graph_tx_prepare(&tx, NULL), 0);
 	graph_tx_commit(&tx);
-	static const char json[] = "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", "
-				   "\"filename\": \"/q\"}, \"backing\": null}";
+	static const char json[] = "json:{\"backing\": null, \"driver\": \"qcow2\", "
+				   "\"file\": {\"driver\": \"file\", \"filename\": \"/q\"}}";
 	ck_assert_str_eq(n->filename, json);
 	ck_assert_str_eq(filter->filename, json);
 	node_unref(filter);

@@ -154,10 +154,10 @@ static void co_fn expect_end(struct client *c)
 }
 
 #define GREETING                                                                                   \
-	"{\"QMP\": {\"version\": {\"qemu\": {\"major\": 11, \"minor\": 0, \"micro\": 0}, "         \
+	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 0, \"major\": 11}, "         \
 	"\"package\": \"test\"}, \"capabilities\": [\"oob\"]}}\r\n"
 #define VERSION                                                                                    \
-	"{\"return\": {\"qemu\": {\"major\": 11, \"minor\": 0, \"micro\": 0}, "                    \
+	"{\"return\": {\"qemu\": {\"micro\": 0, \"minor\": 0, \"major\": 11}, "                    \
 	"\"package\": \"test\"}"
 
 static void co_fn negotiate(struct client *c)
@@ -381,8 +381,8 @@ SESSION_TEST(pretty_session_gets_lines_and_indentation)
 	connect_client(&c, true);
 	say(&c, "{\"execute\": \"qmp_capabilities\", \"id\": 1}");
 	expect(&c, "{\r\n    \"QMP\": {\r\n        \"version\": {\r\n            \"qemu\": {\r\n"
-		   "                \"major\": 11,\r\n                \"minor\": 0,\r\n"
-		   "                \"micro\": 0\r\n            },\r\n"
+		   "                \"micro\": 0,\r\n                \"minor\": 0,\r\n"
+		   "                \"major\": 11\r\n            },\r\n"
 		   "            \"package\": \"test\"\r\n        },\r\n"
 		   "        \"capabilities\": [\r\n            \"oob\"\r\n        ]\r\n    }\r\n}\r\n"
 		   "{\r\n    \"return\": {\r\n    },\r\n    \"id\": 1\r\n}\r\n");

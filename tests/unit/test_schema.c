@@ -68,20 +68,19 @@ static void check(const char *command, const char *text, const char *expected)
 START_TEST(all_shapes_survive_the_round)
 {
 	check("blockdev-add", "{\"driver\":\"null-co\",\"node-name\":\"a\"}",
-	      "{\"driver\": \"null-co\", \"node-name\": \"a\"}");
+	      "{\"node-name\": \"a\", \"driver\": \"null-co\"}");
 	check("blockdev-add",
 	      "{\"driver\":\"qcow2\",\"file\":\"f\",\"backing\":null,\"cache\":{\"direct\":true},"
 	      "\"overlap-check\":{\"template\":\"all\",\"main-header\":false}}",
-	      "{\"driver\": \"qcow2\", \"cache\": {\"direct\": true}, \"file\": \"f\", "
-	      "\"backing\": null, \"overlap-check\": {\"template\": \"all\", "
-	      "\"main-header\": false}}");
+	      "{\"backing\": null, \"driver\": \"qcow2\", \"overlap-check\": {\"main-header\": "
+	      "false, \"template\": \"all\"}, \"cache\": {\"direct\": true}, \"file\": \"f\"}");
 	check("blockdev-add",
 	      "{\"overlap-check\":\"none\",\"backing\":{\"driver\":\"raw\",\"file\":\"x\"},"
 	      "\"file\":{\"driver\":\"file\",\"filename\":\"a\\u0000b\\u00e9\"},"
 	      "\"driver\":\"qcow2\",\"detect-zeroes\":\"unmap\"}",
-	      "{\"driver\": \"qcow2\", \"detect-zeroes\": \"unmap\", "
-	      "\"file\": {\"driver\": \"file\", \"filename\": \"a\\u0000b\\u00E9\"}, "
-	      "\"backing\": {\"driver\": \"raw\", \"file\": \"x\"}, \"overlap-check\": \"none\"}");
+	      "{\"detect-zeroes\": \"unmap\", \"backing\": {\"driver\": \"raw\", \"file\": "
+	      "\"x\"}, \"driver\": \"qcow2\", \"overlap-check\": \"none\", \"file\": "
+	      "{\"driver\": \"file\", \"filename\": \"a\\u0000b\\u00E9\"}}");
 	check("transaction",
 	      "{\"actions\":[{\"type\":\"abort\",\"data\":{}},{\"type\":\"blockdev-snapshot\","
 	      "\"data\":{\"node\":\"a\",\"overlay\":\"b\"}}],\"properties\":{}}",
@@ -97,7 +96,7 @@ START_TEST(all_shapes_survive_the_round)
 	      "{\"addr\":{\"type\":\"inet\",\"data\":{\"host\":\"h\",\"port\":\"0\",\"to\":65535}},"
 	      "\"max-connections\":4294967295}",
 	      "{\"max-connections\": 4294967295, \"addr\": {\"type\": \"inet\", \"data\": "
-	      "{\"host\": \"h\", \"port\": \"0\", \"to\": 65535}}}");
+	      "{\"port\": \"0\", \"host\": \"h\", \"to\": 65535}}}");
 }
 END_TEST
 
@@ -352,10 +351,10 @@ static void check_keyval(const char *text, const char *expected)
 START_TEST(options_come_as_text_or_json)
 {
 	check_keyval("null-co,size=5,read-zeroes=on",
-		     "{\"driver\": \"null-co\", \"size\": 5, \"read-zeroes\": true}");
+		     "{\"read-zeroes\": true, \"driver\": \"null-co\", \"size\": 5}");
 	check_keyval("driver=qcow2,file.driver=file,file.filename=a,,b,backing=",
-		     "{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": "
-		     "\"a,b\"}, \"backing\": \"\"}");
+		     "{\"backing\": \"\", \"driver\": \"qcow2\", \"file\": {\"driver\": "
+		     "\"file\", \"filename\": \"a,b\"}}");
 	check_keyval("{\"driver\":\"null-co\",\"size\":5}", "{\"driver\": \"null-co\", \"size\": 5}");
 	check_keyval("{\"driver\":\"null-co\",\"size\":\"5\"}",
 		     "Invalid parameter type for 'size', expected: integer");
@@ -411,12 +410,12 @@ START_TEST(file_names_may_be_json)
 	check_name("json:{\"driver\":\"raw\",\"file.filename\":\"/x\"}",
 		   "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"file\", \"filename\": \"/x\"}}");
 	check_name("json:{'driver':'raw','file.driver':'null-co','file.size':'1M','offset':'0x200'}",
-		   "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"null-co\", \"size\": "
-		   "1048576}, \"offset\": 512}");
+		   "json:{\"offset\": 512, \"driver\": \"raw\", \"file\": {\"driver\": "
+		   "\"null-co\", \"size\": 1048576}}");
 	check_name("json:{\"driver\":\"raw\",\"file\":{\"driver\":\"null-co\"},\"file.size\":5}",
 		   "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"null-co\", \"size\": 5}}");
 	check_name("json:{\"driver\":\"null-co\",\"read-zeroes\":\"on\"}",
-		   "json:{\"driver\": \"null-co\", \"read-zeroes\": true}");
+		   "json:{\"read-zeroes\": true, \"driver\": \"null-co\"}");
 	check_name("json:{\"driver\":\"null-co\",\"size\":\"9E\"}", "Parameter 'size' expects integer");
 	check_name("json:{\"driver\":\"raw\",\"file\":\"x\",\"file.size\":5}",
 		   "Parameters 'file.*' used inconsistently");

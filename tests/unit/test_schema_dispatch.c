@@ -89,7 +89,7 @@ START_TEST(arguments_and_results_pass)
 	check("query-commands", list_commands, NULL, "[{\"name\": \"quit\"}]");
 	check("query-commands", list_commands, "{}", "[{\"name\": \"quit\"}]");
 	check("query-version", version, NULL,
-	      "{\"qemu\": {\"major\": 11, \"minor\": 0, \"micro\": 0}, \"package\": \"p\"}");
+	      "{\"qemu\": {\"micro\": 0, \"minor\": 0, \"major\": 11}, \"package\": \"p\"}");
 	check("qmp_capabilities", capabilities, NULL, "{}");
 	check("qmp_capabilities", capabilities, "{}", "{}");
 	ck_assert_int_eq(calls, 3);
