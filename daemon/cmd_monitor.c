@@ -40,6 +40,8 @@ int co_fn qmp_query_qmp_schema(struct schema_info_list *ret, struct error **errp
 
 int co_fn qmp_quit(struct error **errp)
 {
+	/* The reply is the last word, as from the rival: by then every image is closed. */
 	daemon_stop();
+	co_queue_wait(&the_daemon.all_closed);
 	return 0;
 }

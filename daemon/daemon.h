@@ -27,6 +27,8 @@ struct daemon {
 	/* Main's coroutine waits here for what others set: stop_requested, a first client. */
 	struct co_queue changed;
 	bool stop_requested;
+	/* The command quit waits here for the end of all else, which its reply announces. */
+	struct co_queue all_closed;
 };
 
 extern struct daemon the_daemon;

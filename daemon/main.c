@@ -110,12 +110,16 @@ static void co_fn close_nodes(void)
 static void co_fn shut_down(struct run *run)
 {
 	systemd_notify("STOPPING=1");
-	qmp_server_quiesce(the_daemon.qmp);
+	qmp_server_stop(the_daemon.qmp);
+	if (co_queue_is_empty(&the_daemon.all_closed))
+		qmp_server_quiesce(the_daemon.qmp);
 	chardev_close_all();
 	parts_stop();
 	graph_change_begin(the_daemon.graph);
 	close_nodes();
 	graph_change_end(the_daemon.graph);
+	co_queue_wake_all(&the_daemon.all_closed);
+	qmp_server_quiesce(the_daemon.qmp);
 	qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
 	parts_free();
 	graph_free(the_daemon.graph);
@@ -127,9 +131,12 @@ static void co_fn run_daemon(void *arg)
 {
 	struct run *run = arg;
 
+	/* Commands find what all options have made, wherever --monitor stands among them. */
+	qmp_server_hold(the_daemon.qmp);
 	run->result = options_apply(run->options);
 	if (run->result == 0)
 		run->result = announce(run);
+	qmp_server_release(the_daemon.qmp);
 	while (run->result == 0 && !the_daemon.stop_requested)
 		co_queue_wait(&the_daemon.changed);
 	if (the_daemon.stop_requested)
@@ -149,6 +156,7 @@ static int serve(const struct options *options)
 	}
 	log_info("started; I/O by %s", aio_engine_name(the_daemon.loop));
 	co_queue_init(&the_daemon.changed);
+	co_queue_init(&the_daemon.all_closed);
 	the_daemon.graph = graph_new(the_daemon.loop, driver_table);
 	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
 	parts_create();

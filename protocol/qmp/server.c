@@ -64,11 +64,26 @@ void qmp_server_emit(struct qmp_server *server, enum schema_event event, const v
 	json_writer_finish(&forms[1]);
 }
 
-void co_fn qmp_server_quiesce(struct qmp_server *server)
+void co_fn qmp_server_hold(struct qmp_server *server)
+{
+	co_mutex_lock(&server->in_band);
+}
+
+void qmp_server_release(struct qmp_server *server)
+{
+	co_mutex_unlock(&server->in_band);
+}
+
+void qmp_server_stop(struct qmp_server *server)
 {
 	server->stopping = true;
-	co_mutex_lock(&server->in_band);
-	co_mutex_unlock(&server->in_band);
+}
+
+void co_fn qmp_server_quiesce(struct qmp_server *server)
+{
+	qmp_server_stop(server);
+	qmp_server_hold(server);
+	qmp_server_release(server);
 }
 
 struct deadline {

@@ -42,6 +42,13 @@ struct qmp_server *qmp_server_new(struct loop *loop, schema_handler *const *hand
 /* Send an event to every session that wants it. @payload: the event's struct, or NULL. */
 void qmp_server_emit(struct qmp_server *server, enum schema_event event, const void *payload);
 
+/* Let commands wait, and let them go on. Greetings and out-of-band commands do not wait. */
+void co_fn qmp_server_hold(struct qmp_server *server);
+void qmp_server_release(struct qmp_server *server);
+
+/* Start no further command from now on. */
+void qmp_server_stop(struct qmp_server *server);
+
 /* Start no further command, and wait until those under way have been answered. */
 void co_fn qmp_server_quiesce(struct qmp_server *server);
 
