@@ -52,6 +52,18 @@ static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sy
 	return node_check_name(g, args->snapshot_node_name, errp);
 }
 
+struct resolution {
+	const char *name;
+	char *absolute;
+};
+
+static int resolve_blocking(void *arg)
+{
+	struct resolution *r = arg;
+	r->absolute = realpath(r->name, NULL);
+	return r->absolute ? 0 : -errno;
+}
+
 /*
  * The base's name as the overlay @filename records it. A relative name would be
  * looked up in the overlay's folder, so it is made absolute unless both lie in
