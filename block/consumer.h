@@ -45,5 +45,10 @@ void consumer_finish(struct consumer *c);
 /* Begin an operation; waits while a drain holds the consumer. Operations of one consumer may overlap. */
 void co_fn consumer_enter(struct consumer *c);
 void consumer_leave(struct consumer *c);
+/*
+ * Begin an operation of @c inside one of another consumer whose edges lead to the
+ * same nodes. Never waits: every drain that holds @c waits for the other, too.
+ */
+void consumer_join(struct consumer *c);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include "blockjobs/filter.h"
 
+#include "block/consumer.h"
 #include "block/copy.h"
 #include "block/dirty_bitmap.h"
 #include "block/driver.h"
@@ -67,8 +68,10 @@ static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, str
 	int second_r = -EAGAIN;
 	if (second && r >= 0) {
 		/* The job makes the second place durable before anybody relies on it. */
+		consumer_join(second->consumer);
 		second_r = is_zero ? edge_zero(second, offset, bytes, flags & REQUEST_MAY_UNMAP)
 				   : edge_writev(second, offset, bytes, v, 0);
+		consumer_leave(second->consumer);
 	}
 	/* A zeroing that was refused has changed nothing, and comes again as data. */
 	if (second_r < 0 && !(is_zero && r == -ENOTSUP))
