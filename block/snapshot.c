@@ -69,14 +69,15 @@ static int resolve_blocking(void *arg)
  * looked up in the overlay's folder, so it is made absolute unless both lie in
  * the daemon's own.
  */
-static char *recorded_name(const struct snapshot *s, const char *filename)
+static char *co_fn recorded_name(const struct snapshot *s, const char *filename)
 {
 	/* An overlay without the backing file that it will get does not go by its name yet. */
 	const char *name = s->base_is_new ? s->base->file->child->filename : s->base->filename;
-	char *absolute = NULL;
-	if (strchr(filename, '/') && name[0] != '/' && !strchr(name, ':'))
-		absolute = realpath(name, NULL);
-	return absolute ? absolute : xstrdup(name);
+	struct resolution r = {.name = name};
+	if (strchr(filename, '/') && name[0] != '/' && !strchr(name, ':') &&
+	    co_blocking(resolve_blocking, &r) == 0)
+		return r.absolute;
+	return xstrdup(name);
 }
 
 static int co_fn create_image(const struct snapshot *s, const struct blockdev_snapshot_sync *args,
