@@ -13,41 +13,34 @@
 #define OUTPUT_KEEP (16 * KiB)
 
 /* Make room for @bytes at the end. */
-static int reserve(struct qmp_output *o, size_t bytes)
+static void reserve(struct qmp_output *o, size_t bytes)
 {
 	size_t waiting = qmp_output_waiting(o);
 
 	if (o->capacity - o->end >= bytes)
-		return 0;
+		return;
 	if (o->start > 0 && o->start >= waiting) {
 		/* The hole is at least as large as what is moved: amortised, each byte moves once. */
 		memcpy(o->data, o->data + o->start, waiting);
 		o->start = 0;
 		o->end = waiting;
 		if (o->capacity - o->end >= bytes)
-			return 0;
+			return;
 	}
 	size_t capacity = MAX(o->capacity, 1 * KiB);
 	while (capacity - o->end < bytes)
 		capacity *= 2;
-	char *data = realloc(o->data, capacity);
-	if (!data)
-		return -ENOBUFS;
-	o->data = data;
+	o->data = xrealloc(o->data, capacity, 1);
 	o->capacity = capacity;
-	return 0;
 }
 
-int qmp_output_append(struct qmp_output *o, const char *text, size_t bytes)
+void qmp_output_append(struct qmp_output *o, const char *text, size_t bytes)
 {
-	if (o->overflowed || bytes > QMP_OUTPUT_MAX - qmp_output_waiting(o) ||
-	    reserve(o, bytes) < 0) {
-		o->overflowed = true;
-		return -ENOBUFS;
-	}
+	if (bytes == 0)
+		return;
+	reserve(o, bytes);
 	memcpy(o->data + o->end, text, bytes);
 	o->end += bytes;
-	return 0;
 }
 
 int qmp_output_flush(struct qmp_output *o, int fd)

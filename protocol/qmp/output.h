@@ -11,19 +11,15 @@
 
 #include "base/util.h"
 
-/* More than this many waiting bytes and the client is given up. */
-#define QMP_OUTPUT_MAX (64 * MiB)
-
 struct qmp_output {
 	char *data;
 	size_t start;    /* of what waits */
 	size_t end;      /* just past it */
 	size_t capacity; /* of @data */
-	bool overflowed; /* QMP_OUTPUT_MAX was passed; nothing is taken any more */
 };
 
-/* Append @bytes. Returns 0, or -ENOBUFS when the queue would pass QMP_OUTPUT_MAX. */
-int qmp_output_append(struct qmp_output *o, const char *text, size_t bytes);
+/* Append @bytes. Aborts when there is no memory: bounding the queue is the caller's. */
+void qmp_output_append(struct qmp_output *o, const char *text, size_t bytes);
 
 /* How many bytes wait. */
 static inline size_t qmp_output_waiting(const struct qmp_output *o)

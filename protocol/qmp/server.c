@@ -58,7 +58,7 @@ void qmp_server_emit(struct qmp_server *server, enum schema_event event, const v
 		struct json_writer *w = &forms[qmp_session_is_pretty(s)];
 		if (w->length == 0)
 			write_event(w, now_us, &schema_events[event], payload);
-		qmp_session_send(s, w->text, w->length);
+		qmp_session_send_event(s, w->text, w->length);
 	}
 	json_writer_finish(&forms[0]);
 	json_writer_finish(&forms[1]);

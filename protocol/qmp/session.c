@@ -101,38 +101,39 @@ static void kill_session(struct qmp_session *s)
 	change(s);
 }
 
-/* Every line ends with CR and LF: the last, and those inside a text that is pretty. */
-static int append_lines(struct qmp_output *o, const char *text, size_t bytes)
+/* Queue @text. Every line ends with CR and LF: the last, and those inside one that is pretty. */
+static void send_lines(struct qmp_session *s, const char *text, size_t bytes)
 {
-	for (;;) {
-		const char *newline = memchr(text, '\n', bytes);
-		size_t length = newline ? (size_t)(newline - text) : bytes;
-		int r = qmp_output_append(o, text, length);
-		if (r == 0)
-			r = qmp_output_append(o, "\r\n", 2);
-		if (r < 0 || !newline)
-			return r;
+	const char *newline;
+
+	while ((newline = memchr(text, '\n', bytes))) {
+		size_t length = (size_t)(newline - text);
+		qmp_output_append(&s->output, text, length);
+		qmp_output_append(&s->output, "\r\n", 2);
 		text += length + 1;
 		bytes -= length + 1;
 	}
+	qmp_output_append(&s->output, text, bytes);
+	qmp_output_append(&s->output, "\r\n", 2);
+	change(s);
 }
 
-void qmp_session_send(struct qmp_session *s, const char *text, size_t bytes)
+void qmp_session_send_event(struct qmp_session *s, const char *text, size_t bytes)
 {
-	if (s->dead)
-		return;
-	if (append_lines(&s->output, text, bytes) < 0) {
+	if (qmp_output_waiting(&s->output) + bytes > QMP_OUTPUT_MAX) {
 		s->complaint = "it did not read, and too much waited for it";
 		kill_session(s);
 		return;
 	}
-	change(s);
+	send_lines(s, text, bytes);
 }
 
-/* Send what the writer holds, and empty it. */
-static void send_written(struct qmp_session *s, struct json_writer *w)
+/* Send the reply that @l has written, however long: there is one at a time. */
+static void send_reply(struct lane *l)
 {
-	qmp_session_send(s, w->text, w->length);
+	struct json_writer *w = &l->reply;
+	if (!l->session->dead)
+		send_lines(l->session, w->text, w->length);
 	w->length = 0;
 	w->has_item = false;
 	if (w->capacity > REPLY_KEEP)
@@ -159,7 +160,7 @@ static void co_fn execute(struct lane *l, struct request *request)
 
 	if (request->error) {
 		qmp_write_error(&l->reply, request->error, NULL);
-		send_written(s, &l->reply);
+		send_reply(l);
 		return;
 	}
 	if (!l->is_oob) {
@@ -174,7 +175,7 @@ static void co_fn execute(struct lane *l, struct request *request)
 		co_mutex_unlock(&server->in_band);
 	}
 	if (begun)
-		send_written(s, &l->reply);
+		send_reply(l);
 }
 
 static void co_fn lane_run(void *arg)
@@ -338,7 +339,7 @@ struct qmp_session *qmp_session_open(struct qmp_server *server,
 	co_group_add(&server->open);
 
 	qmp_write_greeting(&s->in_band.reply, server->version);
-	send_written(s, &s->in_band.reply);
+	send_reply(&s->in_band);
 	return s;
 }
 

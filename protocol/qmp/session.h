@@ -10,7 +10,7 @@
  * turn of the loop.
  *
  * A client that does not read its replies is not served further until it does;
- * one whose events pile up to QMP_OUTPUT_MAX is dropped. A client that closes
+ * one whose events pile up to QMP_OUTPUT_MAX bytes is dropped. A client that closes
  * its sending side still gets the replies to all that it sent.
  */
 #ifndef PROTOCOL_QMP_SESSION_H
@@ -25,6 +25,8 @@
 #define QMP_REQUEST_QUEUE_MAX 8
 /* Waiting bytes of output above which no further request is begun. */
 #define QMP_OUTPUT_HIGH (256 * 1024)
+/* Waiting bytes of output above which the next event costs the client its connection. */
+#define QMP_OUTPUT_MAX (64 * 1024 * 1024)
 
 /* What the owner of a session says and hears. */
 struct qmp_session_setup {
@@ -60,10 +62,10 @@ bool qmp_session_is_pretty(const struct qmp_session *s);
 struct qmp_session *qmp_server_next(const struct qmp_server *server, const struct qmp_session *s);
 
 /*
- * Queue @bytes of JSON text for the client, with the line breaks of the
- * protocol inside and behind; they leave at the end of the loop's round.
+ * Queue an event's JSON text for the client; it leaves at the end of the loop's
+ * round. A client for which QMP_OUTPUT_MAX bytes wait is dropped instead.
  */
-void qmp_session_send(struct qmp_session *s, const char *text, size_t bytes);
+void qmp_session_send_event(struct qmp_session *s, const char *text, size_t bytes);
 
 /* Read nothing more, forget the requests that wait, and end when the client has its replies. */
 void qmp_session_end(struct qmp_session *s);

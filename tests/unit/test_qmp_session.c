@@ -327,6 +327,60 @@ SESSION_TEST(vanished_client_leaves_its_command_to_finish)
 	stop();
 }
 
+#define NO_OOB(id)                                                                                 \
+	"{\"id\": " id ", \"error\": {\"class\": \"GenericError\", "                               \
+	"\"desc\": \"The command query-version does not support OOB\"}}\r\n"
+
+SESSION_TEST(out_of_band_overtakes_a_command_that_waits)
+{
+	struct client c;
+	start();
+	connect_client(&c, false);
+	say(&c, "{\"execute\": \"qmp_capabilities\", \"arguments\": {\"enable\": [\"oob\"]}}");
+	expect(&c, GREETING "{\"return\": {}}\r\n");
+	say(&c, RESIZE RESIZE "{\"exec-oob\": \"query-version\", \"id\": 1}");
+	/* Refused, as no command of this interface may overtake, but refused at once. */
+	expect(&c, NO_OOB("1"));
+	ck_assert_uint_eq(running, 1);
+	say(&c, "{\"exec-oob\": \"query-version\", \"id\": 2}");
+	expect(&c, NO_OOB("2"));
+	for (unsigned i = 0; i < 2; i++) {
+		while (!co_queue_wake_one(&gate))
+			co_sleep_ns(MS);
+		expect(&c, "{\"return\": {}}\r\n");
+	}
+	close(c.fd);
+	stop();
+}
+
+SESSION_TEST(no_more_is_read_while_requests_wait)
+{
+	struct client c;
+	start();
+	negotiate(&c);
+	say(&c, RESIZE);
+	while (running == 0)
+		co_sleep_ns(MS);
+	/* Far more than the daemon and the socket hold while nobody takes it. */
+	const char *command = "{\"execute\": \"query-version\"}\n";
+	unsigned sent = 0;
+	for (unsigned idle = 0; idle < 50; idle++, co_sleep_ns(MS)) {
+		while (send(c.fd, command, strlen(command), MSG_NOSIGNAL) ==
+		       (ssize_t)strlen(command)) {
+			idle = 0;
+			sent++;
+		}
+		ck_assert_uint_lt(sent, 100000);
+	}
+	while (!co_queue_wake_one(&gate))
+		co_sleep_ns(MS);
+	expect(&c, "{\"return\": {}}\r\n");
+	for (unsigned i = 0; i < sent; i++)
+		expect(&c, VERSION "}\r\n");
+	close(c.fd);
+	stop();
+}
+
 static void emit(const char *id)
 {
 	struct block_export_deleted_event event = {.id = (char *)id};
@@ -490,6 +544,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(half_closed_client_gets_every_reply),
 	UNIT_TEST(commands_of_all_clients_run_one_at_a_time),
 	UNIT_TEST(vanished_client_leaves_its_command_to_finish),
+	UNIT_TEST(out_of_band_overtakes_a_command_that_waits),
+	UNIT_TEST(no_more_is_read_while_requests_wait),
 	UNIT_TEST(events_reach_who_has_negotiated),
 	UNIT_TEST(pretty_session_gets_lines_and_indentation),
 	UNIT_TEST(client_that_does_not_read_is_not_served_further),
