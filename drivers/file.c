@@ -148,22 +148,40 @@ static void adopt_next(struct file *f)
 	f->next = NULL;
 }
 
-static int file_check_permissions(struct node *n, unsigned permissions, unsigned shared,
-				  struct error **errp)
+static int widen_locks(struct file *f, unsigned permissions, unsigned shared,
+		       struct error **errp)
 {
-	struct file *f = n->state;
-	int r = prepare_descriptor(f, permissions, errp);
-	if (r < 0 || !f->uses_locks)
-		return r;
+	const char *path = f->node->filename;
 	/*
 	 * The old descriptor is the one that asks: to it even our own new one is a
 	 * stranger, which therefore lets go meanwhile and joins it afterwards.
 	 */
 	if (f->next)
 		file_lock_narrow(f->next, 0, PERM_ALL);
-	r = file_lock_widen(f->current, permissions, shared, n->filename, errp);
+	int r = file_lock_widen(f->current, permissions, shared, path, errp);
 	if (r >= 0 && f->next)
-		r = file_lock_copy(f->next, permissions, shared, n->filename, errp);
+		r = file_lock_copy(f->next, permissions, shared, path, errp);
+	return r;
+}
+
+static void file_abort_permissions(struct node *n)
+{
+	struct file *f = n->state;
+	descriptor_retire(f->next);
+	f->next = NULL;
+	file_lock_narrow(f->current, f->permissions, f->shared);
+}
+
+static int file_check_permissions(struct node *n, unsigned permissions, unsigned shared,
+				  struct error **errp)
+{
+	struct file *f = n->state;
+	int r = prepare_descriptor(f, permissions, errp);
+	if (r >= 0 && f->uses_locks)
+		r = widen_locks(f, permissions, shared, errp);
+	/* A check that fails is not followed by abort. */
+	if (r < 0)
+		file_abort_permissions(n);
 	return r;
 }
 
@@ -174,14 +192,6 @@ static void file_set_permissions(struct node *n, unsigned permissions, unsigned 
 	f->permissions = permissions;
 	f->shared = shared;
 	file_lock_narrow(f->current, permissions, shared);
-}
-
-static void file_abort_permissions(struct node *n)
-{
-	struct file *f = n->state;
-	descriptor_retire(f->next);
-	f->next = NULL;
-	file_lock_narrow(f->current, f->permissions, f->shared);
 }
 
 /* Reopening. */
