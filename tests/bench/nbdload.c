@@ -178,6 +178,14 @@ static void queue_request(struct worker *w, struct slot *s, uint64_t now)
 	w->in_flight++;
 }
 
+/* What could not be sent goes to the front, so that there is always room for all slots. */
+static void compact_queue(struct worker *w)
+{
+	memmove(w->out, w->out + w->out_begin, (w->out_end - w->out_begin) * sizeof(*w->out));
+	w->out_end -= w->out_begin;
+	w->out_begin = 0;
+}
+
 /* Send what is queued, as far as the socket takes it. */
 static void send_queued(struct worker *w)
 {
@@ -185,8 +193,10 @@ static void send_queued(struct worker *w)
 		struct msghdr m = {.msg_iov = w->out + w->out_begin,
 				   .msg_iovlen = MIN(w->out_end - w->out_begin, 1024u)};
 		ssize_t n = sendmsg(w->client.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno == EAGAIN)
+		if (n < 0 && errno == EAGAIN) {
+			compact_queue(w);
 			return;
+		}
 		if (n < 0)
 			err(1, "send");
 		while (n > 0) {
