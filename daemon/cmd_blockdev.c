@@ -47,11 +47,11 @@ static int check_unused(struct node *n, struct error **errp)
 	int r = blocker_check(n, BLOCK_OP_DRIVE_DEL, errp);
 	if (r < 0)
 		return r;
-	if (!n->monitor_owned)
-		return error_set(errp, -EPERM, "Node %s is not owned by the monitor", n->name);
 	list_for_each(e, &n->parents, child_link)
 		if (e->consumer)
 			return error_set(errp, -EBUSY, "Node %s is in use", n->name);
+	if (!n->monitor_owned)
+		return error_set(errp, -EPERM, "Node %s is not owned by the monitor", n->name);
 	if (n->references > 1)
 		return error_set(errp, -EBUSY, "Block device %s is in use", n->name);
 	return 0;

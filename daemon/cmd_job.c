@@ -149,7 +149,7 @@ static struct block_job_info *block_job_info(const struct job *j)
 	info->paused = j->pauses > 0;
 	info->speed = (int64_t)j->speed;
 	info->io_status = j->io_status;
-	info->ready = j->was_ready;
+	info->ready = j->status == JOB_STATUS_READY || j->status == JOB_STATUS_STANDBY;
 	info->status = j->status;
 	info->auto_finalize = j->auto_finalize;
 	info->auto_dismiss = j->auto_dismiss;

@@ -7,7 +7,8 @@ NEWER = {'children', 'active', 'limits', 'zone_append_bytes', 'zone_append_opera
          'zone_append_total_time_ns', 'zone_append_merged', 'failed_zone_append_operations',
          'invalid_zone_append_operations'}
 # Members that measure.
-MEASURED = {'idle_time_ns', 'timestamp', 'actual-size', 'account_invalid', 'account_failed'}
+MEASURED = {'idle_time_ns', 'timestamp', 'actual-size', 'account_invalid', 'account_failed', 'busy',
+            'current-progress', 'offset'}
 # null nodes have no options worth a json: name here.
 NULL_NAMES = r'file(name)?: "json:\{\\"driver\\": \\"null-\w+\\".*, cairn: "null-\w+://"'
 
