@@ -64,6 +64,6 @@ int co_fn qmp_query_blockstats(const struct query_blockstats_args *args,
 
 int co_fn qmp_x_debug_query_block_graph(struct x_dbg_block_graph **ret, struct error **errp)
 {
-	*ret = query_graph(the_daemon.graph);
+	*ret = query_graph(the_daemon.graph, the_daemon.jobs);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "block/consumer.h"
 #include "block/graph.h"
 #include "block/node.h"
+#include "blockjobs/job.h"
 
 /* The number of a node or consumer in the answer. */
 struct vertex {
@@ -38,15 +39,24 @@ static void add_vertex(struct answer *a, const void *object, enum x_dbg_block_gr
 	x_dbg_block_graph_node_list_append(&a->graph->nodes, node);
 }
 
-/* Jobs and other consumers are told apart by the way in which they speak of themselves. */
-static void add_consumer(struct answer *a, const struct consumer *c)
+/* The job on whose behalf @c uses nodes; NULL for another consumer. */
+static const struct job *job_of(const struct job_table *jobs, const struct consumer *c)
 {
-	char *name = c->ops->describe(c);
-	add_vertex(a, c,
-		   string_starts_with(name, "block job") ?
-			   X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB :
-			   X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND,
-		   name);
+	struct job *j;
+	list_for_each(j, &jobs->jobs, link)
+		if (&j->consumer == c)
+			return j;
+	return NULL;
+}
+
+static void add_consumer(struct answer *a, const struct job_table *jobs, const struct consumer *c)
+{
+	const struct job *j = job_of(jobs, c);
+
+	if (j)
+		add_vertex(a, c, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB, xstrdup(j->id));
+	else
+		add_vertex(a, c, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND, c->ops->describe(c));
 }
 
 static uint64_t id_of(const struct answer *a, const void *object)
@@ -95,14 +105,14 @@ static void forget_vertices(struct answer *a)
 	}
 }
 
-struct x_dbg_block_graph *query_graph(const struct graph *g)
+struct x_dbg_block_graph *query_graph(const struct graph *g, const struct job_table *jobs)
 {
 	struct answer a = {.graph = NEW(struct x_dbg_block_graph)};
 	struct consumer *c;
 	struct node *n;
 
 	list_for_each(c, &g->consumers, link)
-		add_consumer(&a, c);
+		add_consumer(&a, jobs, c);
 	list_for_each(n, &g->nodes, link)
 		add_vertex(&a, n, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER, xstrdup(n->name));
 	list_for_each(c, &g->consumers, link)

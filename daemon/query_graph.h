@@ -8,8 +8,9 @@
 #include "schema/types.h"
 
 struct graph;
+struct job_table;
 
-/* All nodes, all consumers that use one, and the edges; free with x_dbg_block_graph_free(). */
-struct x_dbg_block_graph *query_graph(const struct graph *g);
+/* All nodes, jobs and other consumers, and the edges; free with x_dbg_block_graph_free(). */
+struct x_dbg_block_graph *query_graph(const struct graph *g, const struct job_table *jobs);
 
 #endif
