@@ -130,6 +130,15 @@ static int examine(struct file_open_request *r)
 	return 0;
 }
 
+/* Neither pipes nor all file systems know O_DIRECT. */
+static int refuse_direct(struct file_open_request *r)
+{
+	if (stat(r->path, &r->st) == 0 && check_kind(r) < 0)
+		return -EINVAL;
+	return error_set(&r->error, -EINVAL,
+			 "Could not open '%s': The file system does not support O_DIRECT", r->path);
+}
+
 static int open_blocking(void *arg)
 {
 	struct file_open_request *r = arg;
@@ -139,9 +148,7 @@ static int open_blocking(void *arg)
 		r->fd = open(r->path, flags, r->mode);
 	} while (r->fd < 0 && errno == EINTR);
 	if (r->fd < 0 && errno == EINVAL && (flags & O_DIRECT))
-		return error_set(&r->error, -EINVAL,
-				 "Could not open '%s': The file system does not support O_DIRECT",
-				 r->path);
+		return refuse_direct(r);
 	if (r->fd < 0)
 		return error_set_errno(&r->error, -errno, "Could not %s '%s'",
 				       flags & O_CREAT ? "create" : "open", r->path);
