@@ -173,26 +173,25 @@ static struct slice *slice_new(struct qcow2_cache *c, uint64_t offset)
 	return s;
 }
 
+/* Drop what may go until there is a place for one more. */
+static void evict(struct qcow2_cache *c)
+{
+	struct slice *victim;
+
+	while (c->count >= c->max && (victim = find_victim(c)))
+		slice_drop(c, victim);
+}
+
 /* Have a place for one more. May wait when everything is dirty. */
 static int co_fn make_room(struct qcow2_cache *c)
 {
-	if (c->count < c->max)
-		return 0;
-	struct slice *victim = find_victim(c);
+	evict(c);
+	if (c->count < c->max || list_is_empty(&c->dirty))
+		return 0; /* else all are in use by requests under way, whose number is bounded */
+	int r = c->make_clean(c->q);
 
-	if (!victim && !list_is_empty(&c->dirty)) {
-		int r = c->make_clean(c->q);
-
-		if (r < 0)
-			return r;
-		if (c->count < c->max)
-			return 0;
-		victim = find_victim(c);
-	}
-	/* Without a victim all are in use by requests under way, whose number is bounded. */
-	if (victim)
-		slice_drop(c, victim);
-	return 0;
+	evict(c);
+	return r;
 }
 
 static int co_fn slice_load(struct qcow2_cache *c, struct slice *s)
@@ -325,9 +324,6 @@ void qcow2_cache_clean(struct qcow2_cache *c)
 
 void qcow2_cache_resize(struct qcow2_cache *c, uint64_t bytes)
 {
-	struct slice *victim;
-
 	c->max = slices_in(c, bytes);
-	while (c->count > c->max && (victim = find_victim(c)))
-		slice_drop(c, victim);
+	evict(c);
 }

@@ -57,20 +57,31 @@ static struct l2_entry dropped_entry(const struct qcow2 *q, struct l2_entry old,
 	return zero_entry(q, old, keeps);
 }
 
-/* Discard in the file what a kept cluster held, while the task keeps others off it. */
-static void co_fn discard_kept(struct qcow2 *q, uint64_t host, uint64_t bytes)
-{
-	uint64_t size = qcow2_file_size(q);
-
-	if (bytes > 0 && host < size)
-		(void)edge_discard(q->node->file, host, MIN(bytes, size - host));
-}
-
 struct drop {
 	enum drop_mode mode;
 	bool discards_kept;
 	uint64_t kept_host, kept_bytes; /* contiguous run to be discarded */
 };
+
+/*
+ * Give back the storage of kept clusters, while the task keeps others off them.
+ * The entry on disk may still show them: then zeroes will do for a request to
+ * zero, and only a discard may leave anything. A failure does not matter.
+ */
+static void co_fn discard_kept(struct qcow2 *q, const struct drop *d)
+{
+	uint64_t size = qcow2_file_size(q);
+
+	if (d->kept_bytes == 0 || d->kept_host >= size)
+		return;
+	uint64_t bytes = MIN(d->kept_bytes, size - d->kept_host);
+
+	if (d->mode == DROP_DISCARD)
+		(void)edge_discard(q->node->file, d->kept_host, bytes);
+	else
+		(void)edge_zero(q->node->file, d->kept_host, bytes,
+				REQUEST_MAY_UNMAP | REQUEST_NO_FALLBACK);
+}
 
 /* Change one entry. */
 static void co_fn drop_cluster(struct qcow2 *q, struct slice *slice, uint64_t offset,
@@ -89,7 +100,7 @@ static void co_fn drop_cluster(struct qcow2 *q, struct slice *slice, uint64_t of
 	if (host == 0 || !d->discards_kept)
 		return;
 	if (d->kept_host + d->kept_bytes != host) {
-		discard_kept(q, d->kept_host, d->kept_bytes);
+		discard_kept(q, d);
 		d->kept_host = host;
 		d->kept_bytes = 0;
 	}
@@ -127,7 +138,7 @@ static int co_fn drop_in_slice(struct qcow2 *q, const struct task *t, enum drop_
 		else
 			drop_cluster(q, slice, offset, &d);
 	}
-	discard_kept(q, d.kept_host, d.kept_bytes);
+	discard_kept(q, &d);
 	qcow2_cache_put(&q->l2_cache, slice);
 	return r;
 }

@@ -558,7 +558,7 @@ int co_fn qcow2_cow_write(struct qcow2 *q, const struct cow *c, struct vec v);
 /* ---- zero.c, drop.c ---- */
 
 int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
-/* Zero a part of a cluster, as data unless it is zero already. */
+/* Zero a part of one cluster: by subclusters where that can be, else as data. */
 int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsigned flags);
 int co_fn qcow2_discard(struct node *n, uint64_t offset, uint64_t bytes);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Write-zeroes and discard requests: whole clusters by their entries, the rest
- * as data or not at all. Node's loop.
+ * Write-zeroes and discard requests: whole clusters (and subclusters) by their
+ * entries, the rest as data or not at all. Node's loop.
  */
 #include "drivers/qcow2/internal.h"
 
@@ -27,6 +27,49 @@ static int co_fn reads_as_zeroes(struct qcow2 *q, uint64_t offset, uint64_t byte
 	return 0;
 }
 
+/* Whole subclusters of one cluster, inside an exclusive task. */
+static int co_fn zero_in_task(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+{
+	uint64_t first = qcow2_in_cluster(q, offset) >> q->granule_bits;
+	uint64_t mask = ((UINT64_C(1) << (bytes >> q->granule_bits)) - 1) << first;
+	struct slice *slice;
+	int r = qcow2_l2_slice_for_write(q, offset, &slice);
+
+	if (r < 0)
+		return r;
+	struct l2_entry e = qcow2_l2_load(q, slice, offset);
+
+	if (!qcow2_l2_is_possible(q, e)) {
+		r = qcow2_l2_corrupt(q, e, offset);
+	} else if (e.descriptor & ENTRY_COMPRESSED) {
+		r = -ENOTSUP;
+	} else {
+		e.bitmap = (e.bitmap | mask << 32) & ~mask;
+		qcow2_l2_store(q, slice, offset, e);
+	}
+	qcow2_cache_put(&q->l2_cache, slice);
+	return r;
+}
+
+/* Whole subclusters of one cluster by their bits; -ENOTSUP where that cannot be. */
+static int co_fn zero_subclusters(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+{
+	uint64_t cluster = offset >> q->cluster_bits;
+	struct task t;
+	int r;
+
+	if (!q->extended_l2 || !is_aligned(offset | bytes, qcow2_granule_bytes(q)))
+		return -ENOTSUP;
+	do {
+		r = q->node->corrupt ? -EIO : qcow2_task_exclusive(q, &t, cluster, cluster);
+	} while (r == -EAGAIN);
+	if (r < 0)
+		return r;
+	r = zero_in_task(q, offset, bytes);
+	qcow2_task_end(&t);
+	return r;
+}
+
 int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	bool is_zero;
@@ -36,6 +79,9 @@ int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsi
 	int r = reads_as_zeroes(q, offset, bytes, &is_zero);
 
 	if (r < 0 || is_zero)
+		return r;
+	r = zero_subclusters(q, offset, bytes);
+	if (r != -ENOTSUP)
 		return r;
 	if (flags & REQUEST_NO_FALLBACK)
 		return -ENOTSUP;
@@ -56,10 +102,10 @@ int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned f
 
 	if (r < 0)
 		return r;
-	if (first >= last)
+	if (first > last)
 		return qcow2_zero_part(q, offset, bytes, flags);
 	r = qcow2_zero_part(q, offset, first - offset, flags);
-	if (r == 0)
+	if (r == 0 && first < last)
 		r = qcow2_drop(q, first, last - first, mode);
 	if (r == -ENOTSUP && !(flags & REQUEST_NO_FALLBACK))
 		r = qcow2_write_zeroes(q, first, MIN(last, end) - first);

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drivers/qcow2: what is written when, who waits for whom, and what failures
+ * leave behind.
+ */
+#include "tests/unit/qcow2_fixture.h"
+
+#define CLUSTER (64 * KiB)
+
+IMAGE_TEST(small_write_to_a_fresh_cluster_writes_nothing_else)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 512, 1); /* makes the L2 table */
+	i->disk.bytes_written = 0;
+	image_write(i, CLUSTER + 4096, 4096, 2);
+	ck_assert_uint_eq(i->disk.bytes_written, 4096);
+	image_expect(i, CLUSTER, 4096, 0);
+	image_expect(i, CLUSTER + 4096, 4096, 2);
+	image_expect(i, CLUSTER + 8192, CLUSTER - 8192, 0);
+}
+
+IMAGE_TEST(old_data_goes_with_the_new_in_one_write)
+{
+	image_set_backing(i, 8 * MiB, 7);
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 512, 1);
+	i->disk.writes = 0;
+	i->disk.bytes_written = 0;
+	image_write(i, CLUSTER + 4096, 2 * CLUSTER, 2);
+	ck_assert_uint_eq(i->disk.writes, 1);
+	ck_assert_uint_eq(i->disk.bytes_written, 3 * CLUSTER);
+	image_expect(i, CLUSTER, 4096, 7);
+	image_expect(i, CLUSTER + 4096, 2 * CLUSTER, 2);
+	image_expect(i, 3 * CLUSTER + 4096, CLUSTER - 4096, 7);
+}
+
+IMAGE_TEST(overwriting_touches_no_table)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 4 * CLUSTER, 1);
+	image_flush(i);
+	i->disk.writes = i->disk.flushes = 0;
+	image_write(i, 100, 3 * CLUSTER, 2);
+	ck_assert_uint_eq(i->disk.writes, 1);
+	image_flush(i);
+	ck_assert_uint_eq(i->disk.writes, 1);
+	ck_assert_uint_eq(i->disk.flushes, 1);
+}
+
+IMAGE_TEST(long_reads_are_one_read)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "l2-cache-entry-size=512");
+	image_write(i, 0, 6 * MiB, 1);
+	i->disk.reads = 0;
+	image_expect(i, 4096, 5 * MiB, 1);
+	ck_assert_uint_eq(i->disk.reads, 1);
+}
+
+IMAGE_TEST(writes_to_different_clusters_go_in_parallel)
+{
+	struct background b[8];
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 512, 1);
+	i->disk.delay_ns = 1000000;
+	i->disk.most_in_flight = 0;
+	for (unsigned n = 0; n < 8; n++) {
+		b[n] = (struct background){.image = i, .kind = BACKGROUND_WRITE,
+					     .offset = (n + 1) * CLUSTER, .bytes = 4096,
+					     .byte = n};
+		background_start(&b[n]);
+	}
+	settle();
+	ck_assert_uint_eq(i->disk.most_in_flight, 8);
+	for (unsigned n = 0; n < 8; n++)
+		ck_assert(b[n].is_done && b[n].result == 0);
+}
+
+IMAGE_TEST(writes_to_the_same_new_cluster_keep_each_other)
+{
+	struct background b[16];
+
+	image_set_backing(i, 8 * MiB, 7);
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	i->disk.delay_ns = i->backing_disk.delay_ns = 1000000;
+	for (unsigned n = 0; n < 16; n++) {
+		b[n] = (struct background){.image = i, .kind = BACKGROUND_WRITE,
+					     .offset = n * 4096, .bytes = 2048, .byte = n};
+		background_start(&b[n]);
+	}
+	for (unsigned n = 0; n < 16; n++) {
+		background_wait(&b[n]);
+		ck_assert_int_eq(b[n].result, 0);
+	}
+	for (unsigned n = 0; n < 16; n++) {
+		image_expect(i, n * 4096, 2048, n);
+		image_expect(i, n * 4096 + 2048, 2048, 7);
+	}
+	image_expect_check(i, 0, 0);
+}
+
+IMAGE_TEST(freed_clusters_wait_for_a_flush)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap");
+	image_write(i, 0, CLUSTER, 1);
+	uint64_t host = image_map(i, 0).host;
+
+	image_flush(i);
+	image_discard(i, 0, CLUSTER);
+	image_write(i, CLUSTER, CLUSTER, 2);
+	ck_assert_uint_ne(image_map(i, CLUSTER).host, host);
+	ck_assert_uint_eq(i->disk.discards, 0);
+	image_flush(i);
+	ck_assert_uint_eq(i->disk.discards, 1);
+	ck_assert_uint_eq(i->disk.bytes_discarded, CLUSTER);
+	image_write(i, 2 * CLUSTER, CLUSTER, 3);
+	ck_assert_uint_eq(image_map(i, 2 * CLUSTER).host, host);
+	image_expect(i, 0, CLUSTER, 0);
+	image_expect(i, CLUSTER, CLUSTER, 2);
+}
+
+IMAGE_TEST(freed_clusters_wait_for_their_readers)
+{
+	struct background reader = {.image = i, .kind = BACKGROUND_READ, .offset = 0,
+				  .bytes = CLUSTER, .byte = 1};
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH, .offset = 0,
+				  .bytes = 0, .byte = 0};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap");
+	image_write(i, 0, CLUSTER, 1);
+	image_flush(i);
+	i->disk.hold_reads = true;
+	background_start(&reader);
+	settle();
+	image_discard(i, 0, CLUSTER);
+	background_start(&flush);
+	settle();
+	ck_assert(!reader.is_done && !flush.is_done);
+	ck_assert_uint_eq(i->disk.discards, 0);
+	disk_release(&i->disk);
+	background_wait(&reader);
+	background_wait(&flush);
+	ck_assert_int_eq(reader.result, 0);
+	ck_assert_uint_eq(i->disk.discards, 1);
+}
+
+IMAGE_TEST(discard_waits_for_a_write_to_the_cluster)
+{
+	struct background writer = {.image = i, .kind = BACKGROUND_WRITE, .offset = 512,
+				  .bytes = 512, .byte = 2};
+	struct background discard = {.image = i, .kind = BACKGROUND_DISCARD, .offset = 0,
+				  .bytes = CLUSTER, .byte = 0};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap");
+	image_write(i, 0, CLUSTER, 1);
+	i->disk.hold_writes = true;
+	background_start(&writer);
+	settle();
+	background_start(&discard);
+	settle();
+	ck_assert(!writer.is_done && !discard.is_done);
+	disk_release(&i->disk);
+	background_wait(&discard);
+	ck_assert(writer.is_done);
+	image_expect(i, 0, CLUSTER, 0);
+}
+
+IMAGE_TEST(tables_go_out_in_order)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	i->disk.flushes = 0;
+	image_write(i, 0, CLUSTER, 1);
+	/* Neither the L1 entry nor the refcount is on disk before a flush. */
+	ck_assert_uint_eq(load_be64(i->disk.data + 0x30000), 0);
+	ck_assert_uint_eq(load_be16(i->disk.data + 0x20000 + 2 * 4), 0);
+	/* A failing flush after the refcounts keeps the mapping off the disk. */
+	i->disk.flush_error = -EIO;
+	ck_assert_int_eq(edge_flush(i->edge), -EIO);
+	ck_assert_uint_eq(load_be16(i->disk.data + 0x20000 + 2 * 4), 1);
+	ck_assert_uint_eq(load_be64(i->disk.data + 0x30000), 0);
+	i->disk.flush_error = 0;
+	image_flush(i);
+	ck_assert_uint_eq(load_be64(i->disk.data + 0x30000), ENTRY_COPIED | 0x40000);
+	ck_assert_uint_eq(load_be64(i->disk.data + 0x40000), ENTRY_COPIED | 0x50000);
+	image_reopen(i, "");
+	image_expect(i, 0, CLUSTER, 1);
+	image_expect_check(i, 0, 0);
+}
+
+IMAGE_TEST(failed_writes_give_their_clusters_back)
+{
+	char p[512] = {1};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 512, 1);
+	image_flush(i);
+	i->disk.write_error = -EIO;
+	ck_assert_int_eq(edge_write(i->edge, CLUSTER, 512, p, 0), -EIO);
+	i->disk.write_error = -ENOSPC;
+	ck_assert_int_eq(edge_write(i->edge, 2 * CLUSTER, 512, p, REQUEST_COMPRESSED), -ENOSPC);
+	i->disk.write_error = 0;
+	image_expect(i, CLUSTER, 2 * CLUSTER, 0);
+	image_expect_check(i, 0, 0);
+	/* The cluster was written to for all we know: it is not taken for zeroes. */
+	memset(i->disk.data + 0x60000, 0xee, CLUSTER);
+	image_write(i, CLUSTER, 512, 2);
+	ck_assert_uint_eq(image_map(i, CLUSTER).host, 0x60000);
+	image_expect(i, CLUSTER, 512, 2);
+	image_expect(i, CLUSTER + 512, CLUSTER - 512, 0);
+}
+
+IMAGE_TEST(failed_table_writes_are_repeated)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	i->disk.write_error = -EIO;
+	/* A refcount block, the L2 table, the L1 table. */
+	static const uint64_t places[] = {0x20000, 0x40000, 0x30000};
+
+	for (size_t n = 0; n < ARRAY_SIZE(places); n++) {
+		i->disk.fail_from = places[n];
+		i->disk.fail_to = places[n] + CLUSTER;
+		ck_assert_int_eq(edge_flush(i->edge), -EIO);
+	}
+	i->disk.write_error = 0;
+	image_flush(i);
+	image_reopen(i, "");
+	image_expect(i, 0, CLUSTER, 1);
+	image_expect_check(i, 0, 0);
+}
+
+IMAGE_TEST(failed_table_reads_can_be_repeated)
+{
+	uint8_t p[512];
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	image_reopen(i, "");
+	i->disk.read_error = -EIO;
+	ck_assert_int_eq(edge_read(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert_int_eq(edge_write(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert_int_eq(edge_write(i->edge, CLUSTER, 512, p, 0), -EIO);
+	i->disk.read_error = 0;
+	image_expect(i, 0, CLUSTER, 1);
+	image_write(i, CLUSTER, 512, 2);
+	image_expect_check(i, 0, 0);
+}
+
+static bool is_marked_dirty(const struct image *i)
+{
+	return load_be64(i->disk.data + HEADER_INCOMPATIBLE) & INCOMPATIBLE_DIRTY;
+}
+
+IMAGE_TEST(lazy_refcounts_mark_the_image_and_are_rebuilt)
+{
+	image_create_ok(i, "size=8M,lazy-refcounts=on");
+	image_open_ok(i, "");
+	image_expect(i, 0, CLUSTER, 0);
+	ck_assert(!is_marked_dirty(i));
+	image_write(i, 0, CLUSTER, 1);
+	ck_assert(is_marked_dirty(i));
+	image_flush(i);
+	ck_assert_uint_eq(load_be16(i->disk.data + 0x20000 + 2 * 4), 0);
+	uint8_t *crashed = xmemdup(i->disk.data, MiB);
+
+	image_close(i);
+	ck_assert(!is_marked_dirty(i));
+	ck_assert_uint_eq(load_be16(i->disk.data + 0x20000 + 2 * 4), 1);
+
+	/* As if the power had failed after the flush. */
+	memcpy(i->disk.data, crashed, MiB);
+	free(crashed);
+	image_open_ok(i, "read-only=on");
+	image_expect(i, 0, CLUSTER, 1);
+	image_close(i);
+	ck_assert(is_marked_dirty(i));
+	image_open_ok(i, "lazy-refcounts=off");
+	ck_assert(!is_marked_dirty(i));
+	image_expect_check(i, 0, 0);
+	image_expect(i, 0, CLUSTER, 1);
+	image_write(i, CLUSTER, CLUSTER, 2);
+	ck_assert(!is_marked_dirty(i));
+}
+
+IMAGE_TEST(metadata_is_not_overwritten)
+{
+	char p[512] = {1};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	image_close(i);
+	store_be64(i->disk.data + 0x40000, ENTRY_COPIED | 0x20000);
+	image_open_ok(i, "");
+	ck_assert_int_eq(edge_write(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert_str_eq(i->q->corruption_message,
+			 "Preventing invalid write on metadata (overlaps with refcount block)");
+	ck_assert(i->node->corrupt);
+	ck_assert_uint_eq(load_be64(i->disk.data + HEADER_INCOMPATIBLE), INCOMPATIBLE_CORRUPT);
+	ck_assert_int_eq(edge_write(i->edge, MiB, 512, p, 0), -EIO);
+	image_close(i);
+	store_be64(i->disk.data + HEADER_INCOMPATIBLE, 0);
+	image_open_ok(i, "overlap-check=none");
+	ck_assert_int_eq(edge_write(i->edge, 0, 512, p, 0), 0);
+}
+
+IMAGE_TEST(impossible_entries_are_reported)
+{
+	uint8_t p[512];
+	static const struct {
+		uint64_t entry;
+		const char *message;
+	} cases[] = {
+		{ENTRY_COPIED | 0x50200,
+		 "Cluster allocation offset 0x50200 unaligned (guest offset: 0)"},
+		{ENTRY_COPIED, "Cluster allocation offset 0 for guest offset 0"},
+	};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	image_close(i);
+	for (size_t n = 0; n < ARRAY_SIZE(cases); n++) {
+		store_be64(i->disk.data + 0x40000, cases[n].entry);
+		image_open_ok(i, "read-only=on");
+		ck_assert_int_eq(edge_read(i->edge, 0, 512, p, 0), -EIO);
+		ck_assert_str_eq(i->q->corruption_message, cases[n].message);
+		image_expect(i, CLUSTER, CLUSTER, 0);
+		image_close(i);
+	}
+	store_be64(i->disk.data + 0x30000, ENTRY_COPIED | 0x40200);
+	image_open_ok(i, "");
+	ck_assert_int_eq(edge_read(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert_str_eq(i->q->corruption_message, "L2 table offset 0x40200 unaligned (L1 index: 0)");
+	ck_assert(i->node->corrupt);
+}
+
+static const struct unit_test tests[] = {
+	IMAGE_ROW(small_write_to_a_fresh_cluster_writes_nothing_else),
+	IMAGE_ROW(old_data_goes_with_the_new_in_one_write),
+	IMAGE_ROW(overwriting_touches_no_table),
+	IMAGE_ROW(long_reads_are_one_read),
+	IMAGE_ROW(writes_to_different_clusters_go_in_parallel),
+	IMAGE_ROW(writes_to_the_same_new_cluster_keep_each_other),
+	IMAGE_ROW(freed_clusters_wait_for_a_flush),
+	IMAGE_ROW(freed_clusters_wait_for_their_readers),
+	IMAGE_ROW(discard_waits_for_a_write_to_the_cluster),
+	IMAGE_ROW(tables_go_out_in_order),
+	IMAGE_ROW(failed_writes_give_their_clusters_back),
+	IMAGE_ROW(failed_table_writes_are_repeated),
+	IMAGE_ROW(failed_table_reads_can_be_repeated),
+	IMAGE_ROW(lazy_refcounts_mark_the_image_and_are_rebuilt),
+	IMAGE_ROW(metadata_is_not_overwritten),
+	IMAGE_ROW(impossible_entries_are_reported),
+};
+
+UNIT_MAIN("qcow2_order", tests)
