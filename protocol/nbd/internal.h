@@ -159,6 +159,9 @@ uint8_t *nbd_reply_extra(struct nbd_transaction *t);
 /* The reply is the first @bytes of t->extra. */
 void nbd_reply_extra_only(struct nbd_transaction *t, size_t bytes);
 
+/* read.c: read, and put together the reply. 0 or a negative errno. */
+int co_fn nbd_read(struct nbd_transaction *t);
+
 /* status.c: put together the reply to BLOCK_STATUS. 0 or a negative errno. */
 int co_fn nbd_block_status(struct nbd_transaction *t);
 

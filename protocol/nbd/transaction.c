@@ -103,23 +103,6 @@ static unsigned write_flags(const struct nbd_transaction *t)
 	return durable ? REQUEST_FUA : 0;
 }
 
-static int co_fn run_read(struct nbd_transaction *t)
-{
-	const struct nbd_request *r = &t->request;
-	if (r->length == 0) {
-		nbd_reply_done(t);
-		return 0;
-	}
-	t->data = buffer_get(t->connection->server->loop, r->length);
-	if (!t->data)
-		return -ENOMEM;
-	int error = edge_read(edge_of(t), r->offset, r->length, t->data, 0);
-	if (error < 0)
-		return error;
-	nbd_reply_data(t);
-	return 0;
-}
-
 static int co_fn run_write(struct nbd_transaction *t)
 {
 	const struct nbd_request *r = &t->request;
@@ -180,7 +163,7 @@ static int co_fn run_write_zeroes(struct nbd_transaction *t)
 
 /* Each puts together the reply, or returns a negative errno. */
 static int co_fn (*const runs[NBD_CMD__COUNT])(struct nbd_transaction *t) = {
-	[NBD_CMD_READ] = run_read,
+	[NBD_CMD_READ] = nbd_read,
 	[NBD_CMD_WRITE] = run_write,
 	[NBD_CMD_FLUSH] = run_flush,
 	[NBD_CMD_TRIM] = run_trim,

@@ -516,6 +516,82 @@ SERVER_TEST(block_status_of_many_pieces_is_cut)
 	tear_down();
 }
 
+/* Hear the chunks of a read of the disk's bytes; returns how many bytes were holes. */
+static uint32_t co_fn hear_pieces(client *c, uint64_t cookie, uint64_t offset, uint32_t length,
+				  unsigned *ret_chunks)
+{
+	uint8_t header[NBD_CHUNK_BYTES], at[12];
+	uint32_t holes = 0, seen = 0;
+	struct nbd_chunk chunk = {0};
+	*ret_chunks = 0;
+	while (!(chunk.flags & NBD_REPLY_FLAG_DONE)) {
+		hear(c, header, sizeof(header));
+		ck_assert_int_eq(nbd_get_chunk(header, &chunk), 0);
+		ck_assert_uint_eq(chunk.cookie, cookie);
+		hear(c, at, 8);
+		ck_assert_uint_eq(nbd_get64(at), offset + seen);
+		uint32_t bytes = chunk.length - 8;
+		if (chunk.type == NBD_REPLY_TYPE_OFFSET_HOLE) {
+			hear(c, at, 4);
+			bytes = nbd_get32(at);
+			ck_assert(all_bytes(disk->data + offset + seen, bytes, 0));
+			holes += bytes;
+		} else {
+			ck_assert_uint_eq(chunk.type, NBD_REPLY_TYPE_OFFSET_DATA);
+			uint8_t *data = xalloc(1, bytes);
+			hear(c, data, bytes);
+			ck_assert_mem_eq(data, disk->data + offset + seen, bytes);
+			free(data);
+		}
+		seen += bytes;
+		++*ret_chunks;
+	}
+	ck_assert_uint_eq(seen, length);
+	return holes;
+}
+
+SERVER_TEST(long_reads_leave_out_holes)
+{
+	unsigned chunks;
+	set_up(f);
+	disk->holes = true;
+	memset(disk->data + 65536, 0, 131072);
+	memset(disk->data + 400000, 0, 1000); /* too small to be told */
+	client *c = client_open(true), *plain = client_open(false);
+
+	ask(c, NBD_CMD_READ, 1, 512, 500000, 0);
+	ck_assert_uint_eq(hear_pieces(c, 1, 512, 500000, &chunks), 131072);
+	ck_assert_uint_eq(chunks, 3);
+	ask(c, NBD_CMD_READ, 2, 65536, 131072, 0);
+	ck_assert_uint_eq(hear_pieces(c, 2, 65536, 131072, &chunks), 131072);
+	ck_assert_uint_eq(chunks, 1);
+	/* Who wants one piece gets it, and so does who knows no pieces. */
+	ask(c, NBD_CMD_READ, 3, 0, 300000, NBD_CMD_FLAG_DF);
+	ck_assert_uint_eq(hear_pieces(c, 3, 0, 300000, &chunks), 0);
+	ck_assert_uint_eq(chunks, 1);
+	ask(plain, NBD_CMD_READ, 4, 65536, 131072, 0);
+	expect_simple(plain, 4, 0);
+	char *zeroes = xalloc(1, 131072);
+	hear(plain, zeroes, 131072);
+	ck_assert(all_bytes(zeroes, 131072, 0));
+	free(zeroes);
+
+	/* More pieces than are told apart, and an error between them. */
+	memset(disk->data, 1, DISK_BYTES);
+	for (uint64_t i = 0; i < DISK_BYTES; i += 8192)
+		memset(disk->data + i, 0, 4096);
+	ask(c, NBD_CMD_READ, 5, 0, DISK_BYTES, 0);
+	ck_assert_uint_eq(hear_pieces(c, 5, 0, DISK_BYTES, &chunks), 32 * 4096);
+	ck_assert_uint_eq(chunks, 64);
+	disk->read_error = -EIO;
+	ask(c, NBD_CMD_READ, 6, 0, DISK_BYTES, 0);
+	expect_error_chunk(c, 6, NBD_EIO, "read failed: Input/output error");
+	expect_alive(c);
+	socket_stream_free(c);
+	socket_stream_free(plain);
+	tear_down();
+}
+
 SERVER_TEST(garbage_ends_the_connection)
 {
 	uint8_t garbage[64];
@@ -876,6 +952,7 @@ static const struct unit_test tests[] = {
 	ROW(read_only_exports_are_not_written),
 	ROW(block_status_tells_holes),
 	ROW(block_status_of_many_pieces_is_cut),
+	ROW(long_reads_leave_out_holes),
 	ROW(garbage_ends_the_connection),
 	ROW(vanished_clients_leave_nothing_behind),
 	ROW(a_client_that_says_no_more_gets_its_answers),
