@@ -3,8 +3,9 @@
  * Changing the image's size. Node's loop; nobody writes beyond the smaller size
  * meanwhile.
  *
- * 1. Growing: what the new size uncovers (the tail of the last cluster, a longer
- *    backing file) is durably zero before the header has the new size.
+ * 1. Growing: what the new size uncovers (the tail of the last cluster, clusters
+ *    that a shrinking cut short has left beyond the end, a longer backing file) is
+ *    durably zero before the header has the new size.
  * 2. Shrinking: the header has the new size durably before anything is dropped.
  */
 #include "drivers/qcow2/internal.h"
@@ -33,6 +34,8 @@ static int co_fn zero_uncovered(struct qcow2 *q, uint64_t old_size, uint64_t siz
 	uint64_t from = align_up(old_size, q->cluster_bytes);
 	int r = qcow2_zero_part(q, old_size, from - old_size, 0);
 
+	if (r == 0 && from < size)
+		r = qcow2_drop(q, from, align_up(size, q->cluster_bytes) - from, DROP_ALL);
 	if (r == 0)
 		r = hide_backing(q, from, size);
 	if (r == 0)
@@ -124,8 +127,10 @@ static int co_fn shrink(struct qcow2 *q, uint64_t size, struct error **errp)
 		co_mutex_lock(&q->l1_lock);
 		drop_tables(q, size, old_size);
 		co_mutex_unlock(&q->l1_lock);
-		r = qcow2_flush_metadata(q, FLUSH_RECLAIM);
+		r = qcow2_settle(q);
 	}
+	if (r == 0)
+		r = qcow2_refcount_shrink(q);
 	if (r < 0)
 		return error_set_errno(errp, r, "Failed to discard cropped clusters");
 	trim_file(q);

@@ -17,7 +17,7 @@ struct range {
 
 static struct range choose_range(struct world *w)
 {
-	uint64_t sectors = oracle_sectors(w->oracle);
+	uint64_t sectors = w->sectors;
 	struct range r = {.sector = choose(&w->random, sectors)};
 	/* Half of the requests fall into a small part, so that they meet. */
 	if (choose(&w->random, 2))
@@ -108,11 +108,30 @@ static void co_fn flush(struct world *w)
 	tell(w, "flush ends", (struct range){0}, token, r);
 }
 
+/* One at a time. Nobody uses what is about to be cut off, nor what is not there yet. */
+static void co_fn resize(struct world *w)
+{
+	if (w->is_resizing)
+		return;
+	w->is_resizing = true;
+	uint64_t old = w->sectors, new = choose_between(&w->random, MAX(old / 2, 1), old * 2);
+	new = MIN(new, w->plan->size_max / SIM_SECTOR);
+	w->sectors = MIN(old, new);
+	uint64_t number = oracle_resize_begin(w->oracle, old, new);
+	tell(w, "resize begins", (struct range){old, new}, number, 0);
+	int r = edge_truncate(w->edge, new * SIM_SECTOR, PREALLOCATION_OFF, NULL);
+	oracle_end(w->oracle, number, r);
+	tell(w, "resize ends", (struct range){old, new}, number, r);
+	w->sectors = w->node->size / SIM_SECTOR;
+	w->is_resizing = false;
+}
+
 static void co_fn send_request(struct world *w)
 {
 	const struct plan *p = w->plan;
 	unsigned total = p->weights.write + p->weights.durable_write + p->weights.zero +
-			 p->weights.unmap + p->weights.discard + p->weights.read + p->weights.flush;
+			 p->weights.unmap + p->weights.discard + p->weights.read + p->weights.flush +
+			 p->weights.resize;
 	unsigned at = (unsigned)choose(&w->random, total);
 	if (at < p->weights.write)
 		return write_some(w, false);
@@ -131,7 +150,10 @@ static void co_fn send_request(struct world *w)
 	at -= p->weights.discard;
 	if (at < p->weights.read)
 		return read_some(w);
-	flush(w);
+	at -= p->weights.read;
+	if (at < p->weights.flush)
+		return flush(w);
+	resize(w);
 }
 
 static void co_fn work(void *arg)

@@ -19,7 +19,8 @@
 struct op {
 	uint64_t number;
 	enum oracle_kind kind;
-	uint64_t sector, count;
+	uint64_t sector, count; /* for a resize: those that are cut off */
+	uint64_t new_size;      /* sectors */
 	bool durable, failed;
 	uint64_t begin_tick, end_tick;
 	uint64_t begin_position;
@@ -108,6 +109,14 @@ uint64_t oracle_begin(struct oracle *o, enum oracle_kind kind, uint64_t sector, 
 		.durable_position = NEVER,
 	};
 	return next_number++;
+}
+
+uint64_t oracle_resize_begin(struct oracle *o, uint64_t old_sectors, uint64_t new_sectors)
+{
+	uint64_t cut = old_sectors > new_sectors ? old_sectors - new_sectors : 0;
+	uint64_t number = oracle_begin(o, ORACLE_RESIZE, new_sectors, cut, false);
+	o->ops[number - o->first_number].new_size = new_sectors;
+	return number;
 }
 
 void oracle_end(struct oracle *o, uint64_t number, int result)
@@ -268,4 +277,22 @@ bool oracle_check_crash(const struct oracle *o, uint64_t position, uint64_t sect
 {
 	struct view v = {.is_crash = true, .position = position};
 	return check(o, &v, sector, number, ret_reason);
+}
+
+bool oracle_check_size(const struct oracle *o, uint64_t position, uint64_t initial_sectors,
+		       uint64_t sectors, char **ret_reason)
+{
+	struct view v = {.is_crash = true, .position = position};
+	bool legal = sectors == initial_sectors;
+	for (size_t i = 0; i < o->count; i++) {
+		const struct op *op = &o->ops[i];
+		if (op->kind != ORACLE_RESIZE || !has_begun(&v, op))
+			continue;
+		if (is_certain(&v, op))
+			legal = false;
+		legal |= op->new_size == sectors;
+	}
+	if (!legal)
+		*ret_reason = xasprintf("the image has %" PRIu64 " sectors", sectors);
+	return legal;
 }

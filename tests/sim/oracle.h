@@ -20,9 +20,10 @@ enum oracle_kind {
 	ORACLE_WRITE,   /* the sectors carry the operation's number */
 	ORACLE_ZEROES,  /* the sectors are zero */
 	ORACLE_DISCARD, /* the sectors are zero or as before */
+	ORACLE_RESIZE,  /* the disk gets another size */
 };
 
-/* A disk of @sectors, which the positions of @store's record time. All sectors are zero. */
+/* A disk of at most @sectors, which the positions of @store's record time. All sectors are zero. */
 struct oracle *oracle_create(struct sim_store *store, uint64_t sectors);
 void oracle_destroy(struct oracle *o);
 uint64_t oracle_sectors(const struct oracle *o);
@@ -34,6 +35,11 @@ uint64_t oracle_begin(struct oracle *o, enum oracle_kind kind, uint64_t sector, 
 		      bool durable);
 /* It has ended: with 0, or an error after which all or nothing of it may show. */
 void oracle_end(struct oracle *o, uint64_t number, int result);
+/*
+ * The disk's size changes from @old_sectors to @new_sectors; what is cut off is
+ * zero afterwards. One at a time; ends with oracle_end().
+ */
+uint64_t oracle_resize_begin(struct oracle *o, uint64_t old_sectors, uint64_t new_sectors);
 /* A flush begins; returns a token for its end. */
 uint64_t oracle_flush_begin(struct oracle *o);
 void oracle_flush_end(struct oracle *o, uint64_t token, int result);
@@ -54,5 +60,8 @@ bool oracle_check_read(const struct oracle *o, uint64_t token, uint64_t sector, 
 /* The same for what is found after a crash at @position of the record. */
 bool oracle_check_crash(const struct oracle *o, uint64_t position, uint64_t sector,
 			uint64_t number, char **ret_reason);
+/* Whether the disk may have @sectors after a crash, when it had @initial_sectors at first. */
+bool oracle_check_size(const struct oracle *o, uint64_t position, uint64_t initial_sectors,
+		       uint64_t sectors, char **ret_reason);
 
 #endif

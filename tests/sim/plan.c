@@ -27,6 +27,7 @@ static void choose_image(struct plan *p, uint64_t *random)
 	p->refcount_bits = p->version == 2 ? 16 : 1u << choose(random, 7);
 	p->lazy_refcounts = p->version == 3 && choose(random, 5) == 0;
 	p->size = choose_between(random, 64, p->cluster_bits < 11 ? 2048 : 8192) * SIM_SECTOR;
+	p->size_max = 2 * p->size;
 	if (choose(random, 3) == 0)
 		p->backing_size = choose_between(random, 1, 3 * p->size / 2 / SIM_SECTOR) *
 				  SIM_SECTOR;
@@ -52,6 +53,7 @@ static void choose_guest(struct plan *p, uint64_t *random)
 	p->weights.discard = (unsigned)choose(random, 5);
 	p->weights.read = 3;
 	p->weights.flush = (unsigned)choose_between(random, 0, 4);
+	p->weights.resize = choose(random, 4) == 0;
 }
 
 static void choose_fault(struct plan *p, uint64_t *random)
@@ -102,9 +104,11 @@ void plan_print(const struct plan *p)
 	       " us\n",
 	       p->lives, p->workers, p->requests, p->request_sectors_max,
 	       p->latency_max_ns / 1000);
-	printf("  weights: write %u, durable %u, zero %u, unmap %u, discard %u, read %u, flush %u\n",
+	printf("  weights: write %u, durable %u, zero %u, unmap %u, discard %u, read %u, flush %u, "
+	       "resize %u\n",
 	       p->weights.write, p->weights.durable_write, p->weights.zero, p->weights.unmap,
-	       p->weights.discard, p->weights.read, p->weights.flush);
+	       p->weights.discard, p->weights.read, p->weights.flush,
+	       p->weights.resize);
 	if (p->has_fault)
 		printf("  fault: operations %#x, after %" PRIu64 ", %" PRIu64 " times, %s, late %"
 		       PRIu64 " ns\n",

@@ -13,7 +13,8 @@ struct plan {
 	/* The image. */
 	unsigned version, cluster_bits, refcount_bits;
 	bool lazy_refcounts;
-	uint64_t size;         /* bytes */
+	uint64_t size;         /* bytes, at first */
+	uint64_t size_max;     /* that it may grow to */
 	uint64_t backing_size; /* bytes; 0: no backing file */
 	bool discards_pass;    /* discards reach the disk */
 	uint64_t l2_cache_bytes, l2_entry_bytes, refcount_cache_bytes;
@@ -24,7 +25,7 @@ struct plan {
 	unsigned requests;/* in one life */
 	unsigned request_sectors_max;
 	struct {
-		unsigned write, durable_write, zero, unmap, discard, read, flush;
+		unsigned write, durable_write, zero, unmap, discard, read, flush, resize;
 	} weights;
 
 	/* The disk. */

@@ -25,21 +25,24 @@ struct trial {
 	struct trial_stats *stats;
 	struct sim_store *store; /* of the present life */
 	struct oracle *oracle;
+	uint64_t sectors, found_sectors; /* the image's size in this life at first; after the crash */
 	uint64_t *initial; /* numbers, by sector, with which the present life began */
 	uint64_t *found;   /* and those that the last crash left */
 	uint64_t position; /* of the crash that is judged */
 	char *fault;
 };
 
+/* More than the image ever has. */
 static uint64_t sector_count(const struct trial *t)
 {
-	return t->plan.size / SIM_SECTOR;
+	return t->plan.size_max / SIM_SECTOR;
 }
 
 /* What a new image shows: its backing file, and zeroes beyond. */
 static void set_first_content(struct trial *t)
 {
-	for (uint64_t s = 0; s < sector_count(t); s++)
+	t->sectors = t->plan.size / SIM_SECTOR;
+	for (uint64_t s = 0; s < t->sectors; s++)
 		t->initial[s] = s < t->plan.backing_size / SIM_SECTOR ? world_backing_number
 								       : ORACLE_ZERO;
 }
@@ -112,7 +115,7 @@ static void co_fn read_all(struct judge *j)
 {
 	struct world *w = &j->world;
 	const uint64_t step = 256;
-	uint64_t sectors = sector_count(j->trial);
+	uint64_t sectors = w->sectors;
 	uint8_t *p = buffer_get(w->loop, step * SIM_SECTOR);
 	for (uint64_t at = 0; at < sectors && !w->fault; at += step) {
 		uint64_t count = MIN(step, sectors - at);
@@ -148,12 +151,27 @@ static void co_fn check_by_driver(struct world *w)
 	}
 }
 
+/* The size must be one that was asked for, and what lies beyond it must not be missing. */
+static void judge_size(struct judge *j)
+{
+	struct trial *t = j->trial;
+	struct world *w = &j->world;
+	char *reason;
+	if (!oracle_check_size(t->oracle, t->position, t->sectors, w->sectors, &reason))
+		world_fault(w, reason);
+	static const uint8_t zeroes[SIM_SECTOR];
+	for (uint64_t s = w->sectors; s < sector_count(t) && !w->fault; s++)
+		judge_sector(j, s, zeroes);
+	t->found_sectors = w->sectors;
+}
+
 static void co_fn judge_open(struct world *w)
 {
 	struct judge *j = container_of(w, struct judge, world);
 	if (world_open(w) < 0)
 		return;
 	consumer_enter(&w->consumer);
+	judge_size(j);
 	read_all(j);
 	if (!w->fault)
 		check_by_driver(w);
@@ -310,6 +328,7 @@ static void one_life(struct trial *t, unsigned life, uint64_t *random)
 	sim_store_destroy(t->store);
 	t->store = remains;
 	sim_store_settle(t->store);
+	t->sectors = t->found_sectors;
 	memcpy(t->initial, t->found, sector_count(t) * sizeof(*t->initial));
 }
 

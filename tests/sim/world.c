@@ -137,8 +137,8 @@ static int co_fn open_image(struct world *w, struct error **errp)
 	if (r >= 0) {
 		consumer_init(&w->consumer, w->graph, &guest_ops);
 		r = edge_attach_consumer(&w->consumer, "guest", w->node,
-					 PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL, &w->edge,
-					 errp);
+					 PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL,
+					 &w->edge, errp);
 		if (r < 0) {
 			consumer_finish(&w->consumer);
 			node_unref(w->node);
@@ -155,8 +155,8 @@ int co_fn world_open(struct world *w)
 	if (r < 0) {
 		w->node = NULL;
 		world_fault(w, xasprintf("could not open the image: %s", error->message));
-	} else if (w->node->size != w->plan->size) {
-		world_fault(w, xasprintf("the image has %" PRIu64 " bytes", w->node->size));
+	} else {
+		w->sectors = w->node->size / SIM_SECTOR;
 	}
 	return r;
 }

@@ -27,6 +27,8 @@ struct world {
 	struct edge *edge;
 	uint64_t random;
 
+	uint64_t sectors;      /* of the image, as far as the guest knows */
+	bool is_resizing;
 	struct oracle *oracle; /* of the guest; NULL before it lives */
 	unsigned requests_left; /* that the guest is to send */
 	struct co_group workers;
