@@ -88,25 +88,31 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 	return 0;
 }
 
-/* Users, not nodes, stand above the active image; filters of other jobs do not count. */
-static int check_root(const struct node *device, struct error **errp)
+/* Users, not nodes, stand above the active image; but for filters of jobs, if those do not matter. */
+static int check_root(const struct node *device, bool filters_matter, struct error **errp)
 {
 	struct edge *e;
 	list_for_each (e, &device->parents, child_link) {
-		if (e->parent && !node_is_job_filter(e->parent))
+		if (e->parent && (filters_matter || !node_is_job_filter(e->parent)))
 			return error_set(errp, -EINVAL, "Need a root block node");
 	}
 	return 0;
 }
 
+/* A part of the chain that no other job works on; otherwise its filter may be what is in the way. */
 static int check_blockers(const struct commit_chain *chain, struct error **errp)
 {
-	for (struct node *n = chain->top; n != chain->base; n = next_in_chain(n)) {
-		int r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, errp);
-		if (r < 0)
-			return r;
-	}
-	return blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, errp);
+	struct error *error = NULL;
+	int r = blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, &error);
+	for (struct node *n = chain->top; r >= 0 && n != chain->base; n = next_in_chain(n))
+		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, &error);
+	if (r >= 0)
+		return 0;
+	int root = check_root(chain->device, true, errp);
+	if (root >= 0)
+		return error_move(errp, error);
+	error_free(error);
+	return root;
 }
 
 /* True when nothing but filters is between @device and @top. */
@@ -134,7 +140,7 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 	if (!ret->device)
 		return error_set_class(errp, ERROR_DEVICE_NOT_FOUND, -ENODEV,
 				       "Device '%s' not found", args->device);
-	int r = check_root(ret->device, errp);
+	int r = check_root(ret->device, false, errp);
 	if (r >= 0)
 		r = check_exclusive(args, errp);
 	if (r >= 0)
