@@ -45,6 +45,24 @@ static bool scan_slice(const struct qcow2 *q, const uint8_t *data, struct search
 	return false;
 }
 
+/*
+ * The run has come to where there is no refcount block: spend its first cluster
+ * on one. So a run can become longer than what one block covers.
+ */
+static int co_fn make_block(struct qcow2 *q, struct search *s)
+{
+	uint64_t next = s->first + s->count;
+	int r = qcow2_refcount_block_create(q, next >> q->block_bits, s->first);
+
+	if (r < 0)
+		return r;
+	if (s->first_hole == s->first)
+		s->first_hole = UINT64_MAX;
+	s->first++;
+	s->count -= s->count > 0;
+	return 0;
+}
+
 /* Find free clusters from s->first on. */
 static int co_fn search(struct qcow2 *q, struct search *s)
 {
@@ -69,11 +87,9 @@ static int co_fn search(struct qcow2 *q, struct search *s)
 		if (!slice) {
 			if (is_enough(s))
 				return 0;
-			r = qcow2_refcount_block_create(q, cluster);
+			r = make_block(q, s);
 			if (r < 0)
 				return r;
-			s->first = cluster + 1;
-			s->count = 0;
 			continue;
 		}
 		bool done = scan_slice(q, slice->data, s);

@@ -106,8 +106,7 @@ static int make_layout(struct creation *c, struct error **errp)
 	if (l.l1_entries > L1_BYTES_MAX / sizeof(uint64_t) || h->size > INT64_MAX)
 		return error_set(errp, -EFBIG,
 				 "The image size is too large (try using a larger cluster size)");
-	/* An empty image has an L1 table nevertheless. */
-	l.l1_clusters = MAX(div_round_up(l.l1_entries * sizeof(uint64_t), cluster_bytes), 1);
+	l.l1_clusters = div_round_up(l.l1_entries * sizeof(uint64_t), cluster_bytes);
 	for (;;) {
 		l.blocks = l.reftable + l.reftable_clusters;
 		l.l1 = l.blocks + l.block_count;
@@ -122,7 +121,7 @@ static int make_layout(struct creation *c, struct error **errp)
 	}
 	c->layout = l;
 	c->header.l1_entries = l.l1_entries;
-	c->header.l1_offset = l.l1 << h->cluster_bits;
+	c->header.l1_offset = l.l1_entries > 0 ? l.l1 << h->cluster_bits : 0;
 	c->header.reftable_offset = l.reftable << h->cluster_bits;
 	c->header.reftable_clusters = l.reftable_clusters;
 	return 0;

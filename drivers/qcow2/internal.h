@@ -352,10 +352,15 @@ int co_fn qcow2_refcount_slice(struct qcow2 *q, uint64_t cluster, struct slice *
 
 /* ---- refcount_grow.c ---- */
 
-/* Make a refcount block that covers @cluster, which is free, in that cluster. Under lock. */
-int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t cluster);
+/* Make refcount block @index in @cluster, which is free and covered by it or another. Under lock. */
+int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t index, uint64_t cluster);
 /* Move the refcount table to a larger place so that it covers @cluster. Under lock. */
 int co_fn qcow2_reftable_grow(struct qcow2 *q, uint64_t cluster);
+
+/* ---- refcount_shrink.c ---- */
+
+/* Give up refcount blocks that count nothing but themselves. Everything has been settled. */
+int co_fn qcow2_refcount_shrink(struct qcow2 *q);
 
 /* ---- allocate.c ---- */
 

@@ -3,10 +3,10 @@
  * More refcount blocks, and a larger refcount table. Node's loop, under
  * qcow2.lock.
  *
- * 1. A new refcount block lies in a cluster that it covers itself, with its own
- *    refcount 1, and is filled with zeroes in the file before the refcount table
- *    in memory points at it. The table on disk follows when the block is durable
- *    (flush.c).
+ * 1. A new refcount block lies in a free cluster that it covers itself, or that
+ *    another block covers, and is filled with zeroes in the file before the
+ *    refcount table in memory points at it. The table on disk follows when the
+ *    block is durable (flush.c).
  * 2. A larger table is written, with blocks that cover it and themselves, to
  *    clusters beyond everything that the old one covers; these are durable
  *    before the header names the new table, and that is durable before the old
@@ -14,18 +14,21 @@
  */
 #include "drivers/qcow2/internal.h"
 
-/* The slice of the zeroed block at @cluster that holds the block's own refcount. */
-static int co_fn get_own_slice(struct qcow2 *q, uint64_t cluster, struct slice **ret)
+/* The slice that holds, or will hold, the refcount of zeroed block @index at @cluster. */
+static int co_fn get_own_slice(struct qcow2 *q, uint64_t index, uint64_t cluster,
+			       struct slice **ret)
 {
-	uint64_t index = cluster & ((UINT64_C(1) << q->block_bits) - 1);
-	uint64_t slice = index >> q->refcount_slice_bits;
+	uint64_t in_block = cluster & ((UINT64_C(1) << q->block_bits) - 1);
+	uint64_t slice = in_block >> q->refcount_slice_bits;
 
+	if (cluster >> q->block_bits != index)
+		return qcow2_refcount_slice(q, cluster, ret);
 	return qcow2_cache_get_zeroed(&q->refcount_cache,
 				      (cluster << q->cluster_bits) +
 					      slice * q->refcount_cache.slice_bytes, ret);
 }
 
-int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t cluster)
+int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t index, uint64_t cluster)
 {
 	uint64_t offset = cluster << q->cluster_bits;
 	struct slice *s;
@@ -36,14 +39,14 @@ int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t cluster)
 	qcow2_cache_forget(&q->refcount_cache, offset, q->cluster_bytes);
 	r = qcow2_zero_host(q, offset, q->cluster_bytes);
 	if (r == 0)
-		r = get_own_slice(q, cluster, &s);
+		r = get_own_slice(q, index, cluster, &s);
 	if (r < 0)
 		return r;
 	/* Without a wait in between: a flush takes the table's entry and the refcount, or none. */
 	qcow2_refcount_store(qcow2_cache_modify(&q->refcount_cache, s), q->refcount_order,
 			     cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1), 1);
 	q->fresh_from = MAX(q->fresh_from, cluster + 1);
-	qcow2_table_set(&q->reftable, cluster >> q->block_bits, offset);
+	qcow2_table_set(&q->reftable, index, offset);
 	qcow2_metadata_add(q, offset, METADATA_REFCOUNT_BLOCK);
 	qcow2_cache_put(&q->refcount_cache, s);
 	return 0;
