@@ -316,7 +316,6 @@ struct sim_store *sim_replay_crash(const struct sim_replay *replay, uint64_t see
 	list_for_each(disk, &replay->store->disks, link) {
 		/* A disk that was added after the record began was empty then. */
 		struct sim_disk *copy = sim_store_add(store, disk->name);
-		copy->limit = disk->limit;
 		crash_disk(replay, disk, copy, &random);
 	}
 	sim_store_settle(store);
