@@ -290,6 +290,9 @@ int co_fn qcow2_begin_writing(struct qcow2 *q, struct error **errp);
 int co_fn qcow2_settle(struct qcow2 *q);
 /* The same, and mark the image clean. */
 int co_fn qcow2_end_writing(struct qcow2 *q);
+/* Tell that @bytes at @offset, a table's, could not be read because of @r; returns @r. */
+int qcow2_table_error(const struct qcow2 *q, const char *table, uint64_t offset, uint64_t bytes,
+		      int r, struct error **errp);
 /* Load the refcount table if that has not been done. */
 int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp);
 /* Empty caches according to the settings. */

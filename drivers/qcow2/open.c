@@ -200,6 +200,17 @@ static void state_finish(struct qcow2 *q)
 	free(q->corruption_message);
 }
 
+int qcow2_table_error(const struct qcow2 *q, const char *table, uint64_t offset, uint64_t bytes,
+		      int r, struct error **errp)
+{
+	uint64_t end;
+
+	if (add_overflows(offset, bytes, &end) || end > qcow2_file_size(q))
+		return error_set(errp, r, "Could not read %s: It lies beyond the end of the file",
+				 table);
+	return error_set_errno(errp, r, "Could not read %s", table);
+}
+
 int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp)
 {
 	uint64_t bytes = (uint64_t)q->header.reftable_clusters << q->cluster_bits;
@@ -210,7 +221,8 @@ int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp)
 				 bytes / sizeof(uint64_t));
 
 	if (r < 0)
-		return error_set_errno(errp, r, "Could not read the refcount table");
+		return qcow2_table_error(q, "the refcount table", q->header.reftable_offset, bytes,
+					 r, errp);
 	return 0;
 }
 
@@ -219,7 +231,8 @@ static int co_fn load_tables(struct qcow2 *q, struct error **errp)
 	int r = qcow2_table_load(&q->l1, q, q->header.l1_offset, q->header.l1_entries);
 
 	if (r < 0)
-		return error_set_errno(errp, r, "Could not read L1 table");
+		return qcow2_table_error(q, "L1 table", q->header.l1_offset,
+					 q->header.l1_entries * sizeof(uint64_t), r, errp);
 	r = qcow2_snapshots_load(q, errp);
 	if (r == 0 && q->writable)
 		r = qcow2_begin_writing(q, errp);

@@ -62,7 +62,8 @@ int co_fn qcow2_snapshots_load(struct qcow2 *q, struct error **errp)
 		int r = load_entry(q, offset, &q->snapshots[i], &bytes);
 
 		if (r < 0)
-			return error_set_errno(errp, r, "Could not read snapshots");
+			return qcow2_table_error(q, "snapshots", offset, SNAPSHOT_FIXED_BYTES, r,
+						 errp);
 		r = check_entry(q, &q->snapshots[i], i, errp);
 		if (r < 0)
 			return r;

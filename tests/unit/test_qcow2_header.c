@@ -150,13 +150,13 @@ IMAGE_TEST(tables_outside_their_limits_are_refused)
 	poke64(i, HEADER_L1_OFFSET, 0xffffffffffff0000);
 	expect_error(i, "Active L1 table offset invalid");
 	poke64(i, HEADER_L1_OFFSET, 0x1000000);
-	expect_error(i, "Could not read L1 table: Input/output error");
+	expect_error(i, "Could not read L1 table: It lies beyond the end of the file");
 	poke64(i, HEADER_REFTABLE_OFFSET, 0x10200);
 	expect_error(i, "Reference count table offset invalid");
 	poke64(i, HEADER_REFTABLE_OFFSET, 0x7fffffffffff0000);
 	expect_error(i, "Reference count table offset invalid");
 	poke64(i, HEADER_REFTABLE_OFFSET, 0x1000000);
-	expect_error(i, "Could not read the refcount table: Input/output error");
+	expect_error(i, "Could not read the refcount table: It lies beyond the end of the file");
 	poke32(i, HEADER_REFTABLE_CLUSTERS, 0);
 	expect_error(i, "Image does not contain a reference count table");
 	poke32(i, HEADER_REFTABLE_CLUSTERS, 129);
@@ -168,7 +168,7 @@ IMAGE_TEST(tables_outside_their_limits_are_refused)
 	expect_error(i, "Snapshot table offset invalid");
 	poke32(i, HEADER_SNAPSHOT_COUNT, 1);
 	poke64(i, HEADER_SNAPSHOTS_OFFSET, 0x1000000);
-	expect_error(i, "Could not read snapshots: Input/output error");
+	expect_error(i, "Could not read snapshots: It lies beyond the end of the file");
 	image_open_ok(i, "");
 }
 
@@ -251,7 +251,7 @@ IMAGE_TEST(truncated_files_give_errors)
 	cut(i, 100);
 	expect_error(i, "qcow2 header too short");
 	cut(i, 0x18000);
-	expect_error(i, "Could not read L1 table: Input/output error");
+	expect_error(i, "Could not read L1 table: It lies beyond the end of the file");
 
 	/* Without the second data cluster. */
 	cut(i, 0x60000);
