@@ -7,6 +7,7 @@
  *    that a shrinking cut short has left beyond the end, a longer backing file) is
  *    durably zero before the header has the new size.
  * 2. Shrinking: the header has the new size durably before anything is dropped.
+ *    From then on it is the size, whether or not everything can be dropped.
  */
 #include "drivers/qcow2/internal.h"
 
@@ -52,11 +53,13 @@ static int co_fn set_header_size(struct qcow2 *q, uint64_t size, struct error **
 	q->header.size = size;
 	int r = qcow2_header_update(q);
 
-	if (r < 0) {
-		q->header.size = old;
-		return error_set_errno(errp, r, "Failed to update the image size");
-	}
-	return 0;
+	if (r == 0)
+		return 0;
+	/* It may have arrived nevertheless: go on only with what certainly is there. */
+	q->header.size = old;
+	if (qcow2_header_update(q) < 0)
+		qcow2_header_lost(q, r);
+	return error_set_errno(errp, r, "Failed to update the image size");
 }
 
 static int co_fn grow(struct qcow2 *q, uint64_t size, enum preallocation preallocation,
@@ -99,9 +102,13 @@ static void drop_tables(struct qcow2 *q, uint64_t size, uint64_t old_size)
 /* Cut off what is free at the end of the file. That it cannot be done is no failure. */
 static void co_fn trim_file(struct qcow2 *q)
 {
-	uint64_t clusters = qcow2_clusters(q, qcow2_file_size(q)), used = clusters, refcount;
+	uint64_t refcount;
 
 	co_mutex_lock(&q->lock);
+	/* Clusters that were just taken may not have made the file longer yet. */
+	uint64_t clusters = qcow2_clusters(q, qcow2_file_size(q));
+	uint64_t used = MAX(clusters, q->fresh_from);
+
 	while (used > 1 && qcow2_refcount_get(q, used - 1, &refcount) == 0 && refcount == 0)
 		used--;
 	if (used < clusters &&
@@ -110,30 +117,35 @@ static void co_fn trim_file(struct qcow2 *q)
 	co_mutex_unlock(&q->lock);
 }
 
+/* Give back what lies beyond the end. A failure leaves some of it there, unused. */
+static void co_fn drop_beyond(struct qcow2 *q, uint64_t size, uint64_t old_size)
+{
+	uint64_t from = align_up(size, q->cluster_bytes);
+	uint64_t to = align_up(old_size, q->cluster_bytes);
+	int r = from < to ? qcow2_drop(q, from, to - from, DROP_ALL) : 0;
+
+	if (r == 0)
+		r = qcow2_flush_metadata(q, 0); /* no slice of a dropped table is dirty then */
+	if (r < 0)
+		return;
+	co_mutex_lock(&q->l1_lock);
+	drop_tables(q, size, old_size);
+	co_mutex_unlock(&q->l1_lock);
+	r = qcow2_settle(q);
+	if (r == 0)
+		r = qcow2_refcount_shrink(q);
+	if (r == 0)
+		trim_file(q);
+}
+
 static int co_fn shrink(struct qcow2 *q, uint64_t size, struct error **errp)
 {
 	uint64_t old_size = q->header.size;
-	uint64_t from = align_up(size, q->cluster_bytes);
-	uint64_t to = align_up(old_size, q->cluster_bytes);
 	int r = set_header_size(q, size, errp);
 
 	if (r < 0)
 		return r;
-	if (from < to)
-		r = qcow2_drop(q, from, to - from, DROP_ALL);
-	if (r == 0)
-		r = qcow2_flush_metadata(q, 0); /* no slice of a dropped table is dirty then */
-	if (r == 0) {
-		co_mutex_lock(&q->l1_lock);
-		drop_tables(q, size, old_size);
-		co_mutex_unlock(&q->l1_lock);
-		r = qcow2_settle(q);
-	}
-	if (r == 0)
-		r = qcow2_refcount_shrink(q);
-	if (r < 0)
-		return error_set_errno(errp, r, "Failed to discard cropped clusters");
-	trim_file(q);
+	drop_beyond(q, size, old_size);
 	return 0;
 }
 
