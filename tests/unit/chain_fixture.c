@@ -39,7 +39,7 @@ static struct chain_disk *make_disk(const char *name)
 }
 
 /* Of each sector that is not durable, either state may survive. */
-static void crash(struct chain *c)
+void chain_crash(struct chain *c)
 {
 	struct chain_disk *d;
 	list_for_each (d, &c->disks, link) {
@@ -65,7 +65,7 @@ static int co_fn disk_event(struct node *n)
 	if (c->delay_ns > 0)
 		co_sleep_ns(1 + loop_random(c->loop) % c->delay_ns);
 	if (event == c->crash_at)
-		crash(c);
+		chain_crash(c);
 	if (c->fail_at == 0 || (c->fails_on ? event < c->fail_at : event != c->fail_at))
 		return 0;
 	if (c->fail_disk && strcmp(disk_of(n)->name, c->fail_disk) != 0)

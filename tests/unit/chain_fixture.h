@@ -76,7 +76,9 @@ void co_fn chain_close_all(struct chain *c);
 void co_fn chain_expect(struct chain *c, struct node *n);
 /* The same for the image called @name, opened for it. */
 void co_fn chain_expect_image(struct chain *c, const char *name);
-/* The same for what an image shows after the crash. */
+/* Keep the state of all disks now. */
+void chain_crash(struct chain *c);
+/* The same for what an image shows after the crash. Nothing may be open. */
 void co_fn chain_expect_after_crash(struct chain *c, const char *name);
 
 /* A user who writes random data to a node until told to stop, keeping c->model in step. */
