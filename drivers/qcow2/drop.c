@@ -143,6 +143,12 @@ static int co_fn drop_in_slice(struct qcow2 *q, const struct task *t, enum drop_
 	return r;
 }
 
+/* Whether the task has a cluster that ends behind @end, but not behind the image any more. */
+static bool is_overtaken(const struct qcow2 *q, const struct task *t, uint64_t end)
+{
+	return (t->last + 1) << q->cluster_bits > end && q->node->size > end;
+}
+
 int co_fn qcow2_drop(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum drop_mode mode)
 {
 	uint64_t span = qcow2_slice_span(q), end = offset + bytes;
@@ -160,7 +166,7 @@ int co_fn qcow2_drop(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum drop
 
 		if (r == -EAGAIN)
 			continue;
-		r = drop_in_slice(q, &t, mode);
+		r = is_overtaken(q, &t, end) ? -ESTALE : drop_in_slice(q, &t, mode);
 		offset = (t.last + 1) << q->cluster_bits;
 		qcow2_task_end(&t);
 		if (r == 0)

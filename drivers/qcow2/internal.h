@@ -578,7 +578,11 @@ enum drop_mode {
 	DROP_ALL,        /* to unallocated, beyond the end of a shrunk image */
 };
 
-/* Change whole clusters. -ENOTSUP where version 2 cannot express it. */
+/*
+ * Change whole clusters, the last of which may be given in part where the image
+ * ends in it: -ESTALE when it has grown meanwhile. -ENOTSUP where version 2 cannot
+ * express it.
+ */
 int co_fn qcow2_drop(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum drop_mode mode);
 
 /* ---- compress.c: the codecs ---- */

@@ -88,16 +88,29 @@ int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsi
 	return qcow2_write_zeroes(q, offset, bytes);
 }
 
+/*
+ * The last cluster's part up to @end. Where the image ends there, what lies behind
+ * does not matter, unless the image grows before we have got hold of the cluster.
+ */
+static int co_fn zero_tail(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum drop_mode mode,
+			   unsigned flags)
+{
+	int r = -ESTALE;
+
+	if (bytes > 0 && offset + bytes >= q->node->size)
+		r = qcow2_drop(q, offset, bytes, mode);
+	if (r == -ESTALE || r == -ENOTSUP)
+		r = qcow2_zero_part(q, offset, bytes, flags);
+	return r;
+}
+
 int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	struct qcow2 *q = n->state;
 	uint64_t end = offset + bytes;
 	uint64_t first = align_up(offset, q->cluster_bytes);
-	/* What lies in the last cluster behind the end of the image does not matter. */
-	uint64_t last = end >= n->size ? align_up(end, q->cluster_bytes)
-				       : align_down(end, q->cluster_bytes);
+	uint64_t last = align_down(end, q->cluster_bytes);
 	enum drop_mode mode = flags & REQUEST_MAY_UNMAP ? DROP_ZERO_UNMAP : DROP_ZERO;
-
 	int r = qcow2_begin_writing(q, NULL);
 
 	if (r < 0)
@@ -108,10 +121,8 @@ int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned f
 	if (r == 0 && first < last)
 		r = qcow2_drop(q, first, last - first, mode);
 	if (r == -ENOTSUP && !(flags & REQUEST_NO_FALLBACK))
-		r = qcow2_write_zeroes(q, first, MIN(last, end) - first);
-	if (r == 0 && last < end)
-		r = qcow2_zero_part(q, last, end - last, flags);
-	return r;
+		r = qcow2_write_zeroes(q, first, last - first);
+	return r < 0 ? r : zero_tail(q, last, end - last, mode, flags);
 }
 
 int co_fn qcow2_discard(struct node *n, uint64_t offset, uint64_t bytes)
@@ -119,15 +130,18 @@ int co_fn qcow2_discard(struct node *n, uint64_t offset, uint64_t bytes)
 	struct qcow2 *q = n->state;
 	uint64_t end = offset + bytes;
 	uint64_t first = align_up(offset, q->cluster_bytes);
-	uint64_t last = end >= n->size ? align_up(end, q->cluster_bytes)
-				       : align_down(end, q->cluster_bytes);
 
-	if (first >= last)
+	/* A part of a cluster counts at the end of the image only. */
+	if (end < n->size)
+		end = align_down(end, q->cluster_bytes);
+	if (first >= end)
 		return 0;
 	/* Version 2 cannot hide the backing file: dropping clusters would show its old data. */
 	if (q->header.version < 3 && n->backing)
 		return -ENOTSUP;
 	int r = qcow2_begin_writing(q, NULL);
 
-	return r < 0 ? r : qcow2_drop(q, first, last - first, DROP_DISCARD);
+	if (r == 0)
+		r = qcow2_drop(q, first, end - first, DROP_DISCARD);
+	return r == -ESTALE ? 0 : r;
 }
