@@ -132,3 +132,16 @@ int co_fn backing_open_chain(struct node *top, struct error **errp)
 	}
 	return 0;
 }
+
+int co_fn node_change_backing(struct node *n, const char *name, const char *format,
+			      struct error **errp)
+{
+	int r = n->driver->change_backing(n, name, format, errp);
+	if (r < 0)
+		return r;
+	free(n->auto_backing_name);
+	n->auto_backing_name = xstrdup(name);
+	/* By its own name alone the image would no longer get the backing file that it has. */
+	nodes_refresh(n->graph, &n, 1);
+	return 0;
+}

@@ -49,6 +49,9 @@ static bool is_default(const struct node *n)
 {
 	if (!n->file || has_strong_option(n) || is_backing_overridden(n))
 		return false;
+	/* A name does not tell that there are two formats, one in the other. */
+	if (n->file->child->driver->is_format)
+		return false;
 	const struct edge *e;
 	list_for_each (e, &n->children, parent_link) {
 		if (e != n->file && e != n->backing)

@@ -26,6 +26,12 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 int backing_filename(const char *overlay, const char *backing, char **ret, struct error **errp);
 /* The full name of n->backing_name, which is set. Free with free(). */
 int node_backing_filename(const struct node *n, char **ret, struct error **errp);
+/*
+ * Let the image of @n, whose driver can, name @name of @format as its backing file
+ * from now on. The graph stays as it is. Control thread, with the change lock held.
+ */
+int co_fn node_change_backing(struct node *n, const char *name, const char *format,
+			      struct error **errp);
 
 /* Open @filename with the options that its parent would pass on. */
 int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,

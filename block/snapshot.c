@@ -83,6 +83,9 @@ static char *co_fn recorded_name(const struct snapshot *s, const char *filename)
 static int co_fn create_image(const struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			      const char *format, struct error **errp)
 {
+	if (string_equal(args->snapshot_file, s->base->filename))
+		return error_set(errp, -EINVAL, "Error: Trying to create an image with the same "
+				 "filename as the backing file");
 	char *backing _cleanup_free_ = recorded_name(s, args->snapshot_file);
 	struct image_spec spec = {
 		.filename = args->snapshot_file,
@@ -101,6 +104,10 @@ static void inherit_modes(const struct node *base, struct blockdev_options *ret)
 	ret->cache->has_direct = ret->cache->has_no_flush = true;
 	ret->cache->direct = base->cache_direct;
 	ret->cache->no_flush = base->cache_no_flush;
+	/* What nobody may write to stays so on top. */
+	ret->has_read_only = ret->has_auto_read_only = true;
+	ret->read_only = base->read_only;
+	ret->auto_read_only = base->auto_read_only;
 	ret->has_discard = true;
 	ret->discard = base->discard_unmap ? BLOCKDEV_DISCARD_OPTIONS_UNMAP
 					   : BLOCKDEV_DISCARD_OPTIONS_IGNORE;

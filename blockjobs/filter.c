@@ -128,7 +128,8 @@ int co_fn filter_open(const struct driver *driver, const char *name, struct node
 		      struct node **ret, struct error **errp)
 {
 	struct node *n;
-	bool read_only = driver == &commit_top_driver || below->read_only;
+	/* Whether writes can go on from mirror_top is for the node below to say. */
+	bool read_only = driver == &commit_top_driver;
 	int r = node_open_internal(below->graph, driver, name, read_only, arg, &n, errp);
 	if (r < 0)
 		return r;

@@ -87,8 +87,6 @@ int qmp_nbd_server_stop(struct error **errp)
 
 int qmp_nbd_server_add(const struct nbd_server_add_options *args, struct error **errp)
 {
-	if (!nbd_server_is_running(the_daemon.nbd))
-		return error_set(errp, -ENOTCONN, "NBD server not running");
 	struct node *n = node_find_error(the_daemon.graph, args->device, errp);
 	if (!n)
 		return -ENOENT;
@@ -98,7 +96,7 @@ int qmp_nbd_server_add(const struct nbd_server_add_options *args, struct error *
 		.id = name,
 		.node_name = args->device,
 		/* In this old command a wish rather than a condition. */
-		.writable = args->writable && (!n->read_only || n->auto_read_only),
+		.writable = args->writable && !n->read_only,
 		.u.nbd = {.name = name, .description = args->description},
 	}, errp);
 }

@@ -59,6 +59,17 @@ int co_fn qmp_block_resize(const struct block_resize_args *args, struct error **
 	return r;
 }
 
+/* Users, not nodes, stand above the active image. */
+static int check_root(const struct node *n, struct error **errp)
+{
+	struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->parent)
+			return error_set(errp, -EINVAL, "Need a root block node");
+	}
+	return 0;
+}
+
 /* Find the two nodes of change-backing-file, and see whether they allow it. */
 static int find_image(const struct change_backing_file_args *args, struct node **ret,
 		      struct error **errp)
@@ -66,6 +77,9 @@ static int find_image(const struct change_backing_file_args *args, struct node *
 	struct node *top = node_find_error(the_daemon.graph, args->device, errp);
 	if (!top)
 		return -ENODEV;
+	int r = check_root(top, errp);
+	if (r < 0)
+		return r;
 	struct node *n = node_find(the_daemon.graph, args->image_node_name);
 	if (!n)
 		return error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
@@ -93,7 +107,7 @@ static int co_fn change_backing(struct node *n, const char *name, struct error *
 	if (r < 0)
 		return r;
 	/* The data below stay the same by the caller's word, so their format does, too. */
-	r = n->driver->change_backing(n, name, node_backing(n)->driver->name, errp);
+	r = node_change_backing(n, name, node_backing(n)->driver->name, errp);
 	if (was_read_only) {
 		int back = node_set_read_only(n, true, r < 0 ? NULL : errp);
 		r = r < 0 ? r : back;

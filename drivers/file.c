@@ -42,7 +42,7 @@ static int check_options(struct node *n, const struct blockdev_options_file *o,
 	if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE && !n->cache_direct)
 		return error_set(errp, -EINVAL,
 				 "aio=native was specified, but it requires cache.direct=on, "
-				 "which was not specified");
+				 "which was not specified.");
 	if (o->aio_max_batch < 0)
 		return error_set(errp, -EINVAL, "aio-max-batch must not be negative");
 	return 0;

@@ -52,13 +52,13 @@ static int co_fn raw_open(struct node *n, const struct blockdev_options *options
 			  struct error **errp)
 {
 	const struct blockdev_options_raw *o = &options->u.raw;
+	set_window(n, o); /* what is shared below depends on it */
 	int r = node_open_child(n, o->file, "file", EDGE_DATA | EDGE_PRIMARY, NULL, errp);
 	if (r < 0)
 		return r;
 	r = check_window(n, o, errp);
 	if (r < 0)
 		return r;
-	set_window(n, o);
 	n->size = o->has_size ? (uint64_t)o->size : n->file->child->size - (uint64_t)o->offset;
 	return 0;
 }
@@ -117,13 +117,19 @@ static int co_fn raw_truncate(struct node *n, uint64_t size, enum preallocation 
 	return edge_truncate(n->file, raw->offset + size, preallocation, errp);
 }
 
-/* Nothing of its own is stored below: whoever uses the window uses the storage just so. */
+/*
+ * Nothing of its own is stored below: whoever uses the node uses the storage just
+ * so. Only a window might find itself outside when the storage is resized.
+ */
 static void raw_child_permissions(struct node *n, const char *name, unsigned role,
 				  unsigned permissions, unsigned shared,
 				  unsigned *ret_permissions, unsigned *ret_shared)
 {
+	struct raw *raw = n->state;
 	*ret_permissions = permissions;
 	*ret_shared = shared;
+	if (raw->offset > 0 || raw->is_fixed)
+		*ret_shared &= ~(unsigned)PERM_RESIZE;
 }
 
 static void raw_limits(struct node *n)

@@ -126,7 +126,7 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 	if (!n)
 		return error_set(errp, -ENOENT, "Cannot find device='' nor node-name='%s'",
 				 options->node_name);
-	if (e->writable && n->read_only && !n->auto_read_only)
+	if (e->writable && n->read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
 	/* NBD clients cannot be told of another size, so nobody may change it below them. */

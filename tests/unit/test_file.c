@@ -32,7 +32,7 @@ static void co_fn bad_names(void *arg)
 		   "'host_device' driver requires 'a' to be either a character or block device");
 	open_fails("file,filename=a,aio=native",
 		   "aio=native was specified, but it requires cache.direct=on, which was not "
-		   "specified");
+		   "specified.");
 	open_fails("file,filename=a,aio-max-batch=-1", "aio-max-batch must not be negative");
 }
 
