@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/aio_engine.h"
+#include "base/buffer_memory.h"
 #include "base/loop.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -31,10 +32,11 @@
 #endif
 
 #define CLASS_BITS_MIN 12 /* BUFFER_ALIGNMENT */
-#define CLASS_BITS_MAX 22 /* 4 MiB; larger buffers are not kept */
+#define CLASS_BITS_MAX 25 /* 32 MiB; larger buffers are not kept */
 #define CLASSES (CLASS_BITS_MAX - CLASS_BITS_MIN + 1)
 
-#define POOL_BYTES_MAX (16 * MiB)
+/* Some clients with many long requests each must not make the pool go to the system all the time. */
+#define POOL_BYTES_MAX (64 * MiB)
 /* No request needs more; beyond it a computation has gone wrong. */
 #define BUFFER_BYTES_MAX (16 * GiB)
 #define TRIM_INTERVAL_NS UINT64_C(5000000000)
@@ -53,6 +55,7 @@ struct class {
 struct buffer_pool {
 	struct class classes[CLASSES];
 	size_t kept_bytes;
+	struct buffer_memory memory;
 	struct loop *loop;
 	struct loop_timer trim;
 };
@@ -67,6 +70,13 @@ static unsigned class_of(size_t bytes)
 static size_t class_bytes(unsigned class)
 {
 	return (size_t)1 << (class + CLASS_BITS_MIN);
+}
+
+/* How long the memory of a buffer for @bytes really is. */
+static size_t rounded_up(size_t bytes)
+{
+	unsigned class = class_of(bytes);
+	return class < CLASSES ? class_bytes(class) : align_up(bytes, BUFFER_ALIGNMENT);
 }
 
 static void *take_kept(struct buffer_pool *pool, unsigned class)
@@ -89,7 +99,8 @@ static void trim_due(struct loop_timer *t)
 	for (unsigned class = 0; class < CLASSES; class++) {
 		struct class *c = &pool->classes[class];
 		for (unsigned n = c->idle; n > 0; n--)
-			free(take_kept(pool, class));
+			buffer_memory_put(&pool->memory, take_kept(pool, class),
+					  class_bytes(class));
 		c->idle = c->count;
 	}
 	if (pool->kept_bytes != 0)
@@ -102,6 +113,7 @@ static struct buffer_pool *pool_of(struct loop *loop)
 	if (!*slot) {
 		*slot = NEW(struct buffer_pool);
 		(*slot)->loop = loop;
+		buffer_memory_init(&(*slot)->memory);
 		loop_timer_init(loop, &(*slot)->trim, trim_due);
 	}
 	return *slot;
@@ -112,15 +124,10 @@ void *buffer_get(struct loop *loop, size_t bytes)
 	assert(bytes > 0);
 	if (bytes > BUFFER_BYTES_MAX)
 		return NULL;
+	struct buffer_pool *pool = pool_of(loop);
 	unsigned class = class_of(bytes);
-	size_t rounded = align_up(bytes, BUFFER_ALIGNMENT);
-	if (class < CLASSES) {
-		void *p = take_kept(pool_of(loop), class);
-		if (p)
-			return p;
-		rounded = class_bytes(class);
-	}
-	return aligned_alloc(BUFFER_ALIGNMENT, rounded);
+	void *p = class < CLASSES ? take_kept(pool, class) : NULL;
+	return p ? p : buffer_memory_get(&pool->memory, rounded_up(bytes));
 }
 
 void buffer_put(struct loop *loop, void *p, size_t bytes)
@@ -130,7 +137,7 @@ void buffer_put(struct loop *loop, void *p, size_t bytes)
 	unsigned class = class_of(bytes);
 	struct buffer_pool *pool = pool_of(loop);
 	if (class >= CLASSES || pool->kept_bytes + class_bytes(class) > POOL_BYTES_MAX) {
-		free(p);
+		buffer_memory_put(&pool->memory, p, rounded_up(bytes));
 		return;
 	}
 	struct class *c = &pool->classes[class];
@@ -153,7 +160,7 @@ void buffer_pool_destroy(struct buffer_pool *pool)
 	for (unsigned class = 0; class < CLASSES; class++) {
 		void *p;
 		while ((p = take_kept(pool, class)))
-			free(p);
+			buffer_memory_put(&pool->memory, p, class_bytes(class));
 	}
 	free(pool);
 }

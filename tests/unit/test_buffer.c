@@ -24,7 +24,8 @@ static void tear_down(void)
 START_TEST(every_size_is_aligned_and_writable)
 {
 	static const size_t sizes[] = {1, 511, 4095, 4096, 4097, 65536, 65537, 1 << 20,
-				       (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20};
+				       (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20,
+				       32 << 20, (32 << 20) + 1, 40 << 20};
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		char *p = buffer_get(loop, sizes[i]);
 		ck_assert_ptr_nonnull(p);
@@ -53,22 +54,50 @@ END_TEST
 
 START_TEST(the_pool_keeps_a_bounded_amount)
 {
-	enum { COUNT = 40, BYTES = 1 << 20 };
+	enum { COUNT = 80, KEPT = 64, BYTES = 1 << 20 };
 	void *p[COUNT];
 	for (int i = 0; i < COUNT; i++)
 		p[i] = buffer_get(loop, BYTES);
 	for (int i = 0; i < COUNT; i++)
 		buffer_put(loop, p[i], BYTES);
-	/* The 16 that fit into 16 MiB come back, the last first; the rest is the system's. */
+	/* Those that fit into 64 MiB come back, the last first; the rest is the system's. */
 	int kept = 0;
-	void *again[16];
-	for (int i = 0; i < 16; i++) {
+	void *again[KEPT];
+	for (int i = 0; i < KEPT; i++) {
 		again[i] = buffer_get(loop, BYTES);
-		kept += again[i] == p[15 - i];
+		kept += again[i] == p[KEPT - 1 - i];
 	}
-	ck_assert_int_eq(kept, 16);
-	for (int i = 0; i < 16; i++)
+	ck_assert_int_eq(kept, KEPT);
+	for (int i = 0; i < KEPT; i++)
 		buffer_put(loop, again[i], BYTES);
+}
+END_TEST
+
+/* In an order that empties and fills the pieces of many slabs; each buffer has its own bytes. */
+START_TEST(many_buffers_do_not_touch_each_other)
+{
+	enum { COUNT = 3000 };
+	static unsigned char *p[COUNT];
+	static size_t sizes[COUNT];
+	unsigned state = 1;
+	for (int step = 0; step < 20000; step++) {
+		state = state * 1103515245 + 12345;
+		int i = (int)(state >> 16) % COUNT;
+		if (p[i]) {
+			ck_assert_uint_eq(p[i][0], i & 255);
+			ck_assert_uint_eq(p[i][sizes[i] - 1], i >> 8);
+			buffer_put(loop, p[i], sizes[i]);
+			p[i] = NULL;
+			continue;
+		}
+		sizes[i] = (size_t)2 << (state >> 8) % 18;
+		p[i] = buffer_get(loop, sizes[i]);
+		ck_assert_ptr_nonnull(p[i]);
+		p[i][0] = i & 255;
+		p[i][sizes[i] - 1] = i >> 8;
+	}
+	for (int i = 0; i < COUNT; i++)
+		buffer_put(loop, p[i], sizes[i]);
 }
 END_TEST
 
@@ -92,6 +121,7 @@ int main(void)
 	tcase_add_test(tc, every_size_is_aligned_and_writable);
 	tcase_add_test(tc, a_freed_buffer_serves_the_next_of_its_class);
 	tcase_add_test(tc, the_pool_keeps_a_bounded_amount);
+	tcase_add_test(tc, many_buffers_do_not_touch_each_other);
 	tcase_add_test(tc, null_may_be_put);
 	tcase_add_test(tc, absurd_sizes_give_null);
 	suite_add_tcase(suite, tc);
