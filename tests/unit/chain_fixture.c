@@ -50,6 +50,8 @@ void chain_crash(struct chain *c)
 		d->crashed_size = d->size;
 	}
 	c->crashed = true;
+	if (c->on_crash)
+		c->on_crash(c);
 }
 
 static struct chain_disk *disk_of(const struct node *n)
@@ -423,13 +425,18 @@ void co_fn chain_expect_after_crash(struct chain *c, const char *name)
 {
 	ck_assert(list_is_empty(&c->graph->nodes));
 	ck_assert(c->crashed);
+	chain_reboot(c);
+	chain_expect_image(c, name);
+}
+
+void chain_reboot(struct chain *c)
+{
 	c->crash_at = c->fail_at = 0;
 	struct chain_disk *d;
 	list_for_each (d, &c->disks, link) {
 		memcpy(d->data, d->crashed, CHAIN_DISK_MAX);
 		d->size = d->crashed_size;
 	}
-	chain_expect_image(c, name);
 }
 
 /* --- Users ------------------------------------------------------------------------------ */

@@ -41,6 +41,7 @@ struct chain {
 	const char *fail_disk; /* only there; NULL for all */
 	uint64_t crash_at; /* event at which the state is kept; 0 for none */
 	bool crashed;
+	void (*on_crash)(struct chain *c); /* optional; must not wait */
 
 	char log[8192]; /* what the jobs announced: words with a blank behind each */
 	uint8_t *model; /* CHAIN_DISK_MAX: what the users' image shows */
@@ -78,6 +79,8 @@ void co_fn chain_expect(struct chain *c, struct node *n);
 void co_fn chain_expect_image(struct chain *c, const char *name);
 /* Keep the state of all disks now. */
 void chain_crash(struct chain *c);
+/* Give the disks the state that was kept. */
+void chain_reboot(struct chain *c);
 /* The same for what an image shows after the crash. Nothing may be open. */
 void co_fn chain_expect_after_crash(struct chain *c, const char *name);
 

@@ -193,6 +193,155 @@ START_TEST(a_power_failure_during_active_leaves_the_chain_right)
 }
 END_TEST
 
+/* --- With a writer ------------------------------------------------------------------ */
+
+#define SECTORS (CHAIN_SIZE / 512)
+#define SINCE_MAX 64
+
+/* Every sector is filled with one byte; these are the bytes that it may hold. */
+struct history {
+	uint8_t flushed[SECTORS];
+	struct {
+		unsigned sector;
+		uint8_t byte;
+	} since[SINCE_MAX]; /* written after the flush began that made the others durable */
+	unsigned since_count;
+};
+
+static struct scribe {
+	struct chain *chain;
+	struct chain_user user;
+	struct history now, at_crash;
+	bool was_pivoted, stop, ended;
+	unsigned flushes;
+} *scribe;
+
+static void keep_history(struct chain *c)
+{
+	scribe->at_crash = scribe->now;
+	scribe->was_pivoted = strcmp(scribe->user.edge->child->name, "base") == 0;
+}
+
+static void co_fn scribe_write(struct scribe *s)
+{
+	unsigned sector = (unsigned)(loop_random(s->chain->loop) % SECTORS);
+	uint8_t byte = (uint8_t)(1 + loop_random(s->chain->loop) % 255);
+	uint8_t data[512];
+	memset(data, byte, sizeof(data));
+	s->now.since[s->now.since_count].sector = sector;
+	s->now.since[s->now.since_count++].byte = byte;
+	consumer_enter(&s->user.consumer);
+	ck_assert_int_eq(edge_write(s->user.edge, sector * 512u, 512, data, 0), 0);
+	consumer_leave(&s->user.consumer);
+}
+
+static void co_fn scribe_flush(struct scribe *s)
+{
+	consumer_enter(&s->user.consumer);
+	ck_assert_int_eq(edge_flush(s->user.edge), 0);
+	consumer_leave(&s->user.consumer);
+	for (unsigned i = 0; i < s->now.since_count; i++)
+		s->now.flushed[s->now.since[i].sector] = s->now.since[i].byte;
+	s->now.since_count = 0;
+	s->flushes++;
+}
+
+static void co_fn scribe_main(void *arg)
+{
+	struct scribe *s = arg;
+	while (!s->stop) {
+		scribe_write(s);
+		if (s->now.since_count == SINCE_MAX || loop_random(s->chain->loop) % 8 == 0)
+			scribe_flush(s);
+		co_sleep_ns(1 + loop_random(s->chain->loop) % 50000);
+	}
+	s->ended = true;
+}
+
+static bool is_legal(const struct history *h, unsigned sector, uint8_t byte)
+{
+	if (h->flushed[sector] == byte)
+		return true;
+	for (unsigned i = 0; i < h->since_count; i++) {
+		if (h->since[i].sector == sector && h->since[i].byte == byte)
+			return true;
+	}
+	return false;
+}
+
+static void co_fn expect_legal(struct chain *c, const struct scribe *s)
+{
+	chain_reboot(c);
+	struct node *n = chain_open(c, s->was_pivoted ? "base" : "o2");
+	struct chain_user reader;
+	chain_user_init(&reader, c, n);
+	consumer_enter(&reader.consumer);
+	for (unsigned i = 0; i < SECTORS; i++) {
+		uint8_t data[512];
+		int r = edge_read(reader.edge, i * 512u, 512, data, 0);
+		bool is_whole = memcmp(data, data + 1, 511) == 0;
+		if (r < 0 || !is_whole || !is_legal(&s->at_crash, i, data[0]))
+			ck_abort_msg("sector %u of %s holds %02x", i, n->name, data[0]);
+	}
+	consumer_leave(&reader.consumer);
+	chain_user_finish(&reader);
+	node_unref(n);
+}
+
+static void co_fn crash_with_writer(struct chain *c)
+{
+	chain_make(c, "base", CHAIN_SIZE, NULL);
+	chain_make(c, "o1", CHAIN_SIZE, "base");
+	chain_make(c, "o2", CHAIN_SIZE, "o1");
+	struct scribe *s = NEW(struct scribe);
+	scribe = s;
+	s->chain = c;
+	/* Something in each layer to begin with. */
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct node *n = chain_open(c, names[i]);
+		chain_user_init(&s->user, c, n);
+		for (int k = 0; k < 40; k++)
+			scribe_write(s);
+		scribe_flush(s);
+		chain_user_finish(&s->user);
+		node_unref(n);
+	}
+	chain_open_all(c, names, COUNT);
+	chain_user_init(&s->user, c, node_find(c->graph, "o2"));
+	c->delay_ns = 20000;
+	c->events = 0;
+	c->crash_at = trial.crash_at;
+	c->on_crash = keep_history;
+	co_start(c->loop, scribe_main, s);
+	chain_commit_ok(c, trial.is_active ? "device=o2" : "device=o2,top-node=o1");
+	attend(c);
+	ck_assert(chain_log_has(c, "COMPLETED"));
+	trial.events = c->events;
+	s->stop = true;
+	while (!s->ended)
+		co_sleep_ns(100000);
+	if (!c->crashed)
+		chain_crash(c);
+	ck_assert_uint_ge(s->flushes, COUNT);
+	chain_user_finish(&s->user);
+	chain_close_all(c);
+	expect_legal(c, s);
+	free(s);
+}
+
+START_TEST(a_power_failure_loses_nothing_that_was_flushed)
+{
+	for (int active = 0; active < 2; active++) {
+		trial.is_active = active;
+		trial.fail_at = 0;
+		trial.events = UINT64_MAX;
+		for (trial.crash_at = 1; trial.crash_at <= trial.events;
+		     trial.crash_at += 1 + trial.events / 100)
+			chain_run(trial.crash_at, crash_with_writer);
+	}
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(one_failure_is_reported),
 	UNIT_TEST(one_failure_is_overcome_by_a_retry),
@@ -200,6 +349,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(failing_for_good_does_no_harm),
 	UNIT_TEST(a_power_failure_leaves_the_chain_right),
 	UNIT_TEST(a_power_failure_during_active_leaves_the_chain_right),
+	UNIT_TEST(a_power_failure_loses_nothing_that_was_flushed),
 };
 
 UNIT_MAIN("commit_faults", tests)
