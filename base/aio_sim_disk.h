@@ -34,6 +34,9 @@ void sim_store_destroy(struct sim_store *store);
 /* A new empty disk; the name must be new. It belongs to the store and is there after any crash. */
 struct sim_disk *sim_store_add(struct sim_store *store, const char *name);
 struct sim_disk *sim_store_find(struct sim_store *store, const char *name);
+/* All disks in turn: the one added after @disk, or the first (NULL); NULL at the end. */
+struct sim_disk *sim_store_next(struct sim_store *store, struct sim_disk *disk);
+const char *sim_disk_name(const struct sim_disk *disk);
 /* How many events the record has: what has happened up to now lies before it. */
 uint64_t sim_store_position(const struct sim_store *store);
 /* Take all that the disks hold now as durable and begin an empty record. Nothing is under way. */

@@ -73,6 +73,17 @@ struct sim_disk *sim_store_find(struct sim_store *store, const char *name)
 	return NULL;
 }
 
+struct sim_disk *sim_store_next(struct sim_store *store, struct sim_disk *disk)
+{
+	struct list *next = disk ? disk->link.next : store->disks.next;
+	return next == &store->disks ? NULL : container_of(next, struct sim_disk, link);
+}
+
+const char *sim_disk_name(const struct sim_disk *disk)
+{
+	return disk->name;
+}
+
 uint64_t sim_store_position(const struct sim_store *store)
 {
 	return store->event_count;

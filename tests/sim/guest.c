@@ -162,6 +162,7 @@ static void co_fn work(void *arg)
 	while (w->requests_left > 0 && !w->fault) {
 		w->requests_left--;
 		consumer_enter(&w->consumer);
+		world_note_top(w);
 		send_request(w);
 		consumer_leave(&w->consumer);
 	}
@@ -176,4 +177,5 @@ void co_fn guest_live(struct world *w)
 		co_start(w->loop, work, w);
 	}
 	co_group_wait(&w->workers);
+	w->guest_is_done = true;
 }

@@ -214,3 +214,29 @@ char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks)
 		compare(&j, ret_leaks);
 	return j.fault;
 }
+
+char *image_backing_name(const struct sim_disk *disk)
+{
+	uint8_t h[20];
+	sim_disk_peek(disk, 0, h, sizeof(h));
+	uint64_t offset = big_endian(h + 8, 8), bytes = big_endian(h + 16, 4);
+	if (offset == 0 || bytes == 0 || bytes > 1023)
+		return NULL;
+	char *name = xalloc(1, bytes + 1);
+	sim_disk_peek(disk, offset, name, bytes);
+	return name;
+}
+
+bool image_is_dirty(const struct sim_disk *disk)
+{
+	uint8_t h[80];
+	sim_disk_peek(disk, 0, h, sizeof(h));
+	return h[7] >= 3 && (h[79] & 1);
+}
+
+bool image_is_qcow2(const struct sim_disk *disk)
+{
+	char magic[4];
+	sim_disk_peek(disk, 0, magic, sizeof(magic));
+	return memcmp(magic, "QFI\xfb", sizeof(magic)) == 0;
+}

@@ -17,4 +17,11 @@
  */
 char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks);
 
+/* What the header names as the backing file; NULL for none. Free with free(). */
+char *image_backing_name(const struct sim_disk *disk);
+/* Whether the header is marked: refcounts may be stale. */
+bool image_is_dirty(const struct sim_disk *disk);
+/* Whether there is a qcow2 header. */
+bool image_is_qcow2(const struct sim_disk *disk);
+
 #endif

@@ -82,6 +82,12 @@ struct plan plan_make(uint64_t seed, bool faults_allowed)
 	struct plan p = {.seed = seed, .limit = SIM_DISK_MAX};
 	choose_image(&p, &random);
 	choose_guest(&p, &random);
+	p.is_managed = choose(&random, 3) == 0;
+	if (p.is_managed) {
+		/* A job stands in the way of a resize, and long lives let jobs end. */
+		p.weights.resize = 0;
+		p.requests *= 2;
+	}
 	p.latency_min_ns = 1000;
 	p.latency_max_ns = choose(&random, 2) ? 100000 : 10000000;
 	if (faults_allowed && choose(&random, 3) == 0)
@@ -109,6 +115,8 @@ void plan_print(const struct plan *p)
 	       p->weights.write, p->weights.durable_write, p->weights.zero, p->weights.unmap,
 	       p->weights.discard, p->weights.read, p->weights.flush,
 	       p->weights.resize);
+	if (p->is_managed)
+		printf("  snapshots and commits\n");
 	if (p->has_fault)
 		printf("  fault: operations %#x, after %" PRIu64 ", %" PRIu64 " times, %s, late %"
 		       PRIu64 " ns\n",

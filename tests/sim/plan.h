@@ -28,6 +28,9 @@ struct plan {
 		unsigned write, durable_write, zero, unmap, discard, read, flush, resize;
 	} weights;
 
+	/* Whoever manages it takes snapshots and commits them while the guest works. */
+	bool is_managed;
+
 	/* The disk. */
 	uint64_t latency_min_ns, latency_max_ns;
 	bool has_fault;

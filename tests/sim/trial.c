@@ -29,6 +29,9 @@ struct trial {
 	uint64_t *initial; /* numbers, by sector, with which the present life began */
 	uint64_t *found;   /* and those that the last crash left */
 	uint64_t position; /* of the crash that is judged */
+	struct top *tops;  /* of the present life: which disk was the active image when */
+	size_t top_count;
+	char top[32];      /* with which the present life began */
 	char *fault;
 };
 
@@ -57,36 +60,67 @@ static void make_image(struct trial *t)
 	sim_store_settle(t->store);
 }
 
+/* A life and its world. */
+struct life {
+	struct world world;
+	const char *top;
+	struct co_group manager;
+};
+
+static void co_fn manage(void *arg)
+{
+	struct life *life = arg;
+	manager_live(&life->world);
+	co_group_done(&life->manager);
+}
+
 static void co_fn live(struct world *w)
 {
-	if (world_open(w) < 0)
+	struct life *life = container_of(w, struct life, world);
+	if (world_open(w, life->top) < 0)
 		return;
+	co_group_init(&life->manager);
+	if (w->plan->is_managed) {
+		co_group_add(&life->manager);
+		co_start(w->loop, manage, life);
+	}
 	guest_live(w);
+	co_group_wait(&life->manager);
 	world_close(w);
 }
 
 static void live_once(struct trial *t, uint64_t seed)
 {
-	struct sim_disk *disk = sim_store_find(t->store, IMAGE_NAME);
-	struct world w;
-	world_init(&w, &t->plan, t->store, seed);
-	w.oracle = t->oracle;
-	w.tells = t->options->tells;
+	struct sim_disk *disk = sim_store_find(t->store, t->top);
+	struct life life = {.top = t->top};
+	struct world *w = &life.world;
+	world_init(w, &t->plan, t->store, seed);
+	w->oracle = t->oracle;
+	w->tells = t->options->tells;
 	if (t->plan.has_fault)
 		sim_disk_add_fault(disk, &t->plan.fault);
 	sim_disk_limit(disk, t->plan.limit);
-	w.requests_left = t->plan.requests;
-	world_run(&w, live);
-	world_finish(&w);
+	w->requests_left = t->plan.requests;
+	world_run(w, live);
+	t->tops = w->tops;
+	t->top_count = w->top_count;
+	w->tops = NULL;
+	world_finish(w);
 	/* With a disk that fails opening may fail. */
-	bool opened = w.requests_left < t->plan.requests;
-	if (w.fault && !opened && (t->plan.has_fault || t->plan.limit != SIM_DISK_MAX)) {
-		free(w.fault);
-		w.fault = NULL;
+	bool opened = w->requests_left < t->plan.requests;
+	if (w->fault && !opened && (t->plan.has_fault || t->plan.limit != SIM_DISK_MAX)) {
+		free(w->fault);
+		w->fault = NULL;
 	}
-	t->fault = w.fault;
-	t->stats->requests += t->plan.requests - w.requests_left;
+	t->fault = w->fault;
+	t->stats->requests += t->plan.requests - w->requests_left;
 	t->stats->events += sim_store_position(t->store);
+}
+
+/* The disk that holds the active image after the crash that is judged. */
+static const char *top_after_crash(const struct trial *t)
+{
+	return t->top_count ? world_top_at(t->tops, t->top_count, t->position) : t->top;
 }
 
 /* The judgement of the remains by the driver itself. */
@@ -168,7 +202,7 @@ static void judge_size(struct judge *j)
 static void co_fn judge_open(struct world *w)
 {
 	struct judge *j = container_of(w, struct judge, world);
-	if (world_open(w) < 0)
+	if (world_open(w, top_after_crash(j->trial)) < 0)
 		return;
 	consumer_enter(&w->consumer);
 	judge_size(j);
@@ -188,6 +222,37 @@ static char *judge_by_driver(struct trial *t, struct sim_store *remains)
 	return j.world.fault;
 }
 
+/* A fault in any image of the chain from @top down; NULL when all are good. */
+static char *check_chain(struct sim_store *remains, const char *top, uint64_t *ret_leaks)
+{
+	char *fault = NULL, *name = xstrdup(top);
+	*ret_leaks = 0;
+	/* A chain is no longer than there are disks: that ends a loop. */
+	struct sim_disk *any = NULL;
+	while (!fault && name && (any = sim_store_next(remains, any))) {
+		uint64_t leaks = 0;
+		const struct sim_disk *disk = sim_store_find(remains, name);
+		char *below = NULL;
+		if (!disk) {
+			fault = xasprintf("there is no disk %s", name);
+		} else if (!string_equal(name, BACKING_NAME)) {
+			char *sentence = image_check(disk, &leaks);
+			if (sentence)
+				fault = xasprintf("%s: %s", name, sentence);
+			else
+				below = image_backing_name(disk);
+			free(sentence);
+		}
+		*ret_leaks += leaks;
+		free(name);
+		name = below;
+	}
+	if (name && !fault)
+		fault = xstrdup("the chain has a loop");
+	free(name);
+	return fault;
+}
+
 static bool write_out(const struct sim_disk *disk, const char *path)
 {
 	FILE *file = fopen(path, "w");
@@ -204,18 +269,17 @@ static bool write_out(const struct sim_disk *disk, const char *path)
 	return fclose(file) == 0 && good;
 }
 
-/* The code of qemu-img check on the disks of @remains, written to @directory; -1: no answer. */
-static int run_qemu_img(struct sim_store *remains, const char *directory)
+/* The code of qemu-img check of @top among the disks, written to @directory; -1: no answer. */
+static int run_qemu_img(struct sim_store *remains, const char *top, const char *directory)
 {
-	static const char *const names[] = {IMAGE_NAME, BACKING_NAME};
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		_cleanup_free_ char *path = xasprintf("%s/%s", directory, names[i]);
-		const struct sim_disk *disk = sim_store_find(remains, names[i]);
-		if (disk && !write_out(disk, path))
+	struct sim_disk *disk = NULL;
+	while ((disk = sim_store_next(remains, disk))) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", directory, sim_disk_name(disk));
+		if (!write_out(disk, path))
 			return -1;
 	}
-	_cleanup_free_ char *command = xasprintf(
-		"cd %s && qemu-img check -f qcow2 " IMAGE_NAME " >log 2>&1", directory);
+	_cleanup_free_ char *command =
+		xasprintf("cd %s && qemu-img check -f qcow2 %s >log 2>&1", directory, top);
 	int status = system(command);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -226,7 +290,7 @@ static char *judge_by_qemu_img(struct trial *t, struct sim_store *remains)
 	char directory[] = "/tmp/sim-qcow2-XXXXXX";
 	if (!mkdtemp(directory))
 		return xstrdup("no temporary directory for qemu-img");
-	int code = run_qemu_img(remains, directory);
+	int code = run_qemu_img(remains, top_after_crash(t), directory);
 	/* 0: good; 3: leaks, which a crash may leave; 127: not installed. */
 	if (code != 0 && code != 3 && code != 127)
 		return xasprintf("qemu-img check ends with code %d: see %s", code, directory);
@@ -235,30 +299,23 @@ static char *judge_by_qemu_img(struct trial *t, struct sim_store *remains)
 	return system(command) == 0 ? NULL : xasprintf("could not remove %s", directory);
 }
 
-/* Whether the image was marked as having stale refcounts. */
-static bool is_dirty(struct sim_store *remains)
-{
-	uint8_t header[80];
-	sim_disk_peek(sim_store_find(remains, IMAGE_NAME), 0, header, sizeof(header));
-	return header[7] >= 3 && (header[79] & 1);
-}
-
 static char *judge(struct trial *t, struct sim_store *remains)
 {
 	uint64_t leaks;
-	char *fault = image_check(sim_store_find(remains, IMAGE_NAME), &leaks);
+	const char *top = top_after_crash(t);
+	char *fault = check_chain(remains, top, &leaks);
 	t->stats->leaks += leaks;
 	t->stats->crashes++;
 	bool sampled = t->options->qemu_img_each != 0 &&
 		       t->stats->crashes % t->options->qemu_img_each == 0;
-	if (!fault && sampled && !is_dirty(remains))
+	if (!fault && sampled && !image_is_dirty(sim_store_find(remains, top)))
 		fault = judge_by_qemu_img(t, remains);
 	if (!fault)
 		fault = judge_by_driver(t, remains);
 	/* Opening may have repaired, and must not have made anything worse. */
 	if (!fault)
-		fault = image_check(sim_store_find(remains, IMAGE_NAME), &leaks);
-	if (!fault && is_dirty(remains))
+		fault = check_chain(remains, top, &leaks);
+	if (!fault && image_is_dirty(sim_store_find(remains, top)))
 		fault = xstrdup("still dirty after it was closed");
 	return fault;
 }
@@ -268,7 +325,7 @@ static void print_trace(const struct trial *t)
 	uint64_t from = t->position > TRACE_EVENTS ? t->position - TRACE_EVENTS : 0;
 	if (t->options->tells)
 		from = 0;
-	for (uint64_t i = from; i < t->position; i++) {
+	for (uint64_t i = from; i < MIN(t->position, sim_store_position(t->store)); i++) {
 		char text[200];
 		sim_store_describe(t->store, i, text, sizeof(text));
 		printf("  event %" PRIu64 ": %s\n", i, text);
@@ -317,14 +374,20 @@ static void one_life(struct trial *t, unsigned life, uint64_t *random)
 	for (uint64_t s = 0; s < sector_count(t); s++)
 		oracle_set_initial(t->oracle, s, t->initial[s]);
 	live_once(t, t->plan.seed * 10 + life);
+	t->position = sim_store_position(t->store);
 	struct sim_store *remains = t->fault ? NULL : crash_often(t, random);
 	if (t->fault)
 		print_trace(t);
 	oracle_destroy(t->oracle);
 	if (t->fault) {
+		free(t->tops);
 		sim_store_destroy(remains);
 		return;
 	}
+	snprintf(t->top, sizeof(t->top), "%s", top_after_crash(t));
+	free(t->tops);
+	t->tops = NULL;
+	t->top_count = 0;
 	sim_store_destroy(t->store);
 	t->store = remains;
 	sim_store_settle(t->store);
@@ -339,6 +402,7 @@ bool trial_run(uint64_t seed, const struct trial_options *options, struct trial_
 		.options = options,
 		.stats = stats,
 		.store = sim_store_create(),
+		.top = IMAGE_NAME,
 	};
 	uint64_t random = seed ^ UINT64_C(0xc4a5);
 	t.initial = xalloc(sector_count(&t), sizeof(*t.initial));

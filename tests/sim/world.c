@@ -5,6 +5,7 @@
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/aio.h"
@@ -31,6 +32,7 @@ void world_init(struct world *w, const struct plan *plan, struct sim_store *stor
 
 void world_finish(struct world *w)
 {
+	free(w->tops);
 	graph_free(w->graph);
 	loop_free(w->loop);
 }
@@ -118,15 +120,15 @@ static char *describe(const struct consumer *c)
 
 static const struct consumer_ops guest_ops = {.describe = describe};
 
-static int co_fn open_image(struct world *w, struct error **errp)
+static int co_fn open_image(struct world *w, const char *name, struct error **errp)
 {
 	const struct plan *p = w->plan;
 	_cleanup_free_ char *json = xasprintf(
 		"{\"driver\":\"qcow2\",\"discard\":\"%s\",\"file\":{\"driver\":\"file\","
 		"\"filename\":\"%s\"},\"l2-cache-size\":%" PRIu64 ",\"l2-cache-entry-size\":%" PRIu64
 		",\"refcount-cache-size\":%" PRIu64 "}",
-		p->discards_pass ? "unmap" : "ignore", IMAGE_NAME, p->l2_cache_bytes,
-		p->l2_entry_bytes, p->refcount_cache_bytes);
+		p->discards_pass ? "unmap" : "ignore", name, p->l2_cache_bytes, p->l2_entry_bytes,
+		p->refcount_cache_bytes);
 	void *options;
 	int r = schema_decode_json_text(&blockdev_options_type, json, &options, errp);
 	if (r < 0)
@@ -136,8 +138,9 @@ static int co_fn open_image(struct world *w, struct error **errp)
 	blockdev_options_free(options);
 	if (r >= 0) {
 		consumer_init(&w->consumer, w->graph, &guest_ops);
+		unsigned resize = p->weights.resize ? PERM_RESIZE : 0;
 		r = edge_attach_consumer(&w->consumer, "guest", w->node,
-					 PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL,
+					 PERM_CONSISTENT_READ | PERM_WRITE | resize, PERM_ALL,
 					 &w->edge, errp);
 		if (r < 0) {
 			consumer_finish(&w->consumer);
@@ -148,15 +151,36 @@ static int co_fn open_image(struct world *w, struct error **errp)
 	return r;
 }
 
-int co_fn world_open(struct world *w)
+void world_note_top(struct world *w)
+{
+	const struct node *n = node_skip_filters(w->edge->child);
+	const char *name = n->file->child->filename;
+	if (w->top_count > 0 && string_equal(w->tops[w->top_count - 1].name, name))
+		return;
+	w->tops = xrealloc(w->tops, w->top_count + 1, sizeof(*w->tops));
+	struct top *top = &w->tops[w->top_count++];
+	top->position = sim_store_position(w->store);
+	snprintf(top->name, sizeof(top->name), "%s", name);
+}
+
+const char *world_top_at(const struct top *tops, size_t count, uint64_t position)
+{
+	size_t i = count - 1;
+	while (i > 0 && tops[i].position > position)
+		i--;
+	return tops[i].name;
+}
+
+int co_fn world_open(struct world *w, const char *name)
 {
 	_cleanup_error_ struct error *error = NULL;
-	int r = open_image(w, &error);
+	int r = open_image(w, name, &error);
 	if (r < 0) {
 		w->node = NULL;
 		world_fault(w, xasprintf("could not open the image: %s", error->message));
 	} else {
 		w->sectors = w->node->size / SIM_SECTOR;
+		world_note_top(w);
 	}
 	return r;
 }

@@ -34,6 +34,14 @@ struct world {
 	struct co_group workers;
 	bool tells; /* print each request of the guest */
 
+	/* Which disk holds the active image, and since when; the first entry is how it began. */
+	struct top {
+		uint64_t position; /* of the record */
+		char name[32];
+	} *tops;
+	size_t top_count;
+	bool guest_is_done;
+
 	char *fault; /* the first thing that went wrong, as a sentence */
 };
 
@@ -49,14 +57,22 @@ void world_fault(struct world *w, char *sentence);
 
 /* Create the image, and its backing file, as the plan has it. */
 void co_fn world_create_image(struct world *w);
-/* Open the image for a user that reads and writes; 0 or a negative errno with w->fault set. */
-int co_fn world_open(struct world *w);
+/* Open the image on disk @name for a user that reads and writes; 0 or a negative errno with w->fault set. */
+int co_fn world_open(struct world *w, const char *name);
 void co_fn world_close(struct world *w);
+
+/* The guest is about to do something: note which image is the active one. */
+void world_note_top(struct world *w);
+/* The disk that holds the active image at @position. */
+const char *world_top_at(const struct top *tops, size_t count, uint64_t position);
 
 /* The number that the backing file's sectors carry. */
 extern uint64_t world_backing_number;
 
 /* guest.c: the guest's life: requests until none is left. */
 void co_fn guest_live(struct world *w);
+
+/* manager.c: take snapshots and commit them until the guest is done. */
+void co_fn manager_live(struct world *w);
 
 #endif

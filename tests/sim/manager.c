@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one who manages the simulated guest's images: takes external snapshots and
+ * merges parts of the chain with block-commit, while the guest works.
+ */
+#include <stdio.h>
+
+#include "block/driver.h"
+#include "block/snapshot.h"
+#include "blockjobs/commit.h"
+#include "tests/sim/world.h"
+
+/* Longest chain, the backing file not counted. */
+#define DEPTH_MAX 5
+
+static const struct job_observer observer;
+
+/* The images of the chain, the active one first. Returns how many. */
+static unsigned find_chain(struct world *w, struct node **ret)
+{
+	unsigned n = 0;
+	struct node *node = node_skip_filters(w->edge->child);
+	for (; node && n < DEPTH_MAX; node = node_backing(node)) {
+		node = node_skip_filters(node);
+		if (string_equal(node->driver->name, "qcow2"))
+			ret[n++] = node;
+	}
+	return n;
+}
+
+static void tell(struct world *w, const char *what, const char *detail, int r)
+{
+	if (w->tells)
+		printf("%8llu manager: %s %s: %d\n",
+		       (unsigned long long)sim_store_position(w->store), what, detail, r);
+}
+
+/* Hold on to the active image's node alone, as a manager does who deletes what is left over. */
+static void co_fn hold_top(struct world *w)
+{
+	graph_change_begin(w->graph);
+	struct node *old = w->node;
+	w->node = node_ref(node_skip_filters(w->edge->child));
+	node_unref(old);
+	graph_change_end(w->graph);
+}
+
+static void co_fn take_snapshot(struct world *w)
+{
+	char name[32];
+	unsigned number = 0;
+	do {
+		snprintf(name, sizeof(name), "o%u", number++);
+	} while (sim_store_find(w->store, name));
+
+	graph_change_begin(w->graph);
+	struct blockdev_snapshot_sync args = {
+		.node_name = node_skip_filters(w->edge->child)->name,
+		.snapshot_file = name,
+		.snapshot_node_name = name,
+		.format = (char *)"qcow2",
+		.mode = NEW_IMAGE_MODE_ABSOLUTE_PATHS,
+	};
+	struct snapshot_set *set = snapshot_set_create(w->graph);
+	snapshot_set_add_sync(set, &args);
+	struct error *error = NULL;
+	int r = snapshot_set_prepare(set, &error);
+	if (r >= 0)
+		r = snapshot_set_commit(set, &error);
+	snapshot_set_destroy(set);
+	graph_change_end(w->graph);
+	tell(w, "snapshot", error ? error->message : name, r);
+	/* Without faults nothing stands in the way. */
+	if (r < 0 && !w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
+		world_fault(w, xasprintf("a snapshot failed: %s", error->message));
+	error_free(error);
+}
+
+/* Stay with the job until it has gone: complete it when it is ready, or perhaps give up. */
+static void co_fn follow_job(struct world *w, struct job_table *jobs)
+{
+	bool gives_up = choose(&w->random, 6) == 0;
+	struct job *j;
+	while ((j = job_find(jobs, "job", false))) {
+		if (j->status == JOB_STATUS_READY && choose(&w->random, 4) == 0)
+			job_verb_complete(j, NULL);
+		else if (gives_up && choose(&w->random, 20) == 0)
+			job_verb_cancel(j, choose(&w->random, 2), NULL);
+		co_sleep_ns(choose(&w->random, 2000000));
+	}
+}
+
+static void co_fn commit_some(struct world *w, struct job_table *jobs)
+{
+	struct node *chain[DEPTH_MAX];
+	unsigned depth = find_chain(w, chain);
+	if (depth < 2)
+		return;
+	unsigned top = (unsigned)choose(&w->random, depth - 1);
+	unsigned base = (unsigned)choose_between(&w->random, top + 1, depth - 1);
+	struct block_commit_args args = {
+		.job_id = (char *)"job",
+		.device = chain[0]->name,
+		.top_node = chain[top]->name,
+		.base_node = chain[base]->name,
+		.has_auto_finalize = true,
+		.auto_finalize = true,
+		.has_auto_dismiss = true,
+		.auto_dismiss = true,
+	};
+	char detail[100];
+	snprintf(detail, sizeof(detail), "%s into %s", chain[top]->file->child->filename,
+		 chain[base]->file->child->filename);
+	struct error *error = NULL;
+	int r = commit_start(jobs, &args, &error);
+	tell(w, "commit", error ? error->message : detail, r);
+	if (r >= 0)
+		follow_job(w, jobs);
+	else if (!w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
+		world_fault(w, xasprintf("a commit could not start: %s", error->message));
+	tell(w, "commit is over", detail, 0);
+	error_free(error);
+}
+
+void co_fn manager_live(struct world *w)
+{
+	struct job_table jobs;
+	job_table_init(&jobs, w->graph, &observer);
+	while (!w->guest_is_done) {
+		struct node *chain[DEPTH_MAX];
+		co_sleep_ns(choose(&w->random, 10000000));
+		if (w->guest_is_done)
+			break;
+		if (choose(&w->random, 2) && find_chain(w, chain) < DEPTH_MAX - 1)
+			take_snapshot(w);
+		else
+			commit_some(w, &jobs);
+		hold_top(w);
+	}
+	job_cancel_all_and_wait(&jobs);
+	job_table_finish(&jobs);
+}
