@@ -25,7 +25,7 @@ static const struct rule rules[NBD_CMD__COUNT] = {
 			   .beyond_end = -ENOSPC},
 	[NBD_CMD_FLUSH] = {.known = true},
 	[NBD_CMD_TRIM] = {.known = true, .writes = true, .has_range = true,
-			  .beyond_end = -ENOSPC},
+			  .beyond_end = -EINVAL}, /* it takes no space */
 	[NBD_CMD_CACHE] = {.known = true, .has_range = true, .beyond_end = -EINVAL},
 	[NBD_CMD_WRITE_ZEROES] = {.known = true, .writes = true, .has_range = true,
 				  .beyond_end = -ENOSPC,

@@ -33,7 +33,7 @@ static const struct {
 	int beyond_end;
 } ranged[] = {
 	{NBD_CMD_READ, -EINVAL},         {NBD_CMD_WRITE, -ENOSPC},
-	{NBD_CMD_TRIM, -ENOSPC},         {NBD_CMD_WRITE_ZEROES, -ENOSPC},
+	{NBD_CMD_TRIM, -EINVAL},         {NBD_CMD_WRITE_ZEROES, -ENOSPC},
 	{NBD_CMD_CACHE, -EINVAL},        {NBD_CMD_BLOCK_STATUS, -EINVAL},
 };
 
