@@ -48,7 +48,8 @@ static uint64_t read_be(const struct judge *j, uint64_t offset, unsigned bytes)
 	return big_endian(p, bytes);
 }
 
-__attribute__((format(printf, 2, 3))) static void find_fault(struct judge *j, const char *format, ...)
+__attribute__((format(printf, 2, 3)))
+static void find_fault(struct judge *j, const char *format, ...)
 {
 	if (j->fault)
 		return;

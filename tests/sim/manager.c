@@ -70,6 +70,7 @@ static void co_fn take_snapshot(struct world *w)
 	snapshot_set_destroy(set);
 	graph_change_end(w->graph);
 	tell(w, "snapshot", error ? error->message : name, r);
+	w->snapshots += r >= 0;
 	/* Without faults nothing stands in the way. */
 	if (r < 0 && !w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
 		world_fault(w, xasprintf("a snapshot failed: %s", error->message));
@@ -118,7 +119,9 @@ static void co_fn commit_some(struct world *w, struct job_table *jobs)
 		follow_job(w, jobs);
 	else if (!w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
 		world_fault(w, xasprintf("a commit could not start: %s", error->message));
-	tell(w, "commit is over", detail, 0);
+	bool merged = find_chain(w, chain) < depth;
+	w->commits += merged;
+	tell(w, merged ? "merged" : "did not merge", detail, 0);
 	error_free(error);
 }
 

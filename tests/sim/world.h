@@ -41,6 +41,7 @@ struct world {
 	} *tops;
 	size_t top_count;
 	bool guest_is_done;
+	uint64_t snapshots, commits; /* that succeeded */
 
 	char *fault; /* the first thing that went wrong, as a sentence */
 };
@@ -57,7 +58,10 @@ void world_fault(struct world *w, char *sentence);
 
 /* Create the image, and its backing file, as the plan has it. */
 void co_fn world_create_image(struct world *w);
-/* Open the image on disk @name for a user that reads and writes; 0 or a negative errno with w->fault set. */
+/*
+ * Open the image on disk @name for a user that reads and writes. 0, or a negative
+ * errno with w->fault set.
+ */
 int co_fn world_open(struct world *w, const char *name);
 void co_fn world_close(struct world *w);
 
