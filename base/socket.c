@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -255,6 +257,25 @@ static int co_fn connect_unix(struct loop *loop, const struct socket_endpoint *a
 	return 0;
 }
 
+static int co_fn connect_vsock(struct loop *loop, const struct socket_endpoint *address,
+			       int *ret_fd, struct error **errp)
+{
+	const struct sockaddr_vm vm = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = address->cid,
+		.svm_port = address->vsock_port,
+	};
+	_cleanup_close_ int fd = socket_open(AF_VSOCK, errp);
+	if (fd < 0)
+		return fd;
+	int r = connect_fd(loop, fd, (const struct sockaddr *)&vm, sizeof(vm));
+	if (r < 0)
+		return error_set_errno(errp, r, "Failed to connect to '%u:%u'", address->cid,
+				       address->vsock_port);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 static int co_fn connect_inet(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 			      struct error **errp)
 {
@@ -294,6 +315,8 @@ int socket_connect(struct loop *loop, const struct socket_endpoint *address, int
 		return connect_unix(loop, address, ret_fd, errp);
 	case SOCKET_INET:
 		return connect_inet(loop, address, ret_fd, errp);
+	case SOCKET_VSOCK:
+		return connect_vsock(loop, address, ret_fd, errp);
 	case SOCKET_FD:
 		r = socket_adopt(address->fd, errp);
 		if (r == 0)

@@ -13,7 +13,7 @@
 
 #include "base/loop.h"
 
-enum socket_family { SOCKET_UNIX, SOCKET_INET, SOCKET_FD };
+enum socket_family { SOCKET_UNIX, SOCKET_INET, SOCKET_VSOCK, SOCKET_FD };
 
 /* Where to listen or connect. Strings belong to the caller. */
 struct socket_endpoint {
@@ -26,6 +26,8 @@ struct socket_endpoint {
 	uint16_t port_last;  /* inet: try ports up to this one; 0 for just @port */
 	int ipv4, ipv6;      /* inet: 1 wanted, 0 not wanted, -1 either */
 	bool keep_alive;     /* inet */
+	uint32_t cid;        /* vsock: the machine's number; UINT32_MAX: any, when listening */
+	uint32_t vsock_port; /* vsock */
 	int fd;              /* fd: an open socket; ownership passes on success */
 };
 
@@ -50,6 +52,24 @@ void socket_listener_free(struct socket_listener *l);
 /* Connect; *ret_fd is the caller's. */
 int co_fn socket_connect(struct loop *loop, const struct socket_endpoint *address, int *ret_fd,
 			 struct error **errp);
+
+/* For users of libraries that connect and do their I/O by themselves. */
+struct addrinfo;
+struct sockaddr_un;
+
+/* Fill @ret from a unix @address. Returns the length for bind(2), or a negative errno. */
+int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_un *ret,
+			struct error **errp);
+/*
+ * Look up an inet @address on a worker thread; @passive for listening. *ret is
+ * freed with freeaddrinfo().
+ */
+int co_fn socket_look_up(const struct socket_endpoint *address, bool passive,
+			 struct addrinfo **ret, struct error **errp);
+/* Check that @fd is a stream socket and make it non-blocking and close-on-exec. 0 or error. */
+int socket_adopt(int fd, struct error **errp);
+/* What a TCP connection wants: no delay, keep-alive on request. Other families: nothing. */
+void socket_tune(int fd, bool keep_alive);
 
 /* One connected stream with a place to wait. One reader and one writer coroutine at most. */
 struct socket_stream;

@@ -11,7 +11,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -154,6 +156,24 @@ static int listen_unix(struct socket_listener *l, const struct socket_endpoint *
 	if (listen(fd, backlog) < 0)
 		return error_set_errno(errp, -errno, "Failed to listen on socket %s",
 				       address->path);
+	add_socket(l, TAKE_FD(fd));
+	return 0;
+}
+
+static int listen_vsock(struct socket_listener *l, const struct socket_endpoint *address,
+			int backlog, struct error **errp)
+{
+	const struct sockaddr_vm vm = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = address->cid,
+		.svm_port = address->vsock_port,
+	};
+	_cleanup_close_ int fd = socket_open(AF_VSOCK, errp);
+	if (fd < 0)
+		return fd;
+	if (bind(fd, (const struct sockaddr *)&vm, sizeof(vm)) < 0 || listen(fd, backlog) < 0)
+		return error_set_errno(errp, -errno, "Failed to bind socket to %u:%u",
+				       address->cid, address->vsock_port);
 	add_socket(l, TAKE_FD(fd));
 	return 0;
 }
@@ -307,6 +327,9 @@ int socket_listen(struct loop *loop, const struct socket_endpoint *address, int 
 	case SOCKET_INET:
 		r = listen_inet(l, address, backlog, errp);
 		break;
+	case SOCKET_VSOCK:
+		r = listen_vsock(l, address, backlog, errp);
+		break;
 	case SOCKET_FD:
 		r = listen_fd(l, address, backlog, errp);
 		break;
@@ -344,6 +367,10 @@ char *socket_listener_describe(const struct socket_listener *l)
 	socklen_t length = sizeof(bound);
 	if (getsockname(l->sockets[0].fd, (struct sockaddr *)&bound, &length) < 0)
 		return xstrdup("?");
+	if (bound.ss_family == AF_VSOCK) {
+		const struct sockaddr_vm *vm = (struct sockaddr_vm *)&bound;
+		return xasprintf("vsock:%u:%u", vm->svm_cid, vm->svm_port);
+	}
 	if (bound.ss_family != AF_UNIX)
 		return describe_inet((struct sockaddr *)&bound, length);
 

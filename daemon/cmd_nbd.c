@@ -8,6 +8,7 @@
 #include "daemon/systemd.h"
 #include "protocol/nbd/server.h"
 #include "schema/commands.h"
+#include "schema/keyval.h"
 
 static void set_inet(struct socket_endpoint *ret, const struct inet_socket_address *inet)
 {
@@ -26,6 +27,24 @@ static void set_unix(struct socket_endpoint *ret, const struct unix_socket_addre
 	ret->path = address->path;
 	ret->abstract = address->abstract;
 	ret->tight = address->tight;
+}
+
+/* A decimal number of 32 bits. */
+static int parse_number(const char *text, const char *what, uint32_t *ret, struct error **errp)
+{
+	int64_t n;
+	if (keyval_parse_int(text, &n) < 0 || n < 0 || n > UINT32_MAX)
+		return error_set(errp, -EINVAL, "Failed to parse %s '%s'", what, text);
+	*ret = (uint32_t)n;
+	return 0;
+}
+
+static int set_vsock(struct socket_endpoint *ret, const struct vsock_socket_address *address,
+		     struct error **errp)
+{
+	ret->family = SOCKET_VSOCK;
+	int r = parse_number(address->cid, "cid", &ret->cid, errp);
+	return r < 0 ? r : parse_number(address->port, "port", &ret->vsock_port, errp);
 }
 
 static int set_fd(struct socket_endpoint *ret, const struct fd_socket_address *address,
@@ -51,6 +70,9 @@ int nbd_option_start(const struct nbd_server_options *options, struct error **er
 	case SOCKET_ADDRESS_TYPE_UNIX:
 		set_unix(&config.address, &options->addr->u.unix_);
 		break;
+	case SOCKET_ADDRESS_TYPE_VSOCK:
+		r = set_vsock(&config.address, &options->addr->u.vsock, errp);
+		break;
 	default:
 		r = set_fd(&config.address, &options->addr->u.fd, errp);
 		break;
@@ -68,6 +90,9 @@ int qmp_nbd_server_start(const struct nbd_server_options_legacy *args, struct er
 		break;
 	case SOCKET_ADDRESS_TYPE_UNIX:
 		address.u.unix_ = *args->addr->u.unix_.data;
+		break;
+	case SOCKET_ADDRESS_TYPE_VSOCK:
+		address.u.vsock = *args->addr->u.vsock.data;
 		break;
 	default:
 		address.u.fd = *args->addr->u.fd.data;
