@@ -64,6 +64,13 @@ struct driver {
 	 */
 	const char *protocol;
 	/*
+	 * Where names say more than that: what @name, which begins with protocol,
+	 * perhaps a plus and a transport, and a colon, stands for, as key=value text
+	 * with the driver. *ret is freed with free(). -ENOENT for an unknown
+	 * transport. No waiting. Optional.
+	 */
+	int (*parse_name)(const char *name, char **ret, struct error **errp);
+	/*
 	 * Options, by their names in the schema, that change what the node shows.
 	 * Where one is given, the node's name is a json: name that repeats it, and
 	 * the required ones. Up to a NULL; NULL for none.

@@ -75,8 +75,12 @@ static bool has_filename(const struct driver *d)
 static int from_protocol(struct graph *g, const char *filename, size_t length, char **ret,
 			 struct error **errp)
 {
+	size_t scheme = MIN(strcspn(filename, "+"), length);
 	for (const struct driver *const *d = g->drivers; *d; d++) {
 		const char *protocol = (*d)->protocol;
+		if (protocol && (*d)->parse_name && strlen(protocol) == scheme &&
+		    strncmp(filename, protocol, scheme) == 0)
+			return (*d)->parse_name(filename, ret, errp);
 		if (!protocol || strlen(protocol) != length ||
 		    strncmp(filename, protocol, length) != 0)
 			continue;

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection to an NBD server. Node's loop.
+ *
+ * libnbd calls on_done() and on_extent() from inside its own calls, where the
+ * handle must not be touched: they only note the outcome and wake the command's
+ * coroutine. The state is looked at after each call, in look_after().
+ */
+#include "drivers/nbd/connection.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <libnbd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+_Static_assert((int)LOOP_FD_READ == LIBNBD_AIO_DIRECTION_READ &&
+	       (int)LOOP_FD_WRITE == LIBNBD_AIO_DIRECTION_WRITE, "events and directions are alike");
+
+/* A UNIX server whose backlog is full reports it at once: how long to wait for the next try. */
+#define BACKLOG_RETRY_NS UINT64_C(20000000)
+
+static void wake_waiter(struct nbd_connection *c)
+{
+	if (c->waiter)
+		co_wake(TAKE(c->waiter));
+}
+
+static void on_timer(struct loop_timer *t)
+{
+	wake_waiter(container_of(t, struct nbd_connection, timer));
+}
+
+void connection_init(struct nbd_connection *c, struct loop *loop,
+		     void (*on_lost)(struct nbd_connection *c), void *owner)
+{
+	*c = (struct nbd_connection){.loop = loop, .on_lost = on_lost, .owner = owner, .fd = -1};
+	list_init(&c->commands);
+	loop_timer_init(loop, &c->timer, on_timer);
+}
+
+void connection_finish(struct nbd_connection *c)
+{
+	assert(!c->handle && list_is_empty(&c->commands) && !c->waiter);
+	free(TAKE(c->failure_text));
+}
+
+/* Wait for an event of the handle, or until @deadline_ns. */
+static void co_fn wait_event(struct nbd_connection *c, uint64_t deadline_ns)
+{
+	assert(!c->waiter);
+	loop_timer_set(&c->timer, deadline_ns);
+	c->waiter = co_self();
+	co_yield();
+	loop_timer_cancel(&c->timer);
+}
+
+static void command_done(struct nbd_command *cmd, int result)
+{
+	if (cmd->is_done)
+		return;
+	list_del_init(&cmd->link);
+	cmd->connection->in_flight--;
+	cmd->is_done = true;
+	cmd->result = result;
+	if (cmd->waiter)
+		co_wake(TAKE(cmd->waiter));
+}
+
+/* The answer to a command has come, or never will. */
+static int on_done(void *arg, int *error)
+{
+	command_done(arg, *error == ENOTCONN ? NBD_LOST : -*error);
+	return 1; /* libnbd forgets the command */
+}
+
+static int on_extent(void *arg, const char *context, uint64_t offset, uint32_t *entries,
+		     size_t count, int *error)
+{
+	struct nbd_command *cmd = arg;
+	if (count >= 2 && offset == cmd->offset && cmd->status_bytes == 0) {
+		cmd->status_bytes = entries[0];
+		cmd->status = entries[1];
+	}
+	return 0;
+}
+
+/* Remember why a call of libnbd has failed. */
+static void note_failure(struct nbd_connection *c)
+{
+	int code = nbd_get_errno();
+	const char *text = nbd_get_error();
+	/* The sentence begins with the name of the function. */
+	const char *colon = text ? strstr(text, ": ") : NULL;
+	c->failure = code > 0 ? -code : -EIO;
+	free(c->failure_text);
+	c->failure_text = xstrdup(colon ? colon + 2 : text ? text : strerror(-c->failure));
+}
+
+/* Let go of the handle; commands in flight are lost. */
+static void drop_handle(struct nbd_connection *c)
+{
+	loop_fd_free(TAKE(c->watch));
+	if (c->fd >= 0)
+		close(TAKE_FD(c->fd));
+	nbd_close(TAKE(c->handle));
+	while (!list_is_empty(&c->commands))
+		command_done(list_first(&c->commands, struct nbd_command, link), NBD_LOST);
+	wake_waiter(c);
+	if (c->is_up) {
+		c->is_up = false;
+		c->on_lost(c);
+	}
+}
+
+/* After a call into libnbd: what it waits for now, and whether it is still alive. */
+static void look_after(struct nbd_connection *c)
+{
+	if (!c->handle)
+		return;
+	if (nbd_aio_is_dead(c->handle) || nbd_aio_is_closed(c->handle)) {
+		drop_handle(c);
+		return;
+	}
+	if (c->watch)
+		loop_fd_set_events(c->watch, nbd_aio_get_direction(c->handle));
+	if (c->waiter && nbd_aio_is_ready(c->handle))
+		wake_waiter(c);
+}
+
+/* libnbd does not tell connecting and negotiating apart; messages shall. */
+static void note_connected(struct nbd_connection *c)
+{
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof(peer);
+	if (!c->is_connected)
+		c->is_connected = getpeername(c->fd, (struct sockaddr *)&peer, &length) == 0;
+}
+
+static void on_socket(void *arg, unsigned events)
+{
+	struct nbd_connection *c = arg;
+	note_connected(c);
+	unsigned wanted = nbd_aio_get_direction(c->handle);
+	int r = 0;
+	if (events & wanted & LOOP_FD_READ)
+		r = nbd_aio_notify_read(c->handle);
+	else if (events & wanted & LOOP_FD_WRITE)
+		r = nbd_aio_notify_write(c->handle);
+	if (r < 0)
+		note_failure(c);
+	look_after(c);
+}
+
+/* A handle that asks for the export. */
+static int make_handle(struct nbd_connection *c, const char *name, const char *context,
+		       struct error **errp)
+{
+	c->handle = nbd_create();
+	if (!c->handle)
+		return error_set(errp, -ENOMEM, "libnbd: %s", nbd_get_error());
+	c->generation++;
+	c->is_connected = false;
+	c->failure = 0;
+	if (nbd_set_export_name(c->handle, name) < 0 ||
+	    nbd_add_meta_context(c->handle, context) < 0) {
+		int code = nbd_get_errno();
+		error_set(errp, -code, "libnbd: %s", nbd_get_error());
+		drop_handle(c);
+		return -code;
+	}
+	return 0;
+}
+
+/* Follow libnbd's socket. */
+static int start_watch(struct nbd_connection *c)
+{
+	int fd = nbd_aio_get_fd(c->handle);
+	c->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (c->fd < 0)
+		return fd < 0 ? -ENOTCONN : -errno;
+	c->watch = loop_fd_new(c->loop, c->fd, on_socket, c);
+	return 0;
+}
+
+/* Begin to connect: to @target, or by the descriptor of @address. */
+static int begin(struct nbd_connection *c, struct nbd_address *address,
+		 const struct nbd_target *target)
+{
+	int r;
+	if (target)
+		r = nbd_aio_connect(c->handle, (const struct sockaddr *)&target->address,
+				    target->length);
+	else
+		r = nbd_aio_connect_socket(c->handle, TAKE_FD(address->fd));
+	if (r < 0)
+		note_failure(c);
+	if (r < 0 || nbd_aio_is_dead(c->handle))
+		return -1;
+	r = start_watch(c);
+	if (r < 0) {
+		c->failure = r;
+		free(c->failure_text);
+		c->failure_text = xstrdup(strerror(-r));
+		return -1;
+	}
+	bool keep_alive = address->options->type == SOCKET_ADDRESS_TYPE_INET &&
+			  address->options->u.inet.keep_alive;
+	socket_tune(c->fd, keep_alive);
+	return 0;
+}
+
+/* The sentence for a connection that did not come about. */
+static int report(struct nbd_connection *c, const struct nbd_address *address,
+		  struct error **errp)
+{
+	int code = c->failure < 0 ? c->failure : -ECONNRESET;
+	if (!c->is_connected)
+		return error_set_errno(errp, code, "Failed to connect to '%s'", address->text);
+	if (code == -ENOENT)
+		return error_set(errp, code, "Requested export not available");
+	return error_set(errp, code, "Failed to negotiate with the NBD server at '%s': %s",
+			 address->text, c->failure_text ? c->failure_text : strerror(-code));
+}
+
+static uint64_t block_size(const struct nbd_connection *c, int which)
+{
+	int64_t size = nbd_get_block_size(c->handle, which);
+	return size > 0 ? (uint64_t)size : 0;
+}
+
+static int read_export(struct nbd_connection *c, const char *context, struct error **errp)
+{
+	int64_t size = nbd_get_size(c->handle);
+	if (size < 0)
+		return error_set(errp, -EFBIG, "The size of the export is invalid: %s",
+				 nbd_get_error());
+	c->export = (struct nbd_export){
+		.size = (uint64_t)size,
+		.min_block = (uint32_t)block_size(c, LIBNBD_SIZE_MINIMUM),
+		.preferred_block = block_size(c, LIBNBD_SIZE_PREFERRED),
+		.max_block = block_size(c, LIBNBD_SIZE_MAXIMUM),
+		.read_only = nbd_is_read_only(c->handle) > 0,
+		.can_flush = nbd_can_flush(c->handle) > 0,
+		.can_fua = nbd_can_fua(c->handle) > 0,
+		.can_trim = nbd_can_trim(c->handle) > 0,
+		.can_zero = nbd_can_zero(c->handle) > 0,
+		.can_fast_zero = nbd_can_fast_zero(c->handle) > 0,
+		.can_status = nbd_can_meta_context(c->handle, context) > 0,
+		.can_multi_conn = nbd_can_multi_conn(c->handle) > 0,
+	};
+	return 0;
+}
+
+/* One attempt on one address. */
+static int co_fn try_target(struct nbd_connection *c, struct nbd_address *address,
+			    const struct nbd_target *target, const char *name,
+			    const char *context, uint64_t deadline_ns, struct error **errp)
+{
+	int r = make_handle(c, name, context, errp);
+	if (r < 0)
+		return r;
+	if (begin(c, address, target) < 0) {
+		drop_handle(c);
+		return report(c, address, errp);
+	}
+	note_connected(c);
+	look_after(c);
+	while (c->handle && !nbd_aio_is_ready(c->handle)) {
+		if (c->is_cancelled || loop_now_ns(c->loop) >= deadline_ns) {
+			drop_handle(c);
+			return error_set_errno(errp, c->is_cancelled ? -ECANCELED : -ETIMEDOUT,
+					       c->is_connected
+						       ? "No answer from the NBD server at '%s'"
+						       : "Failed to connect to '%s'",
+					       address->text);
+		}
+		wait_event(c, deadline_ns);
+	}
+	if (!c->handle)
+		return report(c, address, errp);
+	r = read_export(c, context, errp);
+	if (r < 0)
+		drop_handle(c);
+	return r;
+}
+
+/* The same, and again while a UNIX server's backlog is full. */
+static int co_fn try_patiently(struct nbd_connection *c, struct nbd_address *address,
+			       const struct nbd_target *target, const char *name,
+			       const char *context, uint64_t deadline_ns, struct error **errp)
+{
+	for (;;) {
+		struct error *error = NULL;
+		int r = try_target(c, address, target, name, context, deadline_ns, &error);
+		uint64_t now_ns = loop_now_ns(c->loop);
+		if (r != -EAGAIN || c->is_cancelled || now_ns >= deadline_ns)
+			return error ? error_move(errp, error) : r;
+		error_free(error);
+		wait_event(c, now_ns + BACKLOG_RETRY_NS);
+	}
+}
+
+int co_fn connection_open(struct nbd_connection *c, struct nbd_address *address, const char *name,
+			  const char *context, uint64_t deadline_ns, struct error **errp)
+{
+	assert(!c->handle);
+	c->is_cancelled = false;
+	int r, count = 0;
+	struct nbd_target *targets _cleanup_free_ = NULL;
+	bool is_socket = address->options->type == SOCKET_ADDRESS_TYPE_FD;
+	if (is_socket && address->fd < 0)
+		return error_set(errp, -ENOTCONN, "The socket of %s cannot be connected again",
+				 address->text);
+	if (!is_socket) {
+		targets = xalloc(NBD_TARGETS_MAX, sizeof(targets[0]));
+		count = nbd_address_look_up(address, targets, errp);
+		if (count < 0)
+			return count;
+	}
+
+	struct error *error = NULL;
+	int i = 0;
+	do {
+		error_free(error);
+		error = NULL;
+		r = try_patiently(c, address, is_socket ? NULL : &targets[i], name, context,
+				  deadline_ns, &error);
+	} while (r < 0 && ++i < count && !c->is_cancelled && loop_now_ns(c->loop) < deadline_ns);
+	if (r < 0)
+		return error_move(errp, error);
+	c->is_up = true;
+	return 0;
+}
+
+void connection_cancel(struct nbd_connection *c)
+{
+	c->is_cancelled = true;
+	wake_waiter(c);
+}
+
+void co_fn connection_close(struct nbd_connection *c, uint64_t deadline_ns)
+{
+	c->is_up = false;
+	if (!c->handle)
+		return;
+	(void)nbd_aio_disconnect(c->handle, 0);
+	look_after(c);
+	while (c->handle && loop_now_ns(c->loop) < deadline_ns)
+		wait_event(c, deadline_ns);
+	if (c->handle)
+		drop_handle(c);
+}
+
+static int64_t issue(struct nbd_connection *c, struct nbd_command *cmd)
+{
+	struct nbd_handle *h = c->handle;
+	nbd_completion_callback done = {.callback = on_done, .user_data = cmd};
+	nbd_extent_callback extent = {.callback = on_extent, .user_data = cmd};
+	switch (cmd->op) {
+	case NBD_READ:
+		return nbd_aio_pread(h, cmd->buffer, cmd->bytes, cmd->offset, done, cmd->flags);
+	case NBD_WRITE:
+		return nbd_aio_pwrite(h, cmd->buffer, cmd->bytes, cmd->offset, done, cmd->flags);
+	case NBD_FLUSH:
+		return nbd_aio_flush(h, done, cmd->flags);
+	case NBD_TRIM:
+		return nbd_aio_trim(h, cmd->bytes, cmd->offset, done, cmd->flags);
+	case NBD_ZERO:
+		return nbd_aio_zero(h, cmd->bytes, cmd->offset, done, cmd->flags);
+	case NBD_STATUS:
+		return nbd_aio_block_status(h, cmd->bytes, cmd->offset, extent, done, cmd->flags);
+	}
+	assert(false);
+	return -1;
+}
+
+int co_fn connection_run(struct nbd_connection *c, struct nbd_command *cmd)
+{
+	assert(c->is_up);
+	cmd->connection = c;
+	cmd->is_done = false;
+	cmd->waiter = NULL;
+	cmd->status_bytes = 0;
+	list_add_tail(&c->commands, &cmd->link);
+	c->in_flight++;
+
+	uint64_t generation = c->generation;
+	if (issue(c, cmd) < 0) {
+		int code = nbd_get_errno();
+		bool is_alive = nbd_aio_is_ready(c->handle) || nbd_aio_is_processing(c->handle);
+		command_done(cmd, is_alive && code > 0 ? -code : NBD_LOST);
+	}
+	look_after(c);
+	if (!cmd->is_done) {
+		cmd->waiter = co_self();
+		co_yield();
+	}
+	if (cmd->result != -ESHUTDOWN)
+		return cmd->result;
+	/* The server is going away and has done nothing: the next one shall. */
+	if (c->handle && c->generation == generation)
+		drop_handle(c);
+	return NBD_LOST;
+}

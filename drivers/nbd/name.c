@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * File names of NBD exports, both ways. Any thread.
+ */
+#include "drivers/nbd/name.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "schema/json_name.h"
+
+#define DEFAULT_PORT "10809"
+#define EXPORT_MARK ":exportname="
+
+static int invalid_uri(struct error **errp, const char *reason)
+{
+	return error_set(errp, -EINVAL, "No valid URL specified: %s", reason);
+}
+
+/* A value for key=value text: commas are doubled. Takes @s. */
+static char *escape_commas(char *s)
+{
+	char *in _cleanup_free_ = s;
+	char *escaped = xalloc(1, 2 * strlen(in) + 1), *out = escaped;
+	for (const char *p = in; *p; p++) {
+		*out++ = *p;
+		if (*p == ',')
+			*out++ = ',';
+	}
+	return escaped;
+}
+
+static int hex_digit(char c)
+{
+	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+	const char *at = c ? strchr(digits, c) : NULL;
+	return at ? (int)(at - digits) % 16 : -1;
+}
+
+/* The first @length characters at @s with each %XX as its byte, fit to be a value. */
+static int percent_decode(const char *s, size_t length, char **ret, struct error **errp)
+{
+	char *decoded = xalloc(1, length + 1), *out = decoded;
+	for (const char *p = s; p < s + length; p++) {
+		if (*p != '%') {
+			*out++ = *p;
+			continue;
+		}
+		int high = s + length - p > 2 ? hex_digit(p[1]) : -1;
+		int low = high >= 0 ? hex_digit(p[2]) : -1;
+		if (low < 0 || high * 16 + low == 0) {
+			free(decoded);
+			return invalid_uri(errp, "after '%' two digits must follow, not 00");
+		}
+		*out++ = (char)(high * 16 + low);
+		p += 2;
+	}
+	*ret = escape_commas(decoded);
+	return 0;
+}
+
+/* ",export=..." and the like: nothing for an empty export, which is the default. */
+static char *export_option(const char *escaped)
+{
+	return *escaped ? xasprintf(",export=%s", escaped) : xstrdup("");
+}
+
+static int parse_unix_uri(const char *rest, char **ret, struct error **errp)
+{
+	if (*rest != '/' && *rest != '?')
+		return invalid_uri(errp, "a URL of a UNIX socket has no host");
+	const char *query = strchr(rest, '?');
+	if (!query || !string_starts_with(query, "?socket=") || strpbrk(query, "&#"))
+		return invalid_uri(errp, "it must end with '?socket=' and a path, and no more");
+	const char *path = query + strlen("?socket=");
+	if (!*path)
+		return invalid_uri(errp, "the path of the socket is empty");
+
+	char *socket _cleanup_free_ = NULL, *name _cleanup_free_ = NULL;
+	int r = percent_decode(path, strlen(path), &socket, errp);
+	if (*rest == '/')
+		rest++;
+	if (r >= 0)
+		r = percent_decode(rest, (size_t)(query - rest), &name, errp);
+	if (r < 0)
+		return r;
+	char *option _cleanup_free_ = export_option(name);
+	*ret = xasprintf("driver=nbd,server.type=unix,server.path=%s%s", socket, option);
+	return 0;
+}
+
+/* Split "HOST", "HOST:PORT", "[IPV6]" or "[IPV6]:PORT" of @length; *ret_port may be empty. */
+static int split_authority(const char *s, size_t length, char **ret_host, char **ret_port,
+			   struct error **errp)
+{
+	const char *end = s + length, *host_end;
+	if (*s == '[') {
+		s++;
+		host_end = memchr(s, ']', (size_t)(end - s));
+		if (!host_end)
+			return invalid_uri(errp, "']' is missing");
+	} else {
+		host_end = memchr(s, ':', length);
+	}
+	const char *host_stop = host_end ? host_end : end;
+	const char *port = host_end && *host_end == ']' ? host_end + 1 : host_stop;
+	if (port < end && *port != ':')
+		return invalid_uri(errp, "after the host a port must follow, or nothing");
+	if (port < end)
+		port++;
+	if (host_stop == s)
+		return invalid_uri(errp, "the host is missing");
+	if (memchr(s, '@', (size_t)(host_stop - s)))
+		return invalid_uri(errp, "a user name has no meaning");
+	size_t digits = strspn(port, "0123456789");
+	if (port < end && (digits != (size_t)(end - port) || digits > 5 ||
+			   atoi(port) > UINT16_MAX || atoi(port) == 0))
+		return invalid_uri(errp, "the port is no number from 1 to 65535");
+	*ret_port = xasprintf("%.*s", (int)(end - port), port);
+	return percent_decode(s, (size_t)(host_stop - s), ret_host, errp);
+}
+
+static int parse_inet_uri(const char *rest, char **ret, struct error **errp)
+{
+	if (strpbrk(rest, "?#"))
+		return invalid_uri(errp, "a TCP address has no query and no fragment");
+	size_t length = strcspn(rest, "/");
+	const char *path = rest[length] ? rest + length + 1 : rest + length;
+	char *host _cleanup_free_ = NULL, *port _cleanup_free_ = NULL, *name _cleanup_free_ = NULL;
+	int r = split_authority(rest, length, &host, &port, errp);
+	if (r >= 0)
+		r = percent_decode(path, strlen(path), &name, errp);
+	if (r < 0)
+		return r;
+	char *option _cleanup_free_ = export_option(name);
+	*ret = xasprintf("driver=nbd,server.type=inet,server.host=%s,server.port=%s%s", host,
+			 *port ? port : DEFAULT_PORT, option);
+	return 0;
+}
+
+/* What follows "nbd:" in the older form. */
+static int parse_plain(const char *rest, char **ret, struct error **errp)
+{
+	const char *mark = strstr(rest, EXPORT_MARK);
+	size_t length = mark ? (size_t)(mark - rest) : strlen(rest);
+	char *name _cleanup_free_ =
+		escape_commas(xstrdup(mark ? mark + strlen(EXPORT_MARK) : ""));
+	if (length == 0)
+		return error_set(errp, -EINVAL, "NBD server address missing");
+	if (mark && !*name)
+		return error_set(errp, -EINVAL, "The export's name is missing after '%s'",
+				 EXPORT_MARK);
+	char *option _cleanup_free_ = export_option(name);
+	char *address _cleanup_free_ = xasprintf("%.*s", (int)length, rest);
+	if (string_starts_with(address, "unix:")) {
+		char *path _cleanup_free_ = escape_commas(xstrdup(address + strlen("unix:")));
+		if (!*path)
+			return error_set(errp, -EINVAL, "NBD server address missing");
+		*ret = xasprintf("driver=nbd,server.type=unix,server.path=%s%s", path, option);
+		return 0;
+	}
+
+	/* The port follows the first colon, or the bracket of an IPv6 address. */
+	char *host = address, *port;
+	if (*address == '[') {
+		host++;
+		port = strchr(host, ']');
+		if (port)
+			*port++ = '\0';
+	} else {
+		port = strchr(address, ':');
+	}
+	if (!port || *port != ':' || port == host || !*host || !port[1])
+		return error_set(errp, -EINVAL, "error parsing address '%.*s'", (int)length, rest);
+	*port++ = '\0';
+	char *escaped_host _cleanup_free_ = escape_commas(xstrdup(host));
+	char *escaped_port _cleanup_free_ = escape_commas(xstrdup(port));
+	*ret = xasprintf("driver=nbd,server.type=inet,server.host=%s,server.port=%s%s",
+			 escaped_host, escaped_port, option);
+	return 0;
+}
+
+int nbd_name_parse(const char *name, char **ret, struct error **errp)
+{
+	static const char tcp[] = "nbd+tcp://", inet[] = "nbd://", unix_socket[] = "nbd+unix://";
+	if (string_starts_with(name, tcp))
+		return parse_inet_uri(name + strlen(tcp), ret, errp);
+	if (string_starts_with(name, inet))
+		return parse_inet_uri(name + strlen(inet), ret, errp);
+	if (string_starts_with(name, unix_socket))
+		return parse_unix_uri(name + strlen(unix_socket), ret, errp);
+	if (string_starts_with(name, "nbd:"))
+		return parse_plain(name + strlen("nbd:"), ret, errp);
+	if (string_starts_with(name, "nbd+tcp:") || string_starts_with(name, "nbd+unix:"))
+		return error_set(errp, -EINVAL, "File name string for NBD must start with 'nbd:'");
+	return error_set(errp, -ENOENT, "Unknown protocol '%.*s'", (int)strcspn(name, ":"), name);
+}
+
+/* @s with what would end it, or be decoded, as %XX. @special holds those characters. */
+static char *percent_encode(const char *s, const char *special)
+{
+	char *encoded = xalloc(1, 3 * strlen(s) + 1), *out = encoded;
+	for (; *s; s++) {
+		if (*s == '%' || (unsigned char)*s <= ' ' || strchr(special, *s))
+			out += sprintf(out, "%%%02X", (unsigned char)*s);
+		else
+			*out++ = *s;
+	}
+	return encoded;
+}
+
+static char *print_json(const struct blockdev_options_nbd *o)
+{
+	return json_name_encode(&(struct blockdev_options){
+		.driver = BLOCKDEV_DRIVER_NBD,
+		.u.nbd = {.server = o->server, .export = o->export},
+	});
+}
+
+static char *print_unix(const struct blockdev_options_nbd *o)
+{
+	const struct unix_socket_address *address = &o->server->u.unix_;
+	if (address->abstract || !*address->path)
+		return print_json(o);
+	char *path _cleanup_free_ = percent_encode(address->path, "&#");
+	char *name _cleanup_free_ = percent_encode(o->export ? o->export : "", "?#");
+	/* As the rival: an export that is not named has no slash. */
+	return xasprintf("nbd+unix://%s%s?socket=%s", o->export ? "/" : "", name, path);
+}
+
+static char *print_inet(const struct blockdev_options_nbd *o)
+{
+	const struct inet_socket_address *address = &o->server->u.inet;
+	bool is_number = *address->port &&
+			 strspn(address->port, "0123456789") == strlen(address->port);
+	if (address->has_to || address->has_ipv4 || address->has_ipv6 || address->keep_alive ||
+	    !*address->host || !is_number)
+		return print_json(o);
+	char *host _cleanup_free_ = percent_encode(address->host, "/?#@[]");
+	char *name _cleanup_free_ = percent_encode(o->export ? o->export : "", "?#");
+	bool is_ipv6 = strchr(host, ':');
+	return xasprintf("nbd://%s%s%s:%s%s%s", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "",
+			 address->port, o->export ? "/" : "", name);
+}
+
+char *nbd_name_print(const struct blockdev_options_nbd *o)
+{
+	switch (o->server->type) {
+	case SOCKET_ADDRESS_TYPE_INET:
+		return print_inet(o);
+	case SOCKET_ADDRESS_TYPE_UNIX:
+		return print_unix(o);
+	default:
+		return print_json(o);
+	}
+}
