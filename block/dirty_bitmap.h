@@ -42,8 +42,9 @@ bool dirty_bitmap_get(const struct dirty_bitmap *b, uint64_t offset);
 
 /*
  * Find the first dirty area that begins at or reaches over @offset: sets
- * *ret_offset (at least @offset) and *ret_bytes (at most @bytes_max, rounded up
- * to a granule; not beyond the map's size). False when all is clean from there.
+ * *ret_offset (at least @offset) and *ret_bytes (to the end of a granule, at most
+ * @bytes_max from the start of the first, but for one granule at least; not beyond
+ * the map's size). False when all is clean from there.
  */
 bool dirty_bitmap_next_area(const struct dirty_bitmap *b, uint64_t offset, uint64_t bytes_max,
 			    uint64_t *ret_offset, uint64_t *ret_bytes);

@@ -4,8 +4,8 @@
  *
  * A bitmap holds what differs between top and base. It begins with all that the
  * layers above base have; sweeps copy and clear, while the filter above top marks
- * what users write. When users mark faster than sweeps clear, their writes are
- * made to go to base as well, from which moment on the bitmap only gets emptier.
+ * what users write. When users mark much of what was copied already, their writes
+ * are made to go to base as well, from which moment on the bitmap only gets emptier.
  *
  * The users stand still only for the last sweep, over what little is left then,
  * and for the change of the graph.
@@ -16,16 +16,22 @@
 
 /* So little dirt is dealt with while users stand still. */
 #define LEFT_FOR_THE_DRAIN COPY_PIECE_MAX
-/* Sweeps that do not halve what is left, before users' writes go to both places. */
-#define LAME_SWEEPS_MAX 2
+/* Users' writes go to both places when they have made so much dirty again, and a part of all. */
+#define MARKED_MIN (UINT64_C(16) << 20)
+#define MARKED_PART 4
 /* While ready: how long dirt may wait to be copied together with what comes next. */
 #define LAG_NS UINT64_C(100000000)
 
 static void dirtied(void *arg)
 {
 	struct commit *c = arg;
+	struct write_tracker *t = &c->tracker;
 	job_progress_set_left(&c->job,
 			      dirty_bitmap_count(c->bitmap) + copy_bytes_in_flight(c->copy));
+	if (t->marked >= MARKED_MIN && t->marked > c->job.progress_done / MARKED_PART) {
+		t->copy = c->copy;
+		t->second = c->target;
+	}
 	if (c->awaits_writes)
 		job_kick(&c->job);
 }
@@ -61,28 +67,15 @@ static int co_fn mark_allocated(struct commit *c)
 	return 0;
 }
 
-static void write_through(struct commit *c)
-{
-	c->tracker.copy = c->copy;
-	c->tracker.second = c->target;
-}
-
 /* Sweep until little is left. */
 static int co_fn converge(struct commit *c)
 {
-	unsigned lame = 0;
-	uint64_t left = dirty_bitmap_count(c->bitmap);
-	for (;;) {
+	do {
 		int r = copy_dirty(c->copy, c->bitmap);
 		if (r < 0)
 			return r;
-		uint64_t before = left;
-		left = dirty_bitmap_count(c->bitmap);
-		if (left <= LEFT_FOR_THE_DRAIN)
-			return 0;
-		if (left > before / 2 && ++lame == LAME_SWEEPS_MAX)
-			write_through(c);
-	}
+	} while (dirty_bitmap_count(c->bitmap) > LEFT_FOR_THE_DRAIN);
+	return 0;
 }
 
 static bool is_told_to_end(const struct job *j)

@@ -47,9 +47,30 @@ static struct write_tracker *tracker_of(const struct node *n)
 
 static void mark(struct write_tracker *t, uint64_t offset, uint64_t bytes)
 {
+	uint64_t before = dirty_bitmap_count(t->bitmap);
 	dirty_bitmap_set(t->bitmap, offset, bytes);
+	t->marked += dirty_bitmap_count(t->bitmap) - before;
 	if (t->dirtied)
 		t->dirtied(t->arg);
+}
+
+/* True when all of the range is dirty: it will be copied from the first place. */
+static bool is_dirty(const struct write_tracker *t, uint64_t offset, uint64_t bytes)
+{
+	uint64_t start, length, enough = bytes + 2 * dirty_bitmap_granularity(t->bitmap);
+	return dirty_bitmap_next_area(t->bitmap, offset, enough, &start, &length) &&
+	       start == offset && length >= bytes;
+}
+
+static int co_fn write_second(struct edge *second, uint64_t offset, uint64_t bytes, struct vec v,
+			      unsigned flags, bool is_zero)
+{
+	/* The job makes the second place durable before anybody relies on it. */
+	consumer_join(second->consumer);
+	int r = is_zero ? edge_zero(second, offset, bytes, flags & REQUEST_MAY_UNMAP)
+			: edge_writev(second, offset, bytes, v, 0);
+	consumer_leave(second->consumer);
+	return r;
 }
 
 /* A request in the two places, or in one and the bitmap. */
@@ -65,16 +86,11 @@ static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, str
 
 	int r = is_zero ? edge_zero(n->file, offset, bytes, flags)
 			: edge_writev(n->file, offset, bytes, v, flags);
-	int second_r = -EAGAIN;
-	if (second && r >= 0) {
-		/* The job makes the second place durable before anybody relies on it. */
-		consumer_join(second->consumer);
-		second_r = is_zero ? edge_zero(second, offset, bytes, flags & REQUEST_MAY_UNMAP)
-				   : edge_writev(second, offset, bytes, v, 0);
-		consumer_leave(second->consumer);
-	}
+	bool is_done = false;
+	if (second && r >= 0 && !is_dirty(t, offset, bytes))
+		is_done = write_second(second, offset, bytes, v, flags, is_zero) >= 0;
 	/* A zeroing that was refused has changed nothing, and comes again as data. */
-	if (second_r < 0 && !(is_zero && r == -ENOTSUP))
+	if (!is_done && !(is_zero && r == -ENOTSUP))
 		mark(t, offset, bytes);
 	if (second)
 		copy_release(copy, &hold);
@@ -135,6 +151,8 @@ int co_fn filter_open(const struct driver *driver, const char *name, struct node
 		return r;
 	n->implicit = !name;
 	n->size = below->size;
+	/* Whether discarding has an effect is for the node below to say. */
+	n->discard_unmap = true;
 	*ret = n;
 	return 0;
 }

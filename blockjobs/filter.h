@@ -28,12 +28,14 @@ extern const struct driver mirror_top_driver;
 
 struct write_tracker {
 	struct dirty_bitmap *bitmap; /* gets what was written */
+	uint64_t marked;             /* bytes that writes have made dirty that were clean */
 	/* Optional: called after bits were set. Must not wait. */
 	void (*dirtied)(void *arg);
 	void *arg;
 	/*
 	 * With a second place, data is written there before the write is answered,
-	 * and nothing gets dirty unless that fails. May be set at any time.
+	 * where that is not dirty anyway, and nothing gets dirty unless it fails. May
+	 * be set at any time.
 	 */
 	struct copy *copy; /* whose pieces keep out of the way */
 	struct edge *second;
