@@ -89,10 +89,11 @@ class Workload:
         self.size = size
         self.cluster = cluster
         self.model = bytearray(base[:size].ljust(size, b"\0"))
-        self.touched = set()  # clusters; the rival compresses only into untouched ones
+        self.touched = set()     # clusters
+        self.compressed = set()
 
-    def _touch(self, start, length):
-        self.touched.update(range(start // self.cluster, (start + length - 1) // self.cluster + 1))
+    def _clusters(self, start, length):
+        return range(start // self.cluster, (start + length - 1) // self.cluster + 1)
 
     def _range(self, aligned):
         unit = self.cluster if aligned else SECTOR
@@ -102,29 +103,52 @@ class Workload:
         return start, min(length, self.size - start)
 
     def _write(self, flags, start, length, pattern):
-        self._touch(start, length)
+        self.touched.update(self._clusters(start, length))
+        self.compressed.difference_update(self._clusters(start, length))
         self.model[start:start + length] = bytes([pattern]) * length
         return f"write {flags}-P {pattern} {start} {length}"
 
     def _zero(self, flags, start, length):
-        self._touch(start, length)
-        self.model[start:start + length] = bytes(length)
+        self._write("", start, length, 0)
         return f"write -z{flags} {start} {length}"
 
-    def operations(self, count, compressed=False, rewrites=True):
-        """@count commands that blockio and qemu-io both know."""
+    def _compressed(self, cluster):
+        command = self._write("-c ", cluster * self.cluster, self.cluster,
+                              self.random.randrange(256))
+        self.compressed.add(cluster)
+        return command
+
+    def _ordinary(self, start, length, zero):
+        if zero:
+            return self._zero(self.random.choice(["", "u"]), start, length)
+        return self._write("", start, length, self.random.randrange(256))
+
+    def operations(self, count, compressed=False):
+        """@count commands for blockio."""
         commands = []
         for _ in range(count):
             kind = self.random.random()
-            cluster = self.random.randrange(self.size // self.cluster)
-            if compressed and kind < 0.3 and (rewrites or cluster not in self.touched):
-                commands.append(self._write("-c ", cluster * self.cluster, self.cluster,
-                                            self.random.randrange(256)))
-            elif kind < 0.75:
-                commands.append(self._write("", *self._range(False), self.random.randrange(256)))
+            if compressed and kind < 0.3:
+                commands.append(self._compressed(self.random.randrange(self.size // self.cluster)))
             else:
-                commands.append(self._zero(self.random.choice(["", "u"]),
-                                           *self._range(self.random.random() < 0.5)))
+                aligned = self.random.random() < 0.3
+                commands.append(self._ordinary(*self._range(aligned), kind > 0.75))
+        return commands
+
+    def rival_operations(self, count, compressed=False):
+        """At most @count commands for qemu-io.
+
+        It does not compress over what is there, and damages the image when it writes to a part
+        of a compressed cluster (7.2 does): it must do neither.
+        """
+        commands = []
+        for _ in range(count):
+            start, length = self._range(self.random.random() < 0.3)
+            if not self.compressed.intersection(self._clusters(start, length)):
+                commands.append(self._ordinary(start, length, self.random.random() > 0.75))
+        for cluster in range(self.size // self.cluster):
+            if compressed and cluster not in self.touched and self.random.random() < 0.3:
+                commands.append(self._compressed(cluster))
         return commands
 
     def concurrent(self, count):
