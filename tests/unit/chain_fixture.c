@@ -66,7 +66,7 @@ static int co_fn disk_event(struct node *n)
 	uint64_t event = ++c->events;
 	if (c->delay_ns > 0)
 		co_sleep_ns(1 + loop_random(c->loop) % c->delay_ns);
-	if (event == c->crash_at)
+	if (event == c->crash_at && !c->crashed)
 		chain_crash(c);
 	if (c->fail_at == 0 || (c->fails_on ? event < c->fail_at : event != c->fail_at))
 		return 0;

@@ -74,7 +74,6 @@ static void co_fn sizes(void *arg)
 	make_file("a", 65536, 'a');
 	struct node *f = open_ok("file,filename=a,node-name=f");
 	struct node *tail = open_ok("raw,offset=512,file=f");
-	struct node *fixed = open_ok("raw,offset=512,size=1024,file=f");
 	ck_assert_uint_eq(tail->size, 65024);
 	struct user u;
 	struct error *error = NULL;
@@ -82,25 +81,41 @@ static void co_fn sizes(void *arg)
 	ck_assert_int_eq(edge_truncate(u.edge, 131072, PREALLOCATION_OFF, &error), 0);
 	ck_assert_uint_eq(file_size("a"), 131072 + 512);
 	ck_assert_uint_eq(tail->size, 131072);
-	ck_assert_uint_eq(fixed->size, 1024);
 	ck_assert_int_eq(edge_truncate(u.edge, INT64_MAX - 100, PREALLOCATION_OFF, &error), -EFBIG);
 	error_free(error);
-	error = NULL;
 	user_end(&u);
-	user_begin_ok(&u, fixed, PERM_ALL, PERM_ALL);
+	node_put(tail);
+
+	/* A change below shows above. */
+	struct node *whole = open_ok("raw,file=f");
+	user_begin_ok(&u, f, PERM_ALL, PERM_ALL);
+	ck_assert_int_eq(edge_truncate(u.edge, 8192, PREALLOCATION_OFF, NULL), 0);
+	ck_assert_uint_eq(whole->size, 8192);
+	user_end(&u);
+	node_put(whole);
+	node_put(f);
+}
+
+static void co_fn fixed_size(void *arg)
+{
+	make_file("a", 65536, 'a');
+	struct node *n = open_ok("raw,offset=512,size=1024,file.driver=file,file.filename=a");
+	struct user u;
+	struct error *error = NULL;
+	ck_assert_uint_eq(n->size, 1024);
+	user_begin_ok(&u, n, PERM_ALL, PERM_ALL);
 	ck_assert_int_eq(edge_truncate(u.edge, 4096, PREALLOCATION_OFF, &error), -ENOTSUP);
 	ck_assert_str_eq(error->message, "Cannot resize fixed-size raw disks");
 	error_free(error);
 	user_end(&u);
-	/* A change below shows above. */
-	user_begin_ok(&u, f, PERM_ALL, PERM_ALL);
-	ck_assert_int_eq(edge_truncate(u.edge, 8192, PREALLOCATION_OFF, NULL), 0);
-	ck_assert_uint_eq(tail->size, 7680);
-	user_end(&u);
-	node_put(tail);
-	node_put(fixed);
-	node_put(f);
+	node_put(n);
 }
+
+START_TEST(a_window_of_fixed_size_stays_so)
+{
+	run(fixed_size);
+}
+END_TEST
 
 START_TEST(a_window_to_the_end_follows_the_size)
 {
@@ -136,6 +151,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(windows_outside_of_the_file_are_refused),
 	UNIT_TEST(a_window_shows_its_part_and_touches_no_other),
 	UNIT_TEST(a_window_to_the_end_follows_the_size),
+	UNIT_TEST(a_window_of_fixed_size_stays_so),
 	UNIT_TEST(holes_below_read_as_zeroes),
 };
 
