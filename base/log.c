@@ -14,7 +14,7 @@
 
 #include "base/util.h"
 
-/* Longer lines are cut, so that a line stays one write(2) without allocation. */
+/* Longer lines are shortened. */
 #define LOG_LINE_MAX 1024
 
 static const char *program = "cairn";
@@ -58,6 +58,25 @@ static size_t filled(int n)
 	return n < 0 ? 0 : MIN((size_t)n, (size_t)LOG_LINE_MAX - 2);
 }
 
+/*
+ * Of a text of @length bytes that does not fit in @room, which is filled with its
+ * begin, show the end as well: there stands the reason.
+ */
+static void __attribute__((format(printf, 4, 0)))
+leave_out_middle(char *begin, size_t room, size_t length, const char *format, va_list args)
+{
+	static const char gap[] = "[...]";
+	char *whole = room > 2 * sizeof(gap) ? malloc(length + 1) : NULL;
+	if (!whole)
+		return;
+	vsnprintf(whole, length + 1, format, args);
+	size_t kept = room / 2;
+	memcpy(begin + kept, gap, strlen(gap));
+	kept += strlen(gap);
+	memcpy(begin + kept, whole + length - (room - kept), room - kept);
+	free(whole);
+}
+
 void log_at(enum log_level level, const char *format, ...)
 {
 	if (level > level_shown)
@@ -72,11 +91,16 @@ void log_at(enum log_level level, const char *format, ...)
 	n += filled(snprintf(line + n, sizeof(line) - n, "%s: %s", program, levels[level].label));
 	n = MIN(n, (size_t)LOG_LINE_MAX - 2);
 
-	va_list args;
+	va_list args, again;
 	va_start(args, format);
-	n += filled(vsnprintf(line + n, sizeof(line) - 1 - n, format, args));
+	va_copy(again, args);
+	size_t room = LOG_LINE_MAX - 2 - n;
+	int length = vsnprintf(line + n, room + 1, format, args);
+	if (length > 0 && (size_t)length > room)
+		leave_out_middle(line + n, room, (size_t)length, format, again);
+	n += length < 0 ? 0 : MIN((size_t)length, room);
+	va_end(again);
 	va_end(args);
-	n = MIN(n, (size_t)LOG_LINE_MAX - 2);
 
 	/* One message is one line: a newline from a file's name must not forge another. */
 	for (size_t i = 0; i < n; i++)

@@ -90,6 +90,23 @@ START_TEST(long_messages_are_cut_to_one_line)
 }
 END_TEST
 
+START_TEST(long_messages_keep_their_end)
+{
+	unsetenv("JOURNAL_STREAM");
+	log_set_program("prog");
+	char big[5000];
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	begin_capture();
+	log_error("name %s: too long", big);
+	const char *out = end_capture();
+	ck_assert(strncmp(out, "prog: name xxx", 14) == 0);
+	ck_assert_ptr_nonnull(strstr(out, "x[...]x"));
+	ck_assert_str_eq(out + strlen(out) - 14, "xxx: too long\n");
+	ck_assert_uint_eq(strlen(out), 1023);
+}
+END_TEST
+
 START_TEST(errno_survives_logging)
 {
 	begin_capture();
@@ -117,6 +134,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(below_the_journal_lines_carry_priorities),
 	UNIT_TEST(a_message_cannot_forge_a_second_line),
 	UNIT_TEST(long_messages_are_cut_to_one_line),
+	UNIT_TEST(long_messages_keep_their_end),
 	UNIT_TEST(errno_survives_logging),
 	UNIT_TEST(levels_have_names),
 };
