@@ -43,6 +43,21 @@ static int co_fn create_storage(struct graph *g, const char *protocol, uint64_t 
 	return create(g, driver, text, errp);
 }
 
+/* Leave no file that is no image. */
+static void co_fn uncreate_storage(struct graph *g, const char *protocol)
+{
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+	const struct driver *driver = graph_find_driver(g, name);
+	if (!driver->uncreate)
+		return;
+	char *text _cleanup_free_ = xasprintf("%s,size=0", protocol);
+	void *options;
+	if (schema_decode_keyval(&blockdev_create_options_type, text, NULL, &options, NULL) < 0)
+		return;
+	driver->uncreate(g, options);
+	schema_free(&blockdev_create_options_type, options);
+}
+
 static int co_fn create_format(struct graph *g, const struct driver *driver, const char *protocol,
 			       const struct image_spec *spec, struct error **errp)
 {
@@ -74,7 +89,10 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, struct er
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
 	if (r >= 0)
 		r = create_storage(g, protocol, is_raw ? spec->size : 0, errp);
-	if (r >= 0 && !is_raw)
-		r = create_format(g, driver, protocol, spec, errp);
+	if (r < 0 || is_raw)
+		return r;
+	r = create_format(g, driver, protocol, spec, errp);
+	if (r < 0)
+		uncreate_storage(g, protocol);
 	return r;
 }

@@ -183,6 +183,8 @@ struct driver {
 	/* Make an image or a file. Protocols are given the file name inside @options. */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);
+	/* Delete what create has made of the same @options: nothing could be put into it. */
+	void co_fn (*uncreate)(struct graph *g, const struct blockdev_create_options *options);
 	/* How sure the driver is, 0 to 100, that @data begins an image of its format. No waiting. */
 	int (*probe)(const uint8_t *data, size_t bytes, const char *filename);
 };

@@ -414,6 +414,7 @@ const struct driver file_driver = {
 	.specific_info = file_specific_info,
 	.specific_stats = file_specific_stats,
 	.create = file_create,
+	.uncreate = file_uncreate,
 };
 
 const struct driver host_device_driver = {

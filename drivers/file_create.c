@@ -118,3 +118,16 @@ int co_fn file_create(struct graph *g, const struct blockdev_create_options *opt
 	r = co_blocking(create_blocking, &c);
 	return r < 0 ? error_move(errp, c.error) : 0;
 }
+
+static int unlink_blocking(void *arg)
+{
+	const struct blockdev_create_options_file *o = arg;
+	return unlink(o->filename) < 0 ? -errno : 0;
+}
+
+void co_fn file_uncreate(struct graph *g, const struct blockdev_create_options *options)
+{
+	struct blockdev_create_options_file o = options->u.file;
+	/* What cannot be deleted stays, as a file without content. */
+	(void)co_blocking(unlink_blocking, &o);
+}
