@@ -517,44 +517,52 @@ START_TEST(test_disjoint_parts)
 }
 END_TEST
 
+static char *describe_latecomer(const struct consumer *c)
+{
+	return xstrdup("latecomer");
+}
+
+static const struct consumer_ops latecomer_ops = {.describe = describe_latecomer};
+
+/* Somebody else wants to use the node, and must not. */
+static void co_fn expect_no_entry(struct chain *c, const char *name, unsigned permissions,
+				  const char *part)
+{
+	struct consumer late;
+	struct error *error _cleanup_error_ = NULL;
+	consumer_init(&late, c->graph, &latecomer_ops);
+	ck_assert_int_eq(edge_attach_consumer(&late, "root", find(c, name), permissions, PERM_ALL,
+					      NULL, &error),
+			 -EPERM);
+	ck_assert_msg(strstr(error->message, part), "%s", error->message);
+	consumer_finish(&late);
+}
+
 CHAIN_TEST(nobody_reads_what_is_half_merged)
 {
 	set_up(c);
-	struct job *j = chain_commit_ok(c, "device=o3,top-node=o2,speed=1");
-	struct chain_user u = {0};
-	consumer_init(&u.consumer, c->graph, j->consumer.ops);
-	static const char *const hidden[] = {"o1", "o2"};
-	for (int i = 0; i < 2; i++) {
-		struct error *error _cleanup_error_ = NULL;
-		/* The error message names this consumer, too, which for once is no job. */
-		struct edge *e;
-		list_for_each (e, &find(c, hidden[i])->parents, child_link)
-			ck_assert(!(e->permissions & PERM_CONSISTENT_READ));
-		bool withheld = false;
-		list_for_each (e, &find(c, hidden[i])->parents, child_link)
-			withheld |= !(e->shared & PERM_CONSISTENT_READ);
-		ck_assert(withheld);
-	}
-	consumer_finish(&u.consumer);
-	struct node *overlay = find(c, "o3");
-	chain_expect(c, overlay);
+	chain_commit_ok(c, "device=o3,top-node=o2,speed=1");
+	expect_no_entry(c, "o1", PERM_CONSISTENT_READ,
+			"unshared by commit job 'j' (uses node 'o1' as 'intermediate node' child)");
+	expect_no_entry(c, "o2", PERM_CONSISTENT_READ,
+			"unshared by commit job 'j' (uses node 'o2' as 'intermediate node' child)");
+	expect_no_entry(c, "base", PERM_WRITE, "unshared by commit job 'j'");
+	/* Above, all is well. */
+	chain_expect(c, find(c, "o3"));
 	job_cancel_all_and_wait(&c->jobs);
+	chain_expect(c, find(c, "o3"));
 	chain_close_all(c);
 }
 
 CHAIN_TEST(nobody_writes_past_the_filter)
 {
 	set_up(c);
-	struct job *j = chain_commit_ok(c, "device=o3");
+	chain_commit_ok(c, "device=o3,filter-node-name=flt");
 	chain_wait_for(c, "READY");
-	struct consumer late;
-	consumer_init(&late, c->graph, j->consumer.ops);
-	struct edge *e;
-	list_for_each (e, &find(c, "o3")->parents, child_link) {
-		if (e->parent)
-			ck_assert(!(e->shared & PERM_WRITE));
-	}
-	consumer_finish(&late);
+	expect_no_entry(c, "o3", PERM_WRITE,
+			"unshared by node 'flt' (uses node 'o3' as 'backing' child)");
+	expect_no_entry(c, "o2", PERM_CONSISTENT_READ, "unshared by commit job 'j'");
+	chain_expect(c, find(c, "flt"));
 	job_cancel_all_and_wait(&c->jobs);
 	chain_close_all(c);
 }
