@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-
 #define OFFSET_MASK UINT64_C(0x00fffffffffffe00)
 #define COPIED (UINT64_C(1) << 63)
 #define COMPRESSED (UINT64_C(1) << 62)
@@ -203,16 +201,21 @@ char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks)
 		return j.fault;
 	j.cluster = UINT64_C(1) << j.cluster_bits;
 	j.clusters = div_round_up(j.size, j.cluster);
-	_cleanup_free_ uint8_t *references = j.references = xalloc(j.clusters, 1);
-	_cleanup_free_ uint64_t *refcounts = j.refcounts = xalloc(j.clusters, 8);
-	_cleanup_free_ bool *alone = j.is_claimed_alone = xalloc(j.clusters, 1);
-	_cleanup_free_ bool *shared = j.is_claimed_shared = xalloc(j.clusters, 1);
+	j.references = xalloc(j.clusters, sizeof(*j.references));
+	j.refcounts = xalloc(j.clusters, sizeof(*j.refcounts));
+	j.is_claimed_alone = xalloc(j.clusters, sizeof(bool));
+	j.is_claimed_shared = xalloc(j.clusters, sizeof(bool));
 
 	refer(&j, 0, "header");
 	walk_l1(&j, read_be(&j, 40, 8), read_be(&j, 36, 4));
 	walk_refcounts(&j, read_be(&j, 48, 8), read_be(&j, 56, 4));
 	if (!j.fault)
 		compare(&j, ret_leaks);
+
+	free(j.references);
+	free(j.refcounts);
+	free(j.is_claimed_alone);
+	free(j.is_claimed_shared);
 	return j.fault;
 }
 
