@@ -121,7 +121,7 @@ void job_forget(struct job *j)
 	error_free(j->error);
 	free(j->id);
 	free(j);
-	co_queue_wake_all(&t->emptied);
+	co_queue_wake_all(&t->ended);
 }
 
 void job_discard(struct job *j)
@@ -199,6 +199,7 @@ static void co_fn job_main(void *arg)
 	j->idle = true;
 	announce_end(j);
 	job_set_status(j, JOB_STATUS_CONCLUDED);
+	co_queue_wake_all(&j->table->ended);
 	if (j->auto_dismiss || j->table->closing) {
 		job_set_status(j, JOB_STATUS_NULL);
 		job_forget(j);

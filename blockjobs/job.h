@@ -94,7 +94,7 @@ struct job_table {
 	struct graph *graph;
 	const struct job_observer *observer; /* members may be NULL */
 	struct list jobs;                    /* struct job.link, oldest first */
-	struct co_queue emptied;             /* waiting until a job has gone */
+	struct co_queue ended;               /* waiting until a job has ended or gone */
 	bool closing;                        /* takes no new jobs */
 };
 
@@ -182,6 +182,8 @@ int job_verb_cancel(struct job *j, bool force, struct error **errp);
 int job_verb_complete(struct job *j, struct error **errp);
 int job_verb_set_speed(struct job *j, int64_t speed, struct error **errp);
 int job_verb_finalize(struct job *j, struct error **errp);
+/* Wait until the job called @id, if there is one, has concluded; it may be gone then. */
+void co_fn job_wait_concluded(struct job_table *t, const char *id);
 /* @j is gone afterwards. */
 int job_verb_dismiss(struct job *j, struct error **errp);
 

@@ -11,13 +11,13 @@ void job_table_init(struct job_table *t, struct graph *g, const struct job_obser
 {
 	*t = (struct job_table){.graph = g, .observer = observer};
 	list_init(&t->jobs);
-	co_queue_init(&t->emptied);
+	co_queue_init(&t->ended);
 }
 
 void job_table_finish(struct job_table *t)
 {
 	assert(list_is_empty(&t->jobs));
-	assert(co_queue_is_empty(&t->emptied));
+	assert(co_queue_is_empty(&t->ended));
 }
 
 struct job *job_find(struct job_table *t, const char *id, bool block_only)
@@ -41,5 +41,5 @@ void co_fn job_cancel_all_and_wait(struct job_table *t)
 			job_force_end(j);
 	}
 	while (!list_is_empty(&t->jobs))
-		co_queue_wait(&t->emptied);
+		co_queue_wait(&t->ended);
 }

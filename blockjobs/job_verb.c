@@ -123,6 +123,13 @@ int job_verb_finalize(struct job *j, struct error **errp)
 	return r;
 }
 
+void co_fn job_wait_concluded(struct job_table *t, const char *id)
+{
+	/* It is looked up again after every wait: another may have dismissed it. */
+	for (struct job *j; (j = job_find(t, id, false)) && j->status != JOB_STATUS_CONCLUDED;)
+		co_queue_wait(&t->ended);
+}
+
 int job_verb_dismiss(struct job *j, struct error **errp)
 {
 	int r = check(j, JOB_VERB_DISMISS, errp);

@@ -55,10 +55,19 @@ int co_fn qmp_job_complete(const struct job_complete_args *args, struct error **
 	return j ? job_verb_complete(j, errp) : -ENOENT;
 }
 
+/* Clients rely on it that the job has ended when they read the reply. */
+static int co_fn finalize(struct job *j, const char *id, struct error **errp)
+{
+	int r = job_verb_finalize(j, errp);
+	if (r >= 0)
+		job_wait_concluded(the_daemon.jobs, id);
+	return r;
+}
+
 int co_fn qmp_job_finalize(const struct job_finalize_args *args, struct error **errp)
 {
 	struct job *j = find_job(args->id, errp);
-	return j ? job_verb_finalize(j, errp) : -ENOENT;
+	return j ? finalize(j, args->id, errp) : -ENOENT;
 }
 
 int co_fn qmp_job_dismiss(const struct job_dismiss_args *args, struct error **errp)
@@ -107,7 +116,7 @@ int co_fn qmp_block_job_dismiss(const struct block_job_dismiss_args *args, struc
 int co_fn qmp_block_job_finalize(const struct block_job_finalize_args *args, struct error **errp)
 {
 	struct job *j = find_block_job(args->id, errp);
-	return j ? job_verb_finalize(j, errp) : -ENOENT;
+	return j ? finalize(j, args->id, errp) : -ENOENT;
 }
 
 static struct job_info *job_info(const struct job *j)
