@@ -136,6 +136,11 @@ static int prepare_descriptor(struct file *f, unsigned permissions, struct error
 	f->next = NULL;
 	if (f->current->is_writable == is_writable && f->current->is_direct == n->cache_direct)
 		return 0;
+	if (f->current->is_writable && f->current->is_direct == n->cache_direct) {
+		/* Nobody needs it writable any more: giving that up may fail, and is no failure. */
+		descriptor_reopen(f, is_writable, n->cache_direct, &f->next, NULL);
+		return 0;
+	}
 	return descriptor_reopen(f, is_writable, n->cache_direct, &f->next, errp);
 }
 

@@ -228,9 +228,13 @@ int file_lock_widen(struct descriptor *h, unsigned permissions, unsigned shared,
 	int r = file_lock_copy(h, permissions, shared, path, errp);
 	if (r < 0)
 		return r;
-	r = test_locks(h->fd, UNSHARED_BASE, permissions, &byte);
+	/*
+	 * What was ours before needs no test: whoever locks the opposite now is about
+	 * to be refused, and must not make us fail to give up the rest.
+	 */
+	r = test_locks(h->fd, UNSHARED_BASE, permissions & ~held, &byte);
 	if (r >= 0)
-		r = test_locks(h->fd, HELD_BASE, unshared_bits(shared), &byte);
+		r = test_locks(h->fd, HELD_BASE, unshared_bits(shared) & ~unshared, &byte);
 	if (r >= 0)
 		return 0;
 	file_lock_narrow(h, held, ~unshared);
