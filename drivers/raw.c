@@ -99,11 +99,9 @@ static int co_fn raw_discard(struct node *n, uint64_t offset, uint64_t bytes)
 
 static int co_fn raw_status(struct node *n, uint64_t offset, struct extent *ret)
 {
+	/* The answer is the storage's: a hole there is one here, not zeroes that take room. */
 	struct raw *raw = n->state;
-	ret->flags = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET_VALID | EXTENT_RECURSE;
-	ret->node = n->file->child;
-	ret->offset = raw->offset + offset;
-	return 0;
+	return node_status(n->file->child, raw->offset + offset, ret->bytes, ret);
 }
 
 static int co_fn raw_truncate(struct node *n, uint64_t size, enum preallocation preallocation,

@@ -134,6 +134,8 @@ static void co_fn holes(void *arg)
 	struct extent x;
 	ck_assert_int_eq(node_status(n, 0, 1 << 20, &x), 0);
 	ck_assert(x.flags & EXTENT_ZERO);
+	/* A client shall see a hole, not zeroes that take room. */
+	ck_assert(!(x.flags & EXTENT_DATA));
 	ck_assert_uint_eq(x.bytes, 65536);
 	ck_assert_int_eq(node_status(n, 65536, 1 << 20, &x), 0);
 	ck_assert(!(x.flags & EXTENT_ZERO));
