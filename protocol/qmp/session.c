@@ -57,6 +57,7 @@ struct qmp_session {
 	struct loop_deferred settle;
 	struct qmp_mode mode;
 	bool ended; /* nothing more is read: the client closed, or the server stops */
+	bool listens; /* ended by the client, whose own descriptor for output still takes events */
 	bool dead;  /* nothing more is written either */
 	const char *complaint; /* constant; for setup.closed() */
 };
@@ -243,6 +244,7 @@ static void read_some(struct qmp_session *s)
 	}
 	if (n == 0) {
 		s->ended = true;
+		s->listens = s->out != s->in;
 		change(s);
 		return;
 	}
@@ -310,7 +312,8 @@ static void settle(struct loop_deferred *d)
 			kill_session(s);
 	}
 	bool is_idle = !s->in_band.running && !s->oob.running;
-	bool is_over = s->dead || (s->ended && qmp_output_waiting(&s->output) == 0);
+	bool is_over = s->dead ||
+		       (s->ended && !s->listens && qmp_output_waiting(&s->output) == 0);
 	if (is_idle && is_over) {
 		session_free(s);
 		return;
@@ -373,6 +376,7 @@ bool qmp_session_is_pretty(const struct qmp_session *s)
 void qmp_session_end(struct qmp_session *s)
 {
 	s->ended = true;
+	s->listens = false;
 	lane_drop(&s->in_band);
 	lane_drop(&s->oob);
 	change(s);
