@@ -140,13 +140,16 @@ static int co_fn copy_unknown(struct copy *c, uint64_t offset, uint64_t bytes, b
 		struct extent x;
 		*ret_is_read = true;
 		int r = node_status(c->settings.source->child, offset, bytes, &x);
-		if (r >= 0)
-			r = copy_kind(c, x.flags & EXTENT_ZERO ? PIECE_ZERO : PIECE_DATA, offset,
-				      x.bytes, ret_is_read);
 		if (r < 0)
 			return r;
-		offset += x.bytes;
-		bytes -= x.bytes;
+		/* A granule of a bitmap may be larger than a buffer should be. */
+		bool is_zero = x.flags & EXTENT_ZERO;
+		uint64_t step = is_zero ? x.bytes : MIN(x.bytes, COPY_PIECE_MAX);
+		r = copy_kind(c, is_zero ? PIECE_ZERO : PIECE_DATA, offset, step, ret_is_read);
+		if (r < 0)
+			return r;
+		offset += step;
+		bytes -= step;
 	}
 	return 0;
 }

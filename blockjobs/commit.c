@@ -20,10 +20,12 @@
 /* Pieces last a quarter of a second at least, at slow rates. */
 #define PIECES_PER_S 4
 #define BACK_OFF_NS UINT64_C(100000000)
+/* 128 MiB of memory, for images from 64 TiB on. */
+#define BITMAP_BITS_MAX (UINT64_C(1) << 30)
 
 /* --- Copying ------------------------------------------------------------------- */
 
-static int co_fn admit(void *arg, uint64_t bytes)
+int co_fn commit_admit(void *arg, uint64_t bytes)
 {
 	struct commit *c = arg;
 	struct job *j = &c->job;
@@ -40,7 +42,7 @@ static int co_fn admit(void *arg, uint64_t bytes)
 	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
 }
 
-static bool failed(void *arg, bool is_read, int error)
+bool commit_failed(void *arg, bool is_read, int error)
 {
 	struct commit *c = arg;
 	enum block_error_action action = job_request_failed(
@@ -62,8 +64,8 @@ static void advanced(void *arg, uint64_t bytes)
 }
 
 static const struct copy_hooks copy_hooks = {
-	.admit = admit,
-	.failed = failed,
+	.admit = commit_admit,
+	.failed = commit_failed,
 	.advanced = advanced,
 };
 
@@ -79,13 +81,18 @@ int co_fn commit_grow_base(struct commit *c, struct error **errp)
 
 int co_fn commit_flush_base(struct commit *c, struct error **errp)
 {
-	consumer_enter(&c->job.consumer);
-	int r = edge_flush(c->target);
-	consumer_leave(&c->job.consumer);
-	if (r >= 0)
-		return 0;
-	job_request_failed(&c->job, BLOCKDEV_ON_ERROR_REPORT, IO_OPERATION_TYPE_WRITE, r);
-	return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
+	for (;;) {
+		consumer_enter(&c->job.consumer);
+		int r = edge_flush(c->target);
+		consumer_leave(&c->job.consumer);
+		if (r >= 0)
+			return 0;
+		if (!commit_failed(c, false, r))
+			return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
+		r = commit_admit(c, 0);
+		if (r < 0)
+			return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
+	}
 }
 
 /* --- Into the graph -------------------------------------------------------------- */
@@ -187,7 +194,11 @@ static void block_all(struct commit *c)
 
 static int make_bitmap(struct commit *c, struct error **errp)
 {
-	c->bitmap = dirty_bitmap_create(c->top->size, COPY_PIECE_MIN);
+	uint32_t granularity = COPY_PIECE_MIN;
+	while (c->top->size / granularity > BITMAP_BITS_MAX &&
+	       granularity < DIRTY_BITMAP_GRANULARITY_MAX)
+		granularity *= 2;
+	c->bitmap = dirty_bitmap_create(c->top->size, granularity);
 	if (!c->bitmap)
 		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'",
 				 c->top->name);

@@ -41,7 +41,7 @@ static int co_fn mark_allocated(struct commit *c)
 {
 	uint64_t offset = 0, size = c->top->size;
 	while (offset < size) {
-		int r = job_pause_point(&c->job);
+		int r = commit_admit(c, 0);
 		if (r < 0)
 			return r;
 		struct extent x;
@@ -50,15 +50,10 @@ static int co_fn mark_allocated(struct commit *c)
 		consumer_leave(&c->job.consumer);
 		if (r >= 0 && x.bytes == 0)
 			r = -EIO;
-		if (r < 0) {
-			enum block_error_action action =
-				job_request_failed(&c->job, c->on_error, IO_OPERATION_TYPE_READ, r);
-			if (action == BLOCK_ERROR_ACTION_REPORT)
-				return r;
-			if (action == BLOCK_ERROR_ACTION_IGNORE)
-				job_sleep_ns(&c->job, LAG_NS);
+		if (r < 0 && !commit_failed(c, true, r))
+			return r;
+		if (r < 0)
 			continue;
-		}
 		if (x.flags & EXTENT_ALLOCATED)
 			dirty_bitmap_set(c->bitmap, offset, x.bytes);
 		offset += x.bytes;

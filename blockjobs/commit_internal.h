@@ -52,9 +52,16 @@ static inline struct commit *commit_of(struct job *j)
 	return container_of(j, struct commit, job);
 }
 
+/*
+ * Hooks of the copy, with the commit as their argument; also for other work that
+ * pauses, retries and ends in the same way.
+ */
+int co_fn commit_admit(void *arg, uint64_t bytes);
+bool commit_failed(void *arg, bool is_read, int error);
+
 /* Make base at least as long as top. Inside run(). */
 int co_fn commit_grow_base(struct commit *c, struct error **errp);
-/* Make base durable. Counts as a failed write of the job when it fails. */
+/* Make base durable. A failure is that of a write, and treated as such. */
 int co_fn commit_flush_base(struct commit *c, struct error **errp);
 /*
  * Let all that use the filter use @heir instead, and let go of the chain. The

@@ -13,6 +13,9 @@
 #include "block/graph.h"
 #include "blockjobs/job_internal.h"
 
+/* So long a job may work without a wait, as over large tables in memory. */
+#define BREATH_NS UINT64_C(1000000)
+
 #define BIT(status) (1u << JOB_STATUS_##status)
 
 /* Where each state may lead. */
@@ -251,8 +254,19 @@ bool job_must_pause(const struct job *j)
 	return j->cancelled || j->pauses > 0;
 }
 
+/* A timer, since who is ready all the time would keep the loop from looking at sockets. */
+static void co_fn give_way(struct job *j)
+{
+	struct loop *loop = j->table->graph->loop;
+	if (loop_now_ns(loop) - j->gave_way_ns < BREATH_NS)
+		return;
+	co_sleep_ns(0);
+	j->gave_way_ns = loop_now_ns(loop);
+}
+
 int co_fn job_pause_point(struct job *j)
 {
+	give_way(j);
 	if (j->pauses > 0 && !j->cancelled) {
 		enum job_status before = j->status;
 		job_set_status(j, before == JOB_STATUS_READY ? JOB_STATUS_STANDBY

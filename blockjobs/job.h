@@ -76,6 +76,7 @@ struct job {
 
 	struct co_queue kicked;  /* its coroutine, waiting */
 	struct loop_timer timer; /* ends that wait */
+	uint64_t gave_way_ns;    /* when it last let the rest of the daemon run */
 };
 
 /* What others want to know of jobs; each is called at the moment it happens, and must not wait. */
@@ -145,7 +146,10 @@ void job_unblock_all(struct job *j);
 
 /* --- For run(), in the job's coroutine and outside its operations ------------ */
 
-/* Stand still while paused. 0, or -ECANCELED when the job is to end. */
+/*
+ * Stand still while paused, and give way to the rest of the daemon now and then.
+ * 0, or -ECANCELED when the job is to end.
+ */
 int co_fn job_pause_point(struct job *j);
 /* True when job_pause_point() would wait or fail: time to let work in flight end. */
 bool job_must_pause(const struct job *j);
