@@ -285,15 +285,15 @@ static int co_fn connect_inet(struct loop *loop, const struct socket_endpoint *a
 		return r;
 
 	struct error *error = NULL;
-	for (struct addrinfo *ai = found; ai; ai = ai->ai_next) {
+	for (struct addrinfo *info = found; info; info = info->ai_next) {
 		error_free(error);
 		error = NULL;
-		_cleanup_close_ int fd = socket_open(ai->ai_family, &error);
+		_cleanup_close_ int fd = socket_open(info->ai_family, &error);
 		if (fd < 0) {
 			r = fd;
 			continue;
 		}
-		r = connect_fd(loop, fd, ai->ai_addr, ai->ai_addrlen);
+		r = connect_fd(loop, fd, info->ai_addr, info->ai_addrlen);
 		if (r == 0) {
 			socket_tune(fd, address->keep_alive);
 			*ret_fd = TAKE_FD(fd);

@@ -192,19 +192,19 @@ static unsigned get_port(const struct sockaddr *sa)
 					      : ((const struct sockaddr_in6 *)sa)->sin6_port);
 }
 
-/* Open, bind and listen at @ai. Returns the fd or a negative errno. */
-static int open_inet(const struct addrinfo *ai, int backlog, struct error **errp)
+/* Open, bind and listen at @info. Returns the fd or a negative errno. */
+static int open_inet(const struct addrinfo *info, int backlog, struct error **errp)
 {
-	_cleanup_close_ int fd = socket_open(ai->ai_family, errp);
+	_cleanup_close_ int fd = socket_open(info->ai_family, errp);
 	if (fd < 0)
 		return fd;
 
 	int on = 1;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	/* IPv4 has a socket of its own. */
-	if (ai->ai_family == AF_INET6)
+	if (info->ai_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0) {
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
 		if (errno == EADDRINUSE)
 			return error_set_errno(errp, -errno, "Failed to find an available port");
 		return error_set_errno(errp, -errno, "Failed to bind socket");
@@ -235,14 +235,14 @@ static int listen_at_port(struct socket_listener *l, const struct addrinfo *addr
 {
 	struct error *last_error = NULL;
 
-	const struct addrinfo *ai;
-	for (ai = addresses; ai && l->count < SOCKETS_MAX; ai = ai->ai_next) {
-		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
+	const struct addrinfo *info;
+	for (info = addresses; info && l->count < SOCKETS_MAX; info = info->ai_next) {
+		if (info->ai_family != AF_INET && info->ai_family != AF_INET6)
 			continue;
-		set_port(ai->ai_addr, port);
+		set_port(info->ai_addr, port);
 		error_free(last_error);
 		last_error = NULL;
-		int fd = open_inet(ai, backlog, &last_error);
+		int fd = open_inet(info, backlog, &last_error);
 		if (fd == -EADDRINUSE) {
 			close_sockets(l);
 			return error_move(errp, last_error);
