@@ -140,18 +140,11 @@ static int co_fn last_sweep(struct commit *c, struct error **errp)
 	return commit_flush_base(c, errp);
 }
 
-static int co_fn prepare_locked(struct commit *c, struct error **errp)
+static int co_fn pivot(struct commit *c, struct error **errp)
 {
-	/* While the job was pending, more may have been written; and a flush now spares one later. */
-	int r = converge(c);
-	if (r >= 0)
-		r = commit_flush_base(c, errp);
-	if (r < 0)
-		return r;
-
 	struct drain drain;
 	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
-	r = last_sweep(c, errp);
+	int r = last_sweep(c, errp);
 	if (r >= 0)
 		r = commit_leave_graph(c, c->base, errp);
 	drain_end(&drain);
@@ -165,8 +158,14 @@ static int co_fn prepare(struct job *j, struct error **errp)
 	if (!j->completing)
 		return 0;
 	c->finishing = true;
+	/* While the job was pending, more may have been written; and a flush now spares one later. */
+	int r = converge(c);
+	if (r >= 0)
+		r = commit_flush_base(c, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(j->table->graph);
-	int r = prepare_locked(c, errp);
+	r = pivot(c, errp);
 	graph_change_end(j->table->graph);
 	return r;
 }

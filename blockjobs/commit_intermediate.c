@@ -135,8 +135,12 @@ static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct commit *c = commit_of(j);
 	c->finishing = true;
+	/* Most of it, while others may still change the graph. */
+	int r = commit_flush_base(c, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(j->table->graph);
-	int r = prepare_locked(c, errp);
+	r = prepare_locked(c, errp);
 	graph_change_end(j->table->graph);
 	return r;
 }
