@@ -15,9 +15,11 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/sim/trial.h"
 
@@ -74,6 +76,31 @@ static struct command_line parse(int argc, char **argv)
 	return c;
 }
 
+static uint64_t current_seed;
+
+/* An assertion or a wild pointer: tell which seed it was. */
+static void die(int signal_number)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "\nsignal %d in seed %" PRIu64 "\n", signal_number,
+			 current_seed);
+	if (write(STDERR_FILENO, text, (size_t)n) < 0)
+		_exit(1);
+	raise(signal_number); /* SA_RESETHAND: ends the program */
+}
+
+static void catch_signals(void)
+{
+	static char stack[65536]; /* a coroutine's may be what overflowed */
+	stack_t alternative = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	sigaltstack(&alternative, NULL);
+	struct sigaction action = {.sa_handler = die, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE};
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &action, NULL);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
 static uint64_t now_s(void)
 {
 	struct timespec t;
@@ -85,10 +112,12 @@ int main(int argc, char **argv)
 {
 	struct command_line c = parse(argc, argv);
 	struct trial_stats stats = {0};
+	catch_signals();
 	uint64_t begin_s = now_s(), runs = 0;
 	bool good = true;
 	while (good && runs < c.runs && (c.seconds == 0 || now_s() - begin_s < c.seconds)) {
-		good = trial_run(c.seed + runs, &c.trial, &stats);
+		current_seed = c.seed + runs;
+		good = trial_run(current_seed, &c.trial, &stats);
 		runs++;
 	}
 	printf("%" PRIu64 " seeds, %" PRIu64 " requests, %" PRIu64 " snapshots, %" PRIu64

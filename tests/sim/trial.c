@@ -386,7 +386,9 @@ static void one_life(struct trial *t, unsigned life, uint64_t *random)
 		sim_store_destroy(remains);
 		return;
 	}
-	snprintf(t->top, sizeof(t->top), "%s", top_after_crash(t));
+	const char *top = top_after_crash(t);
+	if (top != t->top)
+		snprintf(t->top, sizeof(t->top), "%s", top);
 	free(t->tops);
 	t->tops = NULL;
 	t->top_count = 0;
