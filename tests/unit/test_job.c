@@ -612,6 +612,47 @@ FIXTURE_TEST(the_end_finds_jobs_in_every_state)
 	}
 }
 
+/* Work without any wait, for a while of real time. */
+static int co_fn spin_run(struct job *j, struct error **errp)
+{
+	uint64_t end_ns = loop_now_ns(loop_current()) + 30000000;
+	while (loop_now_ns(loop_current()) < end_ns) {
+		int r = job_pause_point(j);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static const struct job_driver spin_driver = {
+	.type = JOB_TYPE_COMMIT,
+	.size = sizeof(struct work),
+	.run = spin_run,
+	.finish = work_finish,
+};
+
+static void co_fn busy_jobs_give_way(struct fixture *f)
+{
+	job_table_init(&table, f->graph, &observer);
+	const struct job_options options = {.id = "j", .auto_finalize = true, .auto_dismiss = true};
+	struct job *j;
+	ck_assert_int_eq(job_create(&table, &spin_driver, &options, &j, NULL), 0);
+	job_start(j);
+	unsigned ticks = 0;
+	while (job_find(&table, "j", false)) {
+		co_sleep_ns(1000000);
+		ticks++;
+	}
+	ck_assert_uint_ge(ticks, 5);
+	job_table_finish(&table);
+}
+
+START_TEST(test_busy_jobs_give_way)
+{
+	fixture_run_real(busy_jobs_give_way);
+}
+END_TEST
+
 START_TEST(transitions_are_what_they_are)
 {
 	static const char *const allowed[] = {
@@ -654,6 +695,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(error_policies),
 	FIXTURE_ROW(blockers_last_as_long_as_the_job),
 	FIXTURE_ROW(the_end_finds_jobs_in_every_state),
+	FIXTURE_ROW(busy_jobs_give_way),
 	UNIT_TEST(transitions_are_what_they_are),
 };
 
