@@ -44,7 +44,11 @@ IMAGE_TEST(header_survives_encoding_and_decoding)
 			free(back.unknown_fields);
 			back.unknown_fields = unknown;
 		}
-		ck_assert_mem_eq(&back, &h, sizeof(h));
+		/* Encoded once more: the structs themselves have gaps that hold anything. */
+		uint8_t again[sizeof(data)] = {0};
+		qcow2_header_encode(&back, again);
+		ck_assert_mem_eq(again, data, h.length);
+		ck_assert_uint_eq(back.length, h.length);
 	}
 }
 
