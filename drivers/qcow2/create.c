@@ -55,6 +55,8 @@ static int check_version(const struct blockdev_create_options_qcow2 *o, uint64_t
 		return version_3_only(errp, "Lazy refcounts only supported with");
 	if (o->has_compression_type && o->compression_type != QCOW2_COMPRESSION_TYPE_ZLIB)
 		return version_3_only(errp, "Non-zlib compression type is only supported with");
+	if (o->has_extended_l2 && o->extended_l2)
+		return version_3_only(errp, "Extended L2 entries are only supported with");
 	return 0;
 }
 
@@ -68,7 +70,8 @@ static int check_backing(const struct blockdev_create_options_qcow2 *o, struct e
 	}
 	if (strlen(o->backing_file) > BACKING_NAME_MAX)
 		return error_set(errp, -EINVAL, "Backing file name too long");
-	if (o->has_preallocation && o->preallocation != PREALLOC_MODE_OFF)
+	if (o->has_preallocation && o->preallocation != PREALLOC_MODE_OFF &&
+	    !(o->has_extended_l2 && o->extended_l2))
 		return error_set(errp, -EINVAL,
 				 "Backing file and preallocation can only be used at the same "
 				 "time if extended_l2 is on");
@@ -90,7 +93,14 @@ static int check_options(const struct blockdev_create_options_qcow2 *o, uint64_t
 				 "Refcount width must be a power of two and may not exceed 64 bits");
 	int r = check_version(o, refcount_bits, errp);
 
-	return r < 0 ? r : check_backing(o, errp);
+	if (r < 0)
+		return r;
+	if (o->has_extended_l2 && o->extended_l2 &&
+	    cluster_bytes < 1u << EXTENDED_L2_CLUSTER_BITS_MIN)
+		return error_set(errp, -EINVAL,
+				 "Extended L2 entries are only supported with cluster sizes of at "
+				 "least %u bytes", 1u << EXTENDED_L2_CLUSTER_BITS_MIN);
+	return check_backing(o, errp);
 }
 
 /* Find room for refcount blocks that cover the metadata. */
@@ -98,7 +108,8 @@ static int make_layout(struct creation *c, struct error **errp)
 {
 	const struct qcow2_header *h = &c->header;
 	uint64_t cluster_bytes = UINT64_C(1) << h->cluster_bits;
-	uint64_t span = cluster_bytes * (cluster_bytes / sizeof(uint64_t));
+	bool extended = h->incompatible & INCOMPATIBLE_EXTENDED_L2;
+	uint64_t span = cluster_bytes * (cluster_bytes / (extended ? 16 : 8));
 	uint64_t block_entries = UINT64_C(1) << (h->cluster_bits + 3 - h->refcount_order);
 	struct layout l = {.reftable = 1, .reftable_clusters = 1, .block_count = 1};
 
@@ -145,6 +156,8 @@ static void make_header(struct creation *c, uint64_t cluster_bytes, uint64_t ref
 		c->header.compression_type = COMPRESSION_ZSTD;
 		c->header.incompatible |= INCOMPATIBLE_COMPRESSION;
 	}
+	if (o->has_extended_l2 && o->extended_l2)
+		c->header.incompatible |= INCOMPATIBLE_EXTENDED_L2;
 	if (o->has_backing_fmt)
 		c->backing_format = blockdev_driver_name(o->backing_fmt);
 }

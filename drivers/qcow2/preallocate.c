@@ -25,11 +25,15 @@ static uint64_t count_bare(struct qcow2 *q, const struct slice *slice, const str
 	return n;
 }
 
-static struct l2_entry set_aside(const struct qcow2 *q, uint64_t host, bool reads_as_zeroes)
+/* What @old becomes with a cluster at @host. */
+static struct l2_entry set_aside(const struct qcow2 *q, struct l2_entry old, uint64_t host,
+				 bool reads_as_zeroes)
 {
 	struct l2_entry e = {.descriptor = host | ENTRY_COPIED};
 
-	if (q->extended_l2)
+	if (q->extended_l2 && q->header.backing_offset != 0)
+		e.bitmap = old.bitmap; /* the backing file goes on showing */
+	else if (q->extended_l2)
 		e.bitmap = reads_as_zeroes ? UINT32_MAX : (uint64_t)UINT32_MAX << 32;
 	else if (!reads_as_zeroes)
 		e.descriptor |= ENTRY_ZERO;
@@ -80,10 +84,14 @@ static int co_fn preallocate_in_task(struct qcow2 *q, const struct task *t,
 		if (r < 0 && a.count > 0)
 			qcow2_unallocate(q, a.offset, a.count);
 	}
-	for (uint64_t i = 0; r == 0 && i < a.count; i++)
-		qcow2_l2_store(q, slice, start + (i << q->cluster_bits),
-			       set_aside(q, a.offset + (i << q->cluster_bits),
+	for (uint64_t i = 0; r == 0 && i < a.count; i++) {
+		uint64_t guest = start + (i << q->cluster_bits);
+
+		qcow2_l2_store(q, slice, guest,
+			       set_aside(q, qcow2_l2_load(q, slice, guest),
+					 a.offset + (i << q->cluster_bits),
 					 a.fresh || q->header.version < 3));
+	}
 	*ret_done += a.count;
 	qcow2_cache_put(&q->l2_cache, slice);
 	return r;

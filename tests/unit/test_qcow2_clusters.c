@@ -305,8 +305,7 @@ IMAGE_TEST(growing_may_set_clusters_aside)
 IMAGE_TEST(subclusters_are_allocated_one_by_one)
 {
 	image_set_backing(i, 8 * MiB, 7);
-	image_create_ok(i, "size=8M");
-	i->disk.data[HEADER_INCOMPATIBLE + 7] |= INCOMPATIBLE_EXTENDED_L2;
+	image_create_ok(i, "size=8M,extended-l2=on");
 	image_open_ok(i, "discard=unmap");
 	image_write(i, 3 * 2048, 512, 1);
 	ck_assert_int_eq(type_of(i, 0), CLUSTER_UNALLOCATED);

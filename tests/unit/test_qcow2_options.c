@@ -113,6 +113,12 @@ IMAGE_TEST(impossible_images_are_not_made)
 		{"size=1M,version=v2,compression-type=zstd",
 		 "Non-zlib compression type is only supported with compatibility level 1.1 and "
 		 "above (use version=v3 or greater)"},
+		{"size=1M,version=v2,extended-l2=on",
+		 "Extended L2 entries are only supported with compatibility level 1.1 and above "
+		 "(use version=v3 or greater)"},
+		{"size=1M,cluster-size=8192,extended-l2=on",
+		 "Extended L2 entries are only supported with cluster sizes of at least 16384 "
+		 "bytes"},
 		{"size=1M,backing-fmt=raw", "Backing format cannot be used without backing file"},
 		{"size=1M,backing-file=a,preallocation=metadata",
 		 "Backing file and preallocation can only be used at the same time if extended_l2 "
@@ -136,7 +142,8 @@ IMAGE_TEST(possible_images_are_made_as_asked)
 		"size=1M,cluster-size=2M", "size=1M,refcount-bits=1", "size=1M,refcount-bits=64",
 		"size=1M,cluster-size=512,refcount-bits=64", "size=1M,lazy-refcounts=on",
 		"size=1M,compression-type=zstd", "size=1M,backing-file=a,backing-fmt=raw",
-		"size=4G,cluster-size=512",
+		"size=4G,cluster-size=512", "size=1M,extended-l2=on,cluster-size=16384",
+		"size=1M,extended-l2=on,backing-file=a,preallocation=metadata",
 	};
 
 	for (size_t n = 0; n < ARRAY_SIZE(cases); n++) {
@@ -180,6 +187,23 @@ IMAGE_TEST(preallocated_clusters_need_no_tables)
 		image_expect_check(i, 0, 0);
 		image_close(i);
 	}
+}
+
+IMAGE_TEST(preallocated_subclusters_show_the_backing_file)
+{
+	image_set_backing(i, MiB, 7);
+	image_create_ok(i, "size=1M,extended-l2=on,backing-file=a,preallocation=metadata");
+	image_open_ok(i, "");
+	image_expect(i, 0, MiB, 7);
+	i->disk.size = i->disk_node->size;
+	uint64_t size = i->disk.size;
+
+	image_write(i, 4096, 512, 1);
+	image_flush(i);
+	ck_assert_uint_eq(i->disk.size, size);
+	image_expect(i, 4096, 512, 1);
+	image_expect(i, 4608, MiB - 4608, 7);
+	image_expect_check(i, 0, 0);
 }
 
 /* Reopen in place with @options. */
@@ -283,6 +307,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(impossible_images_are_not_made),
 	IMAGE_ROW(possible_images_are_made_as_asked),
 	IMAGE_ROW(preallocated_clusters_need_no_tables),
+	IMAGE_ROW(preallocated_subclusters_show_the_backing_file),
 	IMAGE_ROW(options_change_while_open),
 	IMAGE_ROW(writability_changes_while_open),
 	IMAGE_ROW(unused_slices_go_after_two_intervals),

@@ -156,17 +156,11 @@ static void co_fn work(struct model *m, unsigned requests)
 struct geometry {
 	const char *create;
 	uint64_t cluster;
-	bool extended_l2, has_backing;
+	bool has_backing;
 	const char *open;
 };
 
 static const struct geometry *geometry;
-
-/* There is no option for it: an empty image becomes one with subclusters by its bit. */
-static void make_extended(struct image *i)
-{
-	i->disk.data[HEADER_INCOMPATIBLE + 7] |= INCOMPATIBLE_EXTENDED_L2;
-}
 
 static void co_fn run_geometry(struct image *i)
 {
@@ -185,8 +179,6 @@ static void co_fn run_geometry(struct image *i)
 	co_group_init(&m.workers);
 	co_queue_init(&m.freed);
 	image_create_ok(i, create);
-	if (g->extended_l2)
-		make_extended(i);
 	if (g->has_backing) {
 		uint64_t shown = size / 2 / SECTOR;
 
@@ -211,18 +203,18 @@ static void co_fn run_geometry(struct image *i)
 }
 
 static const struct geometry geometries[] = {
-	{"version=v3", 65536, false, false, ""},
-	{"version=v3", 65536, false, true, ""},
-	{"version=v2", 4096, false, true, ""},
-	{"version=v2", 512, false, false, ""},
-	{"version=v3,refcount-bits=1", 512, false, true, ""},
-	{"version=v3,refcount-bits=64", 512, false, true, ""},
-	{"version=v3,refcount-bits=2", 1024, false, false, ",overlap-check=all"},
-	{"version=v3,lazy-refcounts=on", 4096, false, true, ""},
-	{"version=v3,compression-type=zstd", 4096, false, true, ",discard-no-unref=on"},
-	{"version=v3", 16384, true, false, ""},
-	{"version=v3", 16384, true, true, ""},
-	{"version=v3,refcount-bits=4", 32768, true, true, ",discard-no-unref=on"},
+	{"version=v3", 65536, false, ""},
+	{"version=v3", 65536, true, ""},
+	{"version=v2", 4096, true, ""},
+	{"version=v2", 512, false, ""},
+	{"version=v3,refcount-bits=1", 512, true, ""},
+	{"version=v3,refcount-bits=64", 512, true, ""},
+	{"version=v3,refcount-bits=2", 1024, false, ",overlap-check=all"},
+	{"version=v3,lazy-refcounts=on", 4096, true, ""},
+	{"version=v3,compression-type=zstd", 4096, true, ",discard-no-unref=on"},
+	{"version=v3,extended-l2=on", 16384, false, ""},
+	{"version=v3,extended-l2=on", 16384, true, ""},
+	{"version=v3,refcount-bits=4,extended-l2=on", 32768, true, ",discard-no-unref=on"},
 };
 
 START_TEST(every_schedule_gives_what_was_written)
