@@ -127,6 +127,9 @@ static int examine(struct file_open_request *r)
 	if (e < 0)
 		return error_set_errno(&r->error, e, "Could not find the alignment of '%s'",
 				       r->path);
+	/* Where the page cache has a page, io_uring hands a direct write to a thread. */
+	if (r->flags & O_DIRECT)
+		(void)posix_fadvise(r->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return 0;
 }
 
