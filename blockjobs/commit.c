@@ -17,114 +17,28 @@
 #include "block/open.h"
 #include "blockjobs/commit_internal.h"
 
-/* Pieces last a quarter of a second at least, at slow rates. */
-#define PIECES_PER_S 4
-#define BACK_OFF_NS UINT64_C(100000000)
 /* 128 MiB of memory, for images from 64 TiB on. */
 #define BITMAP_BITS_MAX (UINT64_C(1) << 30)
-
-/* --- Copying ------------------------------------------------------------------- */
-
-int co_fn commit_admit(void *arg, uint64_t bytes)
-{
-	struct commit *c = arg;
-	struct job *j = &c->job;
-	if (c->finishing)
-		return job_is_cancelled(j) ? -ECANCELED : 0;
-	if (job_must_pause(j))
-		copy_wait_idle(c->copy);
-	if (c->backs_off) {
-		c->backs_off = false;
-		if (!job_must_pause(j))
-			job_sleep_ns(j, BACK_OFF_NS);
-	}
-	copy_limit_piece(c->copy, j->speed > 0 ? j->speed / PIECES_PER_S : COPY_PIECE_MAX);
-	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
-}
-
-bool commit_failed(void *arg, bool is_read, int error)
-{
-	struct commit *c = arg;
-	enum block_error_action action = job_request_failed(
-		&c->job, c->finishing ? BLOCKDEV_ON_ERROR_REPORT : c->on_error,
-		is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, error);
-	if (action == BLOCK_ERROR_ACTION_REPORT)
-		return false;
-	c->backs_off = true;
-	return true;
-}
-
-static void advanced(void *arg, uint64_t bytes)
-{
-	struct commit *c = arg;
-	job_progress_add(&c->job, bytes);
-	if (c->bitmap)
-		job_progress_set_left(&c->job, dirty_bitmap_count(c->bitmap) +
-						       copy_bytes_in_flight(c->copy));
-}
-
-static const struct copy_hooks copy_hooks = {
-	.admit = commit_admit,
-	.failed = commit_failed,
-	.advanced = advanced,
-};
 
 int co_fn commit_grow_base(struct commit *c, struct error **errp)
 {
 	if (c->base->size >= c->top->size)
 		return 0;
-	consumer_enter(&c->job.consumer);
-	int r = edge_truncate(c->target, c->top->size, PREALLOCATION_OFF, errp);
-	consumer_leave(&c->job.consumer);
+	consumer_enter(&c->common.job.consumer);
+	int r = edge_truncate(c->common.target, c->top->size, PREALLOCATION_OFF, errp);
+	consumer_leave(&c->common.job.consumer);
 	return r;
 }
 
-int co_fn commit_flush_base(struct commit *c, struct error **errp)
-{
-	for (;;) {
-		consumer_enter(&c->job.consumer);
-		int r = edge_flush(c->target);
-		consumer_leave(&c->job.consumer);
-		if (r >= 0)
-			return 0;
-		if (!commit_failed(c, false, r))
-			return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
-		r = commit_admit(c, 0);
-		if (r < 0)
-			return error_set_errno(errp, r, "Could not flush '%s'", c->base->name);
-	}
-}
-
 /* --- Into the graph -------------------------------------------------------------- */
-
-static struct edge *chain_edge(struct node *n)
-{
-	return n->driver->is_filter ? n->file : n->backing;
-}
-
-static void freeze(struct commit *c)
-{
-	for (struct node *n = c->filter; n != c->base; n = chain_edge(n)->child) {
-		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
-		c->frozen[c->frozen_count++] = chain_edge(n);
-		chain_edge(n)->frozen++;
-	}
-}
-
-static void thaw(struct commit *c)
-{
-	while (c->frozen_count > 0)
-		c->frozen[--c->frozen_count]->frozen--;
-	free(TAKE(c->frozen));
-}
 
 static int attach(struct commit *c, struct graph_tx *tx, const char *name, struct node *n,
 		  unsigned permissions, unsigned shared, struct edge **ret_edge,
 		  struct error **errp)
 {
 	struct edge *e;
-	int r = graph_tx_attach_consumer(tx, &c->job.consumer, name, n, permissions, shared, &e,
-					 errp);
+	int r = graph_tx_attach_consumer(tx, &c->common.job.consumer, name, n, permissions, shared,
+					 &e, errp);
 	if (r < 0)
 		return r;
 	e->stays = true;
@@ -143,7 +57,7 @@ static unsigned target_permissions(const struct commit *c)
 static int attach_all(struct commit *c, struct graph_tx *tx, struct error **errp)
 {
 	int r = 0;
-	bool is_active = c->job.driver == &active_commit_driver;
+	bool is_active = c->common.job.driver == &active_commit_driver;
 	if (!is_active)
 		r = attach(c, tx, "main node", c->device, 0, PERM_ALL, NULL, errp);
 	/* A job below the active image reads it where nobody else may. */
@@ -151,20 +65,20 @@ static int attach_all(struct commit *c, struct graph_tx *tx, struct error **errp
 		r = attach(c, tx, is_active ? "source" : "intermediate node", c->top, 0,
 			   is_active ? PERM_ALL & ~(unsigned)PERM_RESIZE
 				     : PERM_WRITE_UNCHANGED | PERM_WRITE,
-			   &c->source, errp);
-	for (struct node *n = chain_edge(c->top)->child; r >= 0 && n != c->base;
-	     n = chain_edge(n)->child)
+			   &c->common.source, errp);
+	for (struct node *n = copy_job_chain_edge(c->top)->child; r >= 0 && n != c->base;
+	     n = copy_job_chain_edge(n)->child)
 		r = attach(c, tx, "intermediate node", n, 0, PERM_WRITE_UNCHANGED | PERM_WRITE,
 			   NULL, errp);
 	if (r >= 0)
 		r = attach(c, tx, "target", c->base, target_permissions(c),
-			   PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, &c->target, errp);
+			   PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, &c->common.target, errp);
 	return r;
 }
 
 static int co_fn enter_graph(struct commit *c, struct error **errp)
 {
-	struct graph *g = c->job.table->graph;
+	struct graph *g = c->common.job.table->graph;
 	struct drain drain;
 	drain_begin(g, &c->top, 1, &drain);
 	struct graph_tx tx;
@@ -184,12 +98,13 @@ static int co_fn enter_graph(struct commit *c, struct error **errp)
 
 static void block_all(struct commit *c)
 {
-	for (struct node *n = c->filter; n != c->base; n = chain_edge(n)->child)
-		job_block(&c->job, n, 0);
-	job_block(&c->job, c->base, 0);
+	for (struct node *n = c->filter; n != c->base; n = copy_job_chain_edge(n)->child)
+		job_block(&c->common.job, n, 0);
+	job_block(&c->common.job, c->base, 0);
 	/* Another part of the chain may be committed meanwhile, also into the image above. */
-	if (c->job.driver == &commit_driver)
-		job_block(&c->job, c->device, BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET);
+	if (c->common.job.driver == &commit_driver)
+		job_block(&c->common.job, c->device,
+			  BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET);
 }
 
 static int make_bitmap(struct commit *c, struct error **errp)
@@ -198,29 +113,17 @@ static int make_bitmap(struct commit *c, struct error **errp)
 	while (c->top->size / granularity > BITMAP_BITS_MAX &&
 	       granularity < DIRTY_BITMAP_GRANULARITY_MAX)
 		granularity *= 2;
-	c->bitmap = dirty_bitmap_create(c->top->size, granularity);
-	if (!c->bitmap)
+	c->common.bitmap = dirty_bitmap_create(c->top->size, granularity);
+	if (!c->common.bitmap)
 		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'",
 				 c->top->name);
-	c->tracker.bitmap = c->bitmap;
+	c->tracker.bitmap = c->common.bitmap;
 	return 0;
-}
-
-static void begin_copy(struct commit *c)
-{
-	const struct copy_settings settings = {
-		.consumer = &c->job.consumer,
-		.source = c->source,
-		.target = c->target,
-		.hooks = &copy_hooks,
-		.arg = c,
-	};
-	c->copy = copy_create(&settings);
 }
 
 static int co_fn open_filter(struct commit *c, const char *name, struct error **errp)
 {
-	bool is_active = c->job.driver == &active_commit_driver;
+	bool is_active = c->common.job.driver == &active_commit_driver;
 	int r = is_active ? make_bitmap(c, errp) : 0;
 	if (r < 0)
 		return r;
@@ -245,9 +148,9 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	}
 	c->is_in_graph = true;
 	node_ref(c->top);
-	freeze(c);
+	copy_job_freeze(&c->common, c->filter, c->base);
 	block_all(c);
-	begin_copy(c);
+	copy_job_begin(&c->common);
 	return 0;
 }
 
@@ -276,7 +179,8 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 	c->device = chain.device;
 	c->top = chain.top;
 	c->base = chain.base;
-	c->on_error = args->has_on_error ? args->on_error : BLOCKDEV_ON_ERROR_REPORT;
+	c->common.on_source_error = c->common.on_target_error =
+		args->has_on_error ? args->on_error : BLOCKDEV_ON_ERROR_REPORT;
 	c->backing_file = xstrdup(args->backing_file);
 	c->mask_protocol = args->has_backing_mask_protocol && args->backing_mask_protocol;
 	r = set_up(c, args, errp);
@@ -298,18 +202,11 @@ int co_fn commit_start(struct job_table *t, const struct block_commit_args *args
 
 /* --- Out of the graph --------------------------------------------------------------- */
 
-static void detach_all(struct commit *c, struct graph_tx *tx)
-{
-	struct edge *e, *following;
-	list_for_each_safe (e, following, &c->job.consumer.edges, parent_link)
-		graph_tx_detach(tx, e);
-}
-
 int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error **errp)
 {
 	struct graph_tx tx;
-	graph_tx_begin(&tx, c->job.table->graph);
-	detach_all(c, &tx);
+	graph_tx_begin(&tx, c->common.job.table->graph);
+	copy_job_detach_all(&c->common, &tx);
 	/* It withholds what its users may need of the heir. */
 	graph_tx_detach(&tx, c->filter->file);
 	int r = graph_tx_replace_node(&tx, c->filter, heir, errp);
@@ -320,10 +217,10 @@ int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error *
 		return r;
 	}
 	/* Nodes may close with their last edge: nothing may point at them from here on. */
-	job_unblock_all(&c->job);
-	thaw(c);
+	job_unblock_all(&c->common.job);
+	copy_job_thaw(&c->common);
 	c->is_in_graph = false;
-	c->source = c->target = NULL;
+	c->common.source = c->common.target = NULL;
 	graph_tx_commit(&tx);
 	return 0;
 }
@@ -332,7 +229,7 @@ int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error *
 static void co_fn withdraw(struct commit *c)
 {
 	struct drain drain;
-	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	drain_begin(c->common.job.table->graph, &c->filter, 1, &drain);
 	/* All that this asks for was granted before. */
 	int r = commit_leave_graph(c, c->top, NULL);
 	assert(r >= 0);
@@ -357,13 +254,12 @@ void co_fn commit_finish(struct job *j, bool succeeded)
 	node_unref(TAKE(c->top));
 	node_unref(base);
 	graph_change_end(g);
-	copy_destroy(TAKE(c->copy));
+	copy_job_end(&c->common);
 }
 
 void commit_release(struct job *j)
 {
 	struct commit *c = commit_of(j);
-	dirty_bitmap_destroy(c->bitmap);
-	free(c->frozen);
+	dirty_bitmap_destroy(c->common.bitmap);
 	free(c->backing_file);
 }

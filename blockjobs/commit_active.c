@@ -26,14 +26,13 @@ static void dirtied(void *arg)
 {
 	struct commit *c = arg;
 	struct write_tracker *t = &c->tracker;
-	job_progress_set_left(&c->job,
-			      dirty_bitmap_count(c->bitmap) + copy_bytes_in_flight(c->copy));
-	if (t->marked >= MARKED_MIN && t->marked > c->job.progress_done / MARKED_PART) {
-		t->copy = c->copy;
-		t->second = c->target;
+	copy_job_update_left(&c->common);
+	if (t->marked >= MARKED_MIN && t->marked > c->common.job.progress_done / MARKED_PART) {
+		t->copy = c->common.copy;
+		t->second = c->common.target;
 	}
 	if (c->awaits_writes)
-		job_kick(&c->job);
+		job_kick(&c->common.job);
 }
 
 /* Mark what the layers above base have. */
@@ -41,24 +40,24 @@ static int co_fn mark_allocated(struct commit *c)
 {
 	uint64_t offset = 0, size = c->top->size;
 	while (offset < size) {
-		int r = commit_admit(c, 0);
+		int r = copy_job_admit(&c->common, 0);
 		if (r < 0)
 			return r;
 		struct extent x;
-		consumer_enter(&c->job.consumer);
+		consumer_enter(&c->common.job.consumer);
 		r = node_status_above(c->top, c->base, offset, size - offset, &x, NULL);
-		consumer_leave(&c->job.consumer);
+		consumer_leave(&c->common.job.consumer);
 		if (r >= 0 && x.bytes == 0)
 			r = -EIO;
-		if (r < 0 && !commit_failed(c, true, r))
+		if (r < 0 && !copy_job_failed(&c->common, true, r))
 			return r;
 		if (r < 0)
 			continue;
 		if (x.flags & EXTENT_ALLOCATED)
-			dirty_bitmap_set(c->bitmap, offset, x.bytes);
+			dirty_bitmap_set(c->common.bitmap, offset, x.bytes);
 		offset += x.bytes;
 	}
-	job_progress_set_left(&c->job, dirty_bitmap_count(c->bitmap));
+	job_progress_set_left(&c->common.job, dirty_bitmap_count(c->common.bitmap));
 	return 0;
 }
 
@@ -66,10 +65,10 @@ static int co_fn mark_allocated(struct commit *c)
 static int co_fn converge(struct commit *c)
 {
 	do {
-		int r = copy_dirty(c->copy, c->bitmap);
+		int r = copy_dirty(c->common.copy, c->common.bitmap);
 		if (r < 0)
 			return r;
-	} while (dirty_bitmap_count(c->bitmap) > LEFT_FOR_THE_DRAIN);
+	} while (dirty_bitmap_count(c->common.bitmap) > LEFT_FOR_THE_DRAIN);
 	return 0;
 }
 
@@ -81,26 +80,26 @@ static bool is_told_to_end(const struct job *j)
 /* Wait until something gets dirty or is told, or dirt has waited long enough. */
 static void co_fn wait_for_news(struct commit *c)
 {
-	if (dirty_bitmap_count(c->bitmap) > 0) {
-		job_sleep_ns(&c->job, LAG_NS);
+	if (dirty_bitmap_count(c->common.bitmap) > 0) {
+		job_sleep_ns(&c->common.job, LAG_NS);
 		return;
 	}
 	c->awaits_writes = true;
-	job_wait(&c->job);
+	job_wait(&c->common.job);
 	c->awaits_writes = false;
 }
 
 /* Ready: keep base in step until a client has decided. */
 static int co_fn keep_in_step(struct commit *c)
 {
-	struct job *j = &c->job;
+	struct job *j = &c->common.job;
 	for (;;) {
 		int r = job_pause_point(j);
 		if (r < 0 || is_told_to_end(j))
 			return r;
 		wait_for_news(c);
 		if (!is_told_to_end(j) && !job_must_pause(j))
-			r = copy_dirty(c->copy, c->bitmap);
+			r = copy_dirty(c->common.copy, c->common.bitmap);
 		if (r < 0)
 			return r;
 	}
@@ -119,7 +118,7 @@ static int co_fn run(struct job *j, struct error **errp)
 	if (r >= 0)
 		r = converge(c);
 	if (r >= 0)
-		r = commit_flush_base(c, errp);
+		r = copy_job_flush(&c->common, errp);
 	if (r >= 0)
 		r = job_pause_point(j);
 	if (r < 0)
@@ -132,18 +131,18 @@ static int co_fn run(struct job *j, struct error **errp)
 /* With the users drained: nothing marks any more. */
 static int co_fn last_sweep(struct commit *c, struct error **errp)
 {
-	while (dirty_bitmap_count(c->bitmap) > 0) {
-		int r = copy_dirty(c->copy, c->bitmap);
+	while (dirty_bitmap_count(c->common.bitmap) > 0) {
+		int r = copy_dirty(c->common.copy, c->common.bitmap);
 		if (r < 0)
 			return r;
 	}
-	return commit_flush_base(c, errp);
+	return copy_job_flush(&c->common, errp);
 }
 
 static int co_fn pivot(struct commit *c, struct error **errp)
 {
 	struct drain drain;
-	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	drain_begin(c->common.job.table->graph, &c->filter, 1, &drain);
 	int r = last_sweep(c, errp);
 	if (r >= 0)
 		r = commit_leave_graph(c, c->base, errp);
@@ -157,11 +156,11 @@ static int co_fn prepare(struct job *j, struct error **errp)
 	/* Told to leave well, the job leaves the users where they are. */
 	if (!j->completing)
 		return 0;
-	c->finishing = true;
+	c->common.finishing = true;
 	/* While the job was pending, more may have been written; and a flush now spares one later. */
 	int r = converge(c);
 	if (r >= 0)
-		r = commit_flush_base(c, errp);
+		r = copy_job_flush(&c->common, errp);
 	if (r < 0)
 		return r;
 	graph_change_begin(j->table->graph);

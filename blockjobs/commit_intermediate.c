@@ -29,7 +29,7 @@ static int co_fn run(struct job *j, struct error **errp)
 		r = commit_grow_base(c, errp);
 	/* Its sentence is that of the error number, as everywhere. */
 	if (r >= 0)
-		r = copy_allocated(c->copy, c->base, c->top->size);
+		r = copy_allocated(c->common.copy, c->base, c->top->size);
 	return r;
 }
 
@@ -72,9 +72,9 @@ static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
 		end = MAX(end, MIN(overlays->items[i]->size, c->base->size));
 	for (uint64_t offset = c->top->size; offset < end;) {
 		uint64_t bytes = MIN(end - offset, ZERO_STEP);
-		consumer_enter(&c->job.consumer);
-		int r = edge_zero(c->target, offset, bytes, REQUEST_MAY_UNMAP);
-		consumer_leave(&c->job.consumer);
+		consumer_enter(&c->common.job.consumer);
+		int r = edge_zero(c->common.target, offset, bytes, REQUEST_MAY_UNMAP);
+		consumer_leave(&c->common.job.consumer);
 		if (r < 0)
 			return r;
 		offset += bytes;
@@ -110,7 +110,7 @@ static int co_fn rename_backing(struct commit *c, struct node *overlay, struct e
 static int co_fn pivot(struct commit *c, struct error **errp)
 {
 	struct drain drain;
-	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	drain_begin(c->common.job.table->graph, &c->filter, 1, &drain);
 	int r = commit_leave_graph(c, c->base, errp);
 	drain_end(&drain);
 	return r;
@@ -124,7 +124,7 @@ static int co_fn prepare_locked(struct commit *c, struct error **errp)
 	if (r < 0)
 		error_set_errno(errp, r, "Could not write zeroes to '%s'", c->base->name);
 	if (r >= 0)
-		r = commit_flush_base(c, errp);
+		r = copy_job_flush(&c->common, errp);
 	for (size_t i = 0; i < overlays.count && r >= 0; i++)
 		r = rename_backing(c, overlays.items[i], errp);
 	free(overlays.items);
@@ -134,9 +134,9 @@ static int co_fn prepare_locked(struct commit *c, struct error **errp)
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct commit *c = commit_of(j);
-	c->finishing = true;
+	c->common.finishing = true;
 	/* Most of it, while others may still change the graph. */
-	int r = commit_flush_base(c, errp);
+	int r = copy_job_flush(&c->common, errp);
 	if (r < 0)
 		return r;
 	graph_change_begin(j->table->graph);

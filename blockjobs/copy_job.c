@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What jobs that copy have in common. Control thread.
+ */
+#include "blockjobs/copy_job.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/dirty_bitmap.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "block/io.h"
+
+/* Pieces last a quarter of a second at least, at slow rates. */
+#define PIECES_PER_S 4
+#define BACK_OFF_NS UINT64_C(100000000)
+
+int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
+{
+	struct job *j = &c->job;
+	if (c->finishing)
+		return job_is_cancelled(j) ? -ECANCELED : 0;
+	if (job_must_pause(j))
+		copy_wait_idle(c->copy);
+	if (c->backs_off) {
+		c->backs_off = false;
+		if (!job_must_pause(j))
+			job_sleep_ns(j, BACK_OFF_NS);
+	}
+	copy_limit_piece(c->copy, j->speed > 0 ? j->speed / PIECES_PER_S : COPY_PIECE_MAX);
+	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
+}
+
+bool copy_job_failed(struct copy_job *c, bool is_read, int error)
+{
+	enum blockdev_on_error policy = is_read ? c->on_source_error : c->on_target_error;
+	enum block_error_action action = job_request_failed(
+		&c->job, c->finishing ? BLOCKDEV_ON_ERROR_REPORT : policy,
+		is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, error);
+	if (action == BLOCK_ERROR_ACTION_REPORT)
+		return false;
+	c->backs_off = true;
+	return true;
+}
+
+void copy_job_update_left(struct copy_job *c)
+{
+	job_progress_set_left(&c->job,
+			      dirty_bitmap_count(c->bitmap) + copy_bytes_in_flight(c->copy));
+}
+
+static int co_fn admit(void *arg, uint64_t bytes)
+{
+	return copy_job_admit(arg, bytes);
+}
+
+static bool failed(void *arg, bool is_read, int error)
+{
+	return copy_job_failed(arg, is_read, error);
+}
+
+static void advanced(void *arg, uint64_t bytes)
+{
+	struct copy_job *c = arg;
+	job_progress_add(&c->job, bytes);
+	if (c->bitmap)
+		copy_job_update_left(c);
+}
+
+static const struct copy_hooks copy_hooks = {
+	.admit = admit,
+	.failed = failed,
+	.advanced = advanced,
+};
+
+void copy_job_begin(struct copy_job *c)
+{
+	const struct copy_settings settings = {
+		.consumer = &c->job.consumer,
+		.source = c->source,
+		.target = c->target,
+		.hooks = &copy_hooks,
+		.arg = c,
+	};
+	c->copy = copy_create(&settings);
+}
+
+void copy_job_end(struct copy_job *c)
+{
+	copy_destroy(TAKE(c->copy));
+	free(TAKE(c->frozen));
+}
+
+int co_fn copy_job_flush(struct copy_job *c, struct error **errp)
+{
+	const char *name = c->target->child->name;
+	for (;;) {
+		consumer_enter(&c->job.consumer);
+		int r = edge_flush(c->target);
+		consumer_leave(&c->job.consumer);
+		if (r >= 0)
+			return 0;
+		if (!copy_job_failed(c, false, r))
+			return error_set_errno(errp, r, "Could not flush '%s'", name);
+		r = copy_job_admit(c, 0);
+		if (r < 0)
+			return error_set_errno(errp, r, "Could not flush '%s'", name);
+	}
+}
+
+struct edge *copy_job_chain_edge(struct node *n)
+{
+	return n->driver->is_filter ? n->file : n->backing;
+}
+
+void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base)
+{
+	for (struct node *n = top; n != base; n = copy_job_chain_edge(n)->child) {
+		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
+		c->frozen[c->frozen_count++] = copy_job_chain_edge(n);
+		copy_job_chain_edge(n)->frozen++;
+	}
+}
+
+void copy_job_thaw(struct copy_job *c)
+{
+	while (c->frozen_count > 0)
+		c->frozen[--c->frozen_count]->frozen--;
+	free(TAKE(c->frozen));
+}
+
+void copy_job_detach_all(struct copy_job *c, struct graph_tx *tx)
+{
+	struct edge *e, *following;
+	list_for_each_safe (e, following, &c->job.consumer.edges, parent_link)
+		graph_tx_detach(tx, e);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all jobs that copy have in common: two edges, a copy between them that
+ * obeys the job's speed, pauses and error policies, a flush of the target, and
+ * a piece of a backing chain that nobody else may redirect meanwhile.
+ *
+ * An object of a type embeds struct copy_job first. Control thread.
+ */
+#ifndef BLOCKJOBS_COPY_JOB_H
+#define BLOCKJOBS_COPY_JOB_H
+
+#include "block/copy.h"
+#include "blockjobs/job.h"
+
+struct dirty_bitmap;
+struct graph_tx;
+
+struct copy_job {
+	struct job job;
+	struct edge *source, *target; /* of the job's consumer */
+	struct copy *copy;            /* between them; see copy_job_begin() */
+	enum blockdev_on_error on_source_error, on_target_error;
+	/* What is left to copy, where a bitmap knows it; progress follows it then. */
+	struct dirty_bitmap *bitmap;
+	bool finishing; /* inside prepare(): neither pauses nor retries */
+	bool backs_off; /* a request failed and is to be tried again, after a while */
+	struct edge **frozen; /* links of a chain */
+	size_t frozen_count;
+};
+
+/* Make the copy, once both edges are there. */
+void copy_job_begin(struct copy_job *c);
+/* Free the copy and what else is left; the bitmap is the type's. Nothing may be in flight. */
+void copy_job_end(struct copy_job *c);
+
+/*
+ * Wait for the rate limit and pauses, as before each piece of @bytes; 0 or a negative
+ * errno that ends the work. Also for other work that is to pause and end in the
+ * same way: with 0 bytes.
+ */
+int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes);
+/* Announce a failed request and apply the policy: true to try again, after copy_job_admit(). */
+bool copy_job_failed(struct copy_job *c, bool is_read, int error);
+/* Make the target durable. A failure is that of a write, and treated as such. Inside run() or prepare(). */
+int co_fn copy_job_flush(struct copy_job *c, struct error **errp);
+/* Let the announced total follow what the bitmap and the pieces in flight say. */
+void copy_job_update_left(struct copy_job *c);
+
+/* The link of a backing chain below @n, through filters; NULL at its end. */
+struct edge *copy_job_chain_edge(struct node *n);
+/* Freeze the links from @top down to @base, which is in its chain. */
+void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base);
+void copy_job_thaw(struct copy_job *c);
+/* Have @tx remove every edge of the job's consumer. */
+void copy_job_detach_all(struct copy_job *c, struct graph_tx *tx);
+
+#endif
