@@ -36,6 +36,7 @@ struct piece {
 	struct copy *copy;
 	uint64_t offset, bytes;
 	enum piece_kind kind;
+	bool forgiven; /* a failure is nobody's business */
 };
 
 struct copy {
@@ -99,6 +100,13 @@ void copy_limit_piece(struct copy *c, uint64_t bytes)
 uint64_t copy_bytes_in_flight(const struct copy *c)
 {
 	return c->in_flight_bytes;
+}
+
+void copy_forgive_in_flight(struct copy *c)
+{
+	struct piece *p;
+	list_for_each (p, &c->in_flight, link)
+		p->forgiven = true;
 }
 
 void co_fn copy_wait_idle(struct copy *c)
@@ -166,7 +174,8 @@ static void adapt(struct copy *c, const struct piece *p, uint64_t took_ns)
 static void end_piece(struct piece *p, int r, bool is_read)
 {
 	struct copy *c = p->copy;
-	bool again = r < 0 && c->settings.hooks->failed(c->settings.arg, is_read, r);
+	const struct copy_hooks *hooks = c->settings.hooks;
+	bool again = r < 0 && (p->forgiven || hooks->failed(c->settings.arg, is_read, r));
 	if (r < 0 && !again && c->result == 0)
 		c->result = r;
 	if (r < 0 && c->bitmap)
@@ -176,7 +185,7 @@ static void end_piece(struct piece *p, int r, bool is_read)
 	c->in_flight_count--;
 	c->in_flight_bytes -= p->bytes;
 	if (r >= 0)
-		c->settings.hooks->advanced(c->settings.arg, p->bytes);
+		hooks->advanced(c->settings.arg, p->bytes);
 	if (r < 0 && !c->bitmap)
 		list_add_tail(&c->failed, &p->link);
 	else
@@ -263,6 +272,7 @@ static bool co_fn enter(struct copy *c, uint64_t offset, uint64_t bytes)
 static void start_piece(struct copy *c, struct piece *p)
 {
 	list_add_tail(&c->in_flight, &p->link);
+	p->forgiven = false;
 	c->in_flight_count++;
 	c->in_flight_bytes += p->bytes;
 	co_start(c->loop, piece_main, p);

@@ -66,6 +66,12 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes);
  */
 int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b);
 
+/*
+ * Whatever of the pieces now in flight fails is tried again without asking failed():
+ * what stopped the work once shall not stop it again after it was resumed.
+ */
+void copy_forgive_in_flight(struct copy *c);
+
 /* Limit pieces to @bytes from now on, as with slow rates; at least COPY_PIECE_MIN holds. */
 void copy_limit_piece(struct copy *c, uint64_t bytes);
 /*

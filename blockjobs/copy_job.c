@@ -40,6 +40,8 @@ bool copy_job_failed(struct copy_job *c, bool is_read, int error)
 		is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, error);
 	if (action == BLOCK_ERROR_ACTION_REPORT)
 		return false;
+	if (action == BLOCK_ERROR_ACTION_STOP)
+		copy_forgive_in_flight(c->copy);
 	c->backs_off = true;
 	return true;
 }

@@ -64,15 +64,14 @@ static int co_fn disk_event(struct node *n)
 {
 	struct chain *c = current;
 	uint64_t event = ++c->events;
+	bool fails = c->fail_at > 0 && (c->fails_on ? event >= c->fail_at : event == c->fail_at) &&
+		     (!c->fail_disk || strcmp(disk_of(n)->name, c->fail_disk) == 0);
+	int error = fails ? c->fail_error : 0;
 	if (c->delay_ns > 0)
 		co_sleep_ns(1 + loop_random(c->loop) % c->delay_ns);
 	if (event == c->crash_at && !c->crashed)
 		chain_crash(c);
-	if (c->fail_at == 0 || (c->fails_on ? event < c->fail_at : event != c->fail_at))
-		return 0;
-	if (c->fail_disk && strcmp(disk_of(n)->name, c->fail_disk) != 0)
-		return 0;
-	return c->fail_error;
+	return error;
 }
 
 static int co_fn disk_open(struct node *n, const struct blockdev_options *options, void *arg,

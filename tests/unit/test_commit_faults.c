@@ -157,6 +157,48 @@ START_TEST(one_failure_stops_and_is_resumed)
 }
 END_TEST
 
+static unsigned count_words(const char *log, const char *word)
+{
+	unsigned count = 0;
+	for (const char *p = log; (p = strstr(p, word)); p += strlen(word))
+		count++;
+	return count;
+}
+
+/* Several pieces in flight find the disk full, and a client resumes as soon as it hears of the first. */
+static void co_fn stop_while_many_fail(struct chain *c)
+{
+	chain_make_all(c, names, COUNT);
+	chain_open_all(c, names, COUNT);
+	c->delay_ns = 1000000;
+	c->events = 0;
+	c->fail_at = 1;
+	c->fails_on = true;
+	c->fail_error = -ENOSPC;
+	c->fail_disk = "base";
+	struct job *j = chain_commit_ok(c, trial.is_active ? "device=o2,on-error=stop"
+							   : "device=o2,top-node=o1,on-error=stop");
+	while (!j->user_paused)
+		co_sleep_ns(1000);
+	c->fail_at = 0;
+	ck_assert_int_eq(job_verb_resume(j, NULL), 0);
+	attend(c);
+	ck_assert(chain_log_has(c, "COMPLETED"));
+	ck_assert_uint_eq(count_words(c->log, "stop "), 1);
+	chain_close_all(c);
+	expect_images(c, trial.is_active);
+}
+
+START_TEST(one_resume_is_enough)
+{
+	for (int active = 0; active < 2; active++) {
+		trial.is_active = active;
+		for (uint64_t seed = 0; seed < 20; seed++)
+			chain_run(seed, stop_while_many_fail);
+	}
+}
+END_TEST
+
 START_TEST(failing_for_good_does_no_harm)
 {
 	for (int active = 0; active < 2; active++) {
@@ -346,6 +388,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(one_failure_is_reported),
 	UNIT_TEST(one_failure_is_overcome_by_a_retry),
 	UNIT_TEST(one_failure_stops_and_is_resumed),
+	UNIT_TEST(one_resume_is_enough),
 	UNIT_TEST(failing_for_good_does_no_harm),
 	UNIT_TEST(a_power_failure_leaves_the_chain_right),
 	UNIT_TEST(a_power_failure_during_active_leaves_the_chain_right),
