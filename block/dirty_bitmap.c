@@ -72,6 +72,14 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t size, uint32_t granularity)
 	return b;
 }
 
+struct dirty_bitmap *dirty_bitmap_clone(const struct dirty_bitmap *b)
+{
+	struct dirty_bitmap *clone = dirty_bitmap_create(b->size, UINT32_C(1) << b->shift);
+	if (clone)
+		dirty_bitmap_merge(clone, b);
+	return clone;
+}
+
 void dirty_bitmap_destroy(struct dirty_bitmap *b)
 {
 	if (!b)
@@ -228,6 +236,57 @@ bool dirty_bitmap_next_area(const struct dirty_bitmap *b, uint64_t offset, uint6
 	*ret_offset = MAX(offset, first << b->shift);
 	*ret_bytes = MIN(behind << b->shift, b->size) - *ret_offset;
 	return true;
+}
+
+/* Merge the 64 words of level 0 from @first on, or what is left of them. */
+static void merge_words(struct dirty_bitmap *target, const struct dirty_bitmap *source,
+			uint64_t first)
+{
+	uint64_t end = MIN(first + WORD_BITS, source->words[0]);
+	for (uint64_t i = first; i < end; i++) {
+		uint64_t added = source->levels[0][i] & ~target->levels[0][i];
+		target->levels[0][i] |= added;
+		target->dirty_granules += (uint64_t)__builtin_popcountll(added);
+	}
+}
+
+static void merge_alike(struct dirty_bitmap *target, const struct dirty_bitmap *source)
+{
+	if (source->level_count == 1) {
+		merge_words(target, source, 0);
+		return;
+	}
+	for (uint64_t i = 0; i < source->words[1]; i++) {
+		if (source->levels[1][i] != 0)
+			merge_words(target, source, i << WORD_SHIFT);
+	}
+	/* What is set in either is set in both together. */
+	for (unsigned level = 1; level < source->level_count; level++) {
+		for (uint64_t i = 0; i < source->words[level]; i++)
+			target->levels[level][i] |= source->levels[level][i];
+	}
+}
+
+void dirty_bitmap_merge(struct dirty_bitmap *target, const struct dirty_bitmap *source)
+{
+	assert(target->size == source->size);
+	if (target == source)
+		return;
+	if (target->shift == source->shift) {
+		merge_alike(target, source);
+		return;
+	}
+	uint64_t offset = 0, bytes;
+	while (dirty_bitmap_next_area(source, offset, UINT64_MAX, &offset, &bytes)) {
+		dirty_bitmap_set(target, offset, bytes);
+		offset += bytes;
+	}
+}
+
+const uint64_t *dirty_bitmap_words(const struct dirty_bitmap *b, uint64_t *ret_count)
+{
+	*ret_count = b->words[0];
+	return b->levels[0];
 }
 
 int dirty_bitmap_resize(struct dirty_bitmap *b, uint64_t size)

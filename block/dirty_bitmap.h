@@ -23,6 +23,8 @@ struct dirty_bitmap;
  * above. NULL when there is no memory.
  */
 struct dirty_bitmap *dirty_bitmap_create(uint64_t size, uint32_t granularity);
+/* A map with the size, granularity and bits of @b. NULL when there is no memory. */
+struct dirty_bitmap *dirty_bitmap_clone(const struct dirty_bitmap *b);
 /* NULL is allowed. */
 void dirty_bitmap_destroy(struct dirty_bitmap *b);
 
@@ -48,6 +50,12 @@ bool dirty_bitmap_get(const struct dirty_bitmap *b, uint64_t offset);
  */
 bool dirty_bitmap_next_area(const struct dirty_bitmap *b, uint64_t offset, uint64_t bytes_max,
 			    uint64_t *ret_offset, uint64_t *ret_bytes);
+
+/* Set in @target what is set in @source, which is of the same size; granularities may differ. */
+void dirty_bitmap_merge(struct dirty_bitmap *target, const struct dirty_bitmap *source);
+
+/* The bits, the first granule's lowest, as *ret_count words. Valid until the map changes its size. */
+const uint64_t *dirty_bitmap_words(const struct dirty_bitmap *b, uint64_t *ret_count);
 
 /* Change the size; what is new is clean. 0 or -ENOMEM, which changes nothing. */
 int dirty_bitmap_resize(struct dirty_bitmap *b, uint64_t size);

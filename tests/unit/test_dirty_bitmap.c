@@ -171,12 +171,77 @@ START_TEST(resize_keeps_what_fits)
 }
 END_TEST
 
+/* A map of @size bytes with random runs in it. */
+static struct dirty_bitmap *random_map(uint64_t size, uint32_t granularity)
+{
+	struct dirty_bitmap *b = dirty_bitmap_create(size, granularity);
+	for (uint64_t n = random_below(12); n > 0; n--)
+		dirty_bitmap_set(b, random_below(size), 1 + random_below(size / 8));
+	return b;
+}
+
+START_TEST(merge_is_the_union)
+{
+	random_state = 5;
+	for (int i = 0; i < 300; i++) {
+		uint64_t size = 8 + random_below(i % 3 == 0 ? 100 * G : 10000 * G);
+		uint32_t granularity = (uint32_t)G << random_below(8);
+		uint32_t other = i % 2 == 0 ? granularity : (uint32_t)G << random_below(8);
+		struct dirty_bitmap *target = random_map(size, granularity);
+		struct dirty_bitmap *source = random_map(size, other);
+		struct dirty_bitmap *old = dirty_bitmap_clone(target);
+		dirty_bitmap_merge(target, source);
+		uint64_t count = 0;
+		for (uint64_t offset = 0; offset < size; offset += granularity) {
+			uint64_t end = MIN(offset + granularity, size), start, bytes;
+			bool dirty = dirty_bitmap_get(old, offset) ||
+				     (dirty_bitmap_next_area(source, offset, UINT64_MAX, &start,
+							     &bytes) &&
+				      start < end);
+			ck_assert_int_eq(dirty_bitmap_get(target, offset), dirty);
+			count += dirty ? end - offset : 0;
+		}
+		ck_assert_uint_eq(dirty_bitmap_count(target), count);
+		/* The summaries are true: what is there is found, and cleared it is gone. */
+		uint64_t offset = 0, bytes, found = 0;
+		while (dirty_bitmap_next_area(target, offset, UINT64_MAX, &offset, &bytes)) {
+			found += bytes;
+			dirty_bitmap_clear(target, offset, bytes);
+			offset += bytes;
+		}
+		ck_assert_uint_eq(found, count);
+		ck_assert_uint_eq(dirty_bitmap_count(target), 0);
+		dirty_bitmap_destroy(target);
+		dirty_bitmap_destroy(source);
+		dirty_bitmap_destroy(old);
+	}
+}
+END_TEST
+
+START_TEST(words_are_the_bits)
+{
+	struct dirty_bitmap *b = dirty_bitmap_create(100 * G, G);
+	uint64_t count;
+	dirty_bitmap_set(b, 0, 1);
+	dirty_bitmap_set(b, 65 * G, 2 * G);
+	const uint64_t *words = dirty_bitmap_words(b, &count);
+	ck_assert_uint_eq(count, 2);
+	ck_assert_uint_eq(words[0], 1);
+	ck_assert_uint_eq(words[1], 6);
+	dirty_bitmap_merge(b, b);
+	ck_assert_uint_eq(dirty_bitmap_count(b), 3 * G);
+	dirty_bitmap_destroy(b);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(equals_an_array_of_bools),
 	UNIT_TEST(empty_map_is_clean),
 	UNIT_TEST(area_is_cut_to_the_limit),
 	UNIT_TEST(huge_map_is_fast),
 	UNIT_TEST(resize_keeps_what_fits),
+	UNIT_TEST(merge_is_the_union),
+	UNIT_TEST(words_are_the_bits),
 };
 
 UNIT_MAIN("dirty_bitmap", tests)
