@@ -180,6 +180,13 @@ struct driver {
 	int co_fn (*check)(struct node *n, unsigned fix, struct image_check *ret,
 			   struct error **errp);
 
+	/*
+	 * 0 when a bitmap like that could be stored in the image of @n, which has none of
+	 * that name open; or a negative errno with the reason. Optional.
+	 */
+	int co_fn (*can_store_bitmap)(struct node *n, const char *name, uint32_t granularity,
+				      struct error **errp);
+
 	/* Make an image or a file. Protocols are given the file name inside @options. */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);

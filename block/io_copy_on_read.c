@@ -24,7 +24,7 @@ static int co_fn store(struct node *n, uint64_t offset, uint64_t bytes, struct v
 {
 	int r = vec_is_zero(v, bytes) ? io_zero(n, offset, bytes, REQUEST_UNCHANGED)
 				      : io_write(n, offset, bytes, v, REQUEST_UNCHANGED);
-	io_note_write(n, offset, bytes);
+	node_note_change(n);
 	return r;
 }
 

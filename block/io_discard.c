@@ -5,6 +5,7 @@
  * A discard is advice: whole blocks are passed on, pieces of blocks are dropped,
  * and a driver that cannot do it is no failure.
  */
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
 #include "block/request.h"
@@ -63,6 +64,8 @@ static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes
 	request_begin(&rq, n, offset, bytes);
 	int r = discard_blocks(n, first, last - first);
 	io_note_write(n, 0, 0);
+	if (!list_is_empty(&n->bitmaps))
+		bitmaps_mark(n, offset, bytes);
 	request_end(&rq);
 	return r;
 }

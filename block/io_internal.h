@@ -55,7 +55,7 @@ int co_fn io_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flag
 /* A whole request for zeroes, checked already: tracked, and durable if @flags ask for it. */
 int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 
-/* Note that [@offset, @offset + @bytes) has been written. */
+/* Note that [@offset, @offset + @bytes), which lies in the node by now, has been written. */
 void io_note_write(struct node *n, uint64_t offset, uint64_t bytes);
 
 /* Make @n, which a format uses as storage, at least @end bytes long. */

@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "base/buffer.h"
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
 #include "block/node_internal.h"
@@ -54,6 +55,8 @@ void io_note_write(struct node *n, uint64_t offset, uint64_t bytes)
 {
 	n->write_generation++;
 	n->stats.highest_written = MAX(n->stats.highest_written, offset + bytes);
+	if (!list_is_empty(&n->bitmaps))
+		bitmaps_mark(n, offset, bytes);
 }
 
 /* A range and a view that suit the driver, but for their length. */
@@ -153,10 +156,10 @@ static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, 
 		r = make_room(n, end);
 	if (r >= 0)
 		r = io_write(n, offset, bytes, v, io_driver_flags(n, flags));
-	/* What a failed write has left behind is to be flushed just as well. */
-	io_note_write(n, offset, bytes);
 	if (r >= 0 && end > n->size)
 		node_set_size(n, end);
+	/* What a failed write has left behind is to be flushed, and is dirty, just as well. */
+	io_note_write(n, offset, bytes);
 	request_end(&rq);
 	return r;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "block/bitmap.h"
 #include "block/consumer.h"
 #include "block/drain.h"
 #include "block/driver.h"
@@ -71,6 +72,7 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	list_init(&n->parents);
 	list_init(&n->children);
 	list_init(&n->requests);
+	list_init(&n->bitmaps);
 	list_init(&n->blockers);
 	co_queue_init(&n->conflicts);
 	co_mutex_init(&n->flush_lock);
@@ -174,6 +176,7 @@ static void node_free(struct node *n)
 {
 	assert(list_is_empty(&n->parents) && list_is_empty(&n->children));
 	assert(list_is_empty(&n->requests) && list_is_empty(&n->blockers));
+	bitmaps_destroy_all(n);
 	blockdev_options_free(n->options);
 	free(n->filename);
 	free(n->backing_name);
@@ -284,6 +287,8 @@ void node_set_size(struct node *n, uint64_t size)
 	if (n->size == size)
 		return;
 	n->size = size;
+	if (!list_is_empty(&n->bitmaps))
+		bitmaps_resize(n);
 	struct edge *e;
 	list_for_each (e, &n->parents, child_link) {
 		if (e->consumer) {

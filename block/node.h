@@ -91,6 +91,8 @@ struct node {
 	struct node_stats stats;
 	uint64_t write_threshold; /* 0 for none */
 
+	struct list bitmaps; /* struct bitmap.link, the youngest first; see bitmap.h */
+
 	/* Sentences on why certain operations are refused; see blocker.h. */
 	struct list blockers;
 

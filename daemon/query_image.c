@@ -9,6 +9,7 @@
 #include "base/aio.h"
 #include "base/buffer.h"
 #include "base/util.h"
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/node.h"
 #include "block/open.h"
@@ -127,6 +128,23 @@ static void list_children(const struct node *n, struct blockdev_child_list *ret)
 	}
 }
 
+static void list_bitmaps(struct node *n, struct block_dirty_info_list *ret)
+{
+	struct bitmap *b = NULL;
+	while ((b = bitmap_next(n, b))) {
+		struct block_dirty_info *info = NEW(struct block_dirty_info);
+		info->name = xstrdup(b->name);
+		info->count = (int64_t)bitmap_count(b);
+		info->granularity = dirty_bitmap_granularity(b->bits);
+		info->recording = bitmap_is_recording(b);
+		info->busy = b->busy;
+		info->persistent = b->persistent;
+		if (b->inconsistent)
+			SET(info->has_inconsistent, info->inconsistent, true);
+		block_dirty_info_list_append(ret, info);
+	}
+}
+
 struct block_device_info *co_fn query_device_info(struct node *n, bool flat)
 {
 	struct block_device_info *info = NEW(struct block_device_info);
@@ -145,6 +163,8 @@ struct block_device_info *co_fn query_device_info(struct node *n, bool flat)
 	info->cache->writeback = true;
 	info->cache->direct = n->cache_direct;
 	info->cache->no_flush = n->cache_no_flush;
+	info->has_dirty_bitmaps = bitmap_next(n, NULL);
+	list_bitmaps(n, &info->dirty_bitmaps);
 
 	info->image = image_info(n);
 	struct image_info *last = info->image;
