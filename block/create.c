@@ -34,9 +34,9 @@ static int co_fn create_storage(struct graph *g, const char *protocol, uint64_t 
 				struct error **errp)
 {
 	char *name _cleanup_free_ = text_value(protocol, "driver");
-	const struct driver *driver = graph_find_driver(g, name);
+	const struct driver *driver = graph_load_driver(g, name, errp);
 	if (!driver)
-		return error_set(errp, -ENOENT, "Unknown driver '%s'", name);
+		return -ENOENT;
 	if (strcmp(name, "host_device") == 0)
 		return 0;
 	char *text _cleanup_free_ = xasprintf("%s,size=%" PRIu64, protocol, size);
@@ -47,8 +47,8 @@ static int co_fn create_storage(struct graph *g, const char *protocol, uint64_t 
 static void co_fn uncreate_storage(struct graph *g, const char *protocol)
 {
 	char *name _cleanup_free_ = text_value(protocol, "driver");
-	const struct driver *driver = graph_find_driver(g, name);
-	if (!driver->uncreate)
+	const struct driver *driver = graph_load_driver(g, name, NULL);
+	if (!driver || !driver->uncreate)
 		return;
 	char *text _cleanup_free_ = xasprintf("%s,size=0", protocol);
 	void *options;

@@ -71,6 +71,12 @@ struct driver {
 	 */
 	int (*parse_name)(const char *name, char **ret, struct error **errp);
 	/*
+	 * Optional: only the members above are here, and this gives the whole driver,
+	 * which lives as long as the program. NULL and *errp when it cannot be had.
+	 * Control thread.
+	 */
+	const struct driver *co_fn (*load)(struct error **errp);
+	/*
 	 * Options, by their names in the schema, that change what the node shows.
 	 * Where one is given, the node's name is a json: name that repeats it, and
 	 * the required ones. Up to a NULL; NULL for none.

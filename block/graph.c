@@ -41,6 +41,15 @@ const struct driver *graph_find_driver(const struct graph *g, const char *name)
 	return NULL;
 }
 
+const struct driver *co_fn graph_load_driver(const struct graph *g, const char *name,
+					     struct error **errp)
+{
+	const struct driver *d = graph_find_driver(g, name);
+	if (!d)
+		error_set(errp, -ENOENT, "Unknown driver '%s'", name);
+	return d && d->load ? d->load(errp) : d;
+}
+
 void co_fn graph_change_begin(struct graph *g)
 {
 	co_mutex_lock(&g->change_lock);

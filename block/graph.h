@@ -44,8 +44,11 @@ struct graph {
 struct graph *graph_new(struct loop *loop, const struct driver *const *drivers);
 /* Every node must be gone. */
 void graph_free(struct graph *g);
-/* The driver called @name, or NULL. */
+/* The driver called @name, or NULL. It may have to be loaded before use; see driver.h. */
 const struct driver *graph_find_driver(const struct graph *g, const char *name);
+/* The driver called @name, loaded; NULL and *errp when there is none to be had. */
+const struct driver *co_fn graph_load_driver(const struct graph *g, const char *name,
+					     struct error **errp);
 
 /*
  * Hold the right to change the graph. Monitor commands and the ends of jobs

@@ -93,9 +93,9 @@ int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, str
 			  unsigned role, struct node **ret, struct error **errp)
 {
 	const char *driver_name = blockdev_driver_name(o->driver);
-	const struct driver *driver = graph_find_driver(g, driver_name);
+	const struct driver *driver = graph_load_driver(g, driver_name, errp);
 	if (!driver)
-		return error_set(errp, -ENOENT, "Unknown driver '%s'", driver_name);
+		return -ENOENT;
 
 	struct node_modes parent_modes;
 	if (parent)

@@ -4,13 +4,12 @@
  */
 #include "drivers/table.h"
 
-#include "drivers/nbd/nbd.h"
 #include "drivers/qcow2/qcow2.h"
 
 const struct driver *const driver_table[] = {
 	&file_driver,
 	&host_device_driver,
-	&nbd_driver,
+	&nbd_row,
 	&null_aio_driver,
 	&null_co_driver,
 	&qcow2_driver,

@@ -12,6 +12,7 @@ extern const struct driver *const driver_table[];
 
 extern const struct driver file_driver;
 extern const struct driver host_device_driver;
+extern const struct driver nbd_row;
 extern const struct driver null_aio_driver;
 extern const struct driver null_co_driver;
 extern const struct driver raw_driver;

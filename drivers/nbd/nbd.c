@@ -2,13 +2,12 @@
 /*
  * The driver nbd: requests to an export of an NBD server. Node's loop.
  */
-#include "drivers/nbd/nbd.h"
-
 #include <inttypes.h>
 #include <libnbd.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "drivers/module.h"
 #include "drivers/nbd/client.h"
 #include "drivers/nbd/name.h"
 
@@ -291,7 +290,7 @@ static void remote_reopen_commit(struct reopen *r)
 	nbd->client.must_write = !r->read_only;
 }
 
-const struct driver nbd_driver = {
+static const struct driver nbd_driver = {
 	.name = "nbd",
 	.protocol = "nbd",
 	.parse_name = nbd_name_parse,
@@ -310,3 +309,5 @@ const struct driver nbd_driver = {
 	.reopen_prepare = remote_reopen_prepare,
 	.reopen_commit = remote_reopen_commit,
 };
+
+MODULE_DEFINE(nbd_driver);
