@@ -8,8 +8,11 @@
  *    has ended: old data never lands on top of new.
  * 2. A piece that failed is in the failed list, or dirty again, before it leaves
  *    the list of those in flight. So it is never forgotten.
- * 3. A piece in flight is inside an operation of the consumer. So it never waits
- *    for a drain, and a user's operation may wait for it.
+ * 3. A piece in flight is inside an operation: of the consumer, or of the user
+ *    who copies urgently. So it never waits for a drain, and a user's operation may
+ *    wait for it. Only after a timeout does it become work of the edges' node.
+ * 4. What a bitmap has dirty is cleared in it exactly when a piece begins, and set
+ *    again before a failed one ends: a dirty granule is never in flight.
  */
 #include "block/copy.h"
 
@@ -29,13 +32,31 @@
 #define PIECE_SHORT_NS UINT64_C(10000000)
 #define PIECE_LONG_NS UINT64_C(200000000)
 
+/*
+ * Urgent copies that take longer than this wait for the pieces of sweeps: these get
+ * less room then, and more again after so long without a slow one.
+ */
+#define URGENT_SLOW_NS UINT64_C(10000000)
+#define URGENT_MEMORY_NS UINT64_C(1000000000)
+/* Pieces of one urgent copy that are in flight at a time. */
+#define URGENT_PIECES 8
+
 enum piece_kind { PIECE_DATA, PIECE_ZERO, PIECE_UNKNOWN };
+
+/* A call of copy_urgently(), on its stack. */
+struct urgent {
+	unsigned pieces; /* in flight */
+	int result;
+};
 
 struct piece {
 	struct list link; /* in copy.in_flight or copy.failed */
 	struct copy *copy;
 	uint64_t offset, bytes;
 	enum piece_kind kind;
+	struct dirty_bitmap *bitmap; /* is dirty there again if it fails; NULL: it is tried again */
+	bool is_urgent;
+	struct urgent *urgent; /* the call that waits for it; NULL when that has given up */
 	bool forgiven; /* a failure is nobody's business */
 };
 
@@ -44,10 +65,13 @@ struct copy {
 	struct loop *loop;
 	struct list in_flight, failed; /* struct piece */
 	struct list holds;             /* struct copy_hold, in the order of their coming */
-	unsigned in_flight_count;
-	uint64_t in_flight_bytes;
+	unsigned swept_count; /* of the pieces in flight, those of a sweep, */
+	unsigned urgent_count; /* and the others */
+	uint64_t in_flight_bytes, swept_bytes;
 	struct co_queue changed; /* a piece or a hold has ended */
 	uint64_t piece_bytes, piece_limit; /* of data */
+	uint64_t room; /* bytes of sweeps in flight at most, as urgent copies need it */
+	uint64_t room_changed_ns;
 	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
 	int result;
 
@@ -60,9 +84,9 @@ struct copy {
 struct copy *copy_create(const struct copy_settings *s)
 {
 	struct copy *c = NEW(struct copy);
-	c->settings = *s;
-	if (c->settings.workers == 0)
-		c->settings.workers = WORKERS_DEFAULT;
+	c->settings.source = s->source;
+	c->settings.target = s->target;
+	copy_configure(c, s);
 	c->loop = s->source->child->graph->loop;
 	list_init(&c->in_flight);
 	list_init(&c->failed);
@@ -70,7 +94,22 @@ struct copy *copy_create(const struct copy_settings *s)
 	co_queue_init(&c->changed);
 	c->piece_bytes = COPY_PIECE_MAX / 4;
 	c->piece_limit = COPY_PIECE_MAX;
+	c->room = UINT64_MAX;
 	return c;
+}
+
+void copy_configure(struct copy *c, const struct copy_settings *s)
+{
+	struct edge *source = c->settings.source, *target = c->settings.target;
+	assert(c->swept_count == 0);
+	c->settings = *s;
+	c->settings.source = source;
+	c->settings.target = target;
+	if (c->settings.workers == 0)
+		c->settings.workers = WORKERS_DEFAULT;
+	if (c->settings.piece_max == 0)
+		c->settings.piece_max = COPY_PIECE_MAX;
+	c->settings.cluster = MAX(c->settings.cluster, 1);
 }
 
 static void free_failed(struct copy *c)
@@ -111,7 +150,7 @@ void copy_forgive_in_flight(struct copy *c)
 
 void co_fn copy_wait_idle(struct copy *c)
 {
-	while (c->in_flight_count > 0)
+	while (c->swept_count > 0)
 		co_queue_wait(&c->changed);
 }
 
@@ -126,7 +165,7 @@ static int co_fn copy_data(struct copy *c, uint64_t offset, uint64_t bytes, bool
 	int r = edge_read(c->settings.source, offset, bytes, buffer, 0);
 	if (r >= 0) {
 		*ret_is_read = false;
-		r = edge_write(c->settings.target, offset, bytes, buffer, 0);
+		r = edge_write(c->settings.target, offset, bytes, buffer, c->settings.write_flags);
 	}
 	buffer_put(c->loop, buffer, bytes);
 	return r;
@@ -141,18 +180,35 @@ static int co_fn copy_kind(struct copy *c, enum piece_kind kind, uint64_t offset
 	return edge_zero(c->settings.target, offset, bytes, REQUEST_MAY_UNMAP);
 }
 
-/* Ask first what the range holds, part by part. */
+/*
+ * How much of an extent to copy at once: whole clusters, of which those that are
+ * zero only in part are data.
+ */
+static uint64_t choose_step(const struct copy *c, const struct extent *x, uint64_t bytes,
+			    bool *ret_is_zero)
+{
+	uint64_t cluster = c->settings.cluster;
+	*ret_is_zero = (x->flags & EXTENT_ZERO) && (x->bytes >= MIN(cluster, bytes));
+	if (*ret_is_zero)
+		return x->bytes == bytes ? bytes : x->bytes - x->bytes % cluster;
+	/* A granule of a bitmap may be larger than a buffer should be. */
+	uint64_t max = MAX(COPY_PIECE_MAX, cluster);
+	return MIN(MIN(align_up(x->bytes, cluster), max), bytes);
+}
+
+/* Ask first what the range, which begins at a cluster, holds, part by part. */
 static int co_fn copy_unknown(struct copy *c, uint64_t offset, uint64_t bytes, bool *ret_is_read)
 {
 	while (bytes > 0) {
 		struct extent x;
 		*ret_is_read = true;
 		int r = node_status(c->settings.source->child, offset, bytes, &x);
+		if (r >= 0 && x.bytes == 0)
+			r = -EIO; /* the source has become shorter */
 		if (r < 0)
 			return r;
-		/* A granule of a bitmap may be larger than a buffer should be. */
-		bool is_zero = x.flags & EXTENT_ZERO;
-		uint64_t step = is_zero ? x.bytes : MIN(x.bytes, COPY_PIECE_MAX);
+		bool is_zero;
+		uint64_t step = choose_step(c, &x, bytes, &is_zero);
 		r = copy_kind(c, is_zero ? PIECE_ZERO : PIECE_DATA, offset, step, ret_is_read);
 		if (r < 0)
 			return r;
@@ -171,22 +227,56 @@ static void adapt(struct copy *c, const struct piece *p, uint64_t took_ns)
 		c->piece_bytes = MIN(c->piece_bytes * 2, COPY_PIECE_MAX);
 }
 
-static void end_piece(struct piece *p, int r, bool is_read)
+static void end_swept(struct piece *p, int r, bool is_read)
 {
 	struct copy *c = p->copy;
+	consumer_leave(c->settings.consumer);
 	const struct copy_hooks *hooks = c->settings.hooks;
 	bool again = r < 0 && (p->forgiven || hooks->failed(c->settings.arg, is_read, r));
 	if (r < 0 && !again && c->result == 0)
 		c->result = r;
-	if (r < 0 && c->bitmap)
-		dirty_bitmap_set(c->bitmap, p->offset, p->bytes);
+	c->swept_count--;
+	c->swept_bytes -= p->bytes;
+}
+
+/* Sweeps get half of the room while urgent copies are slow. */
+static void adapt_room(struct copy *c, uint64_t took_ns)
+{
+	if (took_ns <= URGENT_SLOW_NS)
+		return;
+	c->room = MIN(c->room, c->settings.workers * COPY_PIECE_MAX);
+	c->room = MAX(c->room / 2, COPY_PIECE_MIN);
+	c->room_changed_ns = loop_now_ns(c->loop);
+}
+
+static void end_urgent(struct piece *p, int r)
+{
+	struct copy *c = p->copy;
+	c->urgent_count--;
+	if (!p->urgent) {
+		node_work_end(c->settings.source->parent);
+		return;
+	}
+	p->urgent->pieces--;
+	if (r < 0 && p->urgent->result == 0)
+		p->urgent->result = r;
+}
+
+static void end_piece(struct piece *p, int r, bool is_read)
+{
+	struct copy *c = p->copy;
+	if (r < 0 && p->bitmap)
+		dirty_bitmap_set(p->bitmap, p->offset, p->bytes);
+	if (p->is_urgent)
+		end_urgent(p, r);
+	else
+		end_swept(p, r, is_read);
 
 	list_del_init(&p->link);
-	c->in_flight_count--;
 	c->in_flight_bytes -= p->bytes;
-	if (r >= 0)
-		hooks->advanced(c->settings.arg, p->bytes);
-	if (r < 0 && !c->bitmap)
+	if (r >= 0 && c->settings.hooks)
+		c->settings.hooks->advanced(c->settings.arg, p->bytes);
+	if (r < 0 && !p->bitmap)
 		list_add_tail(&c->failed, &p->link);
 	else
 		free(p);
@@ -202,9 +292,13 @@ static void co_fn piece_main(void *arg)
 	int r = p->kind == PIECE_UNKNOWN
 			? copy_unknown(c, p->offset, p->bytes, &is_read)
 			: copy_kind(c, p->kind, p->offset, p->bytes, &is_read);
-	if (p->kind != PIECE_ZERO)
-		adapt(c, p, loop_now_ns(c->loop) - begin_ns);
-	consumer_leave(c->settings.consumer);
+	uint64_t took_ns = loop_now_ns(c->loop) - begin_ns;
+	if (r >= 0 && c->settings.discards_source)
+		edge_discard(c->settings.source, p->offset, p->bytes);
+	if (p->is_urgent)
+		adapt_room(c, took_ns);
+	else if (p->kind != PIECE_ZERO)
+		adapt(c, p, took_ns);
 	end_piece(p, r, is_read);
 }
 
@@ -251,6 +345,26 @@ void copy_release(struct copy *c, struct copy_hold *h)
 	co_queue_wake_all(&c->changed);
 }
 
+/* Give sweeps more room again when urgent copies have not been slow for a while. */
+static uint64_t room_now(struct copy *c)
+{
+	uint64_t now_ns = loop_now_ns(c->loop);
+	if (c->room < c->settings.workers * COPY_PIECE_MAX &&
+	    now_ns - c->room_changed_ns > URGENT_MEMORY_NS) {
+		c->room *= 2;
+		c->room_changed_ns = now_ns;
+	}
+	return c->room;
+}
+
+/* True when a piece of a sweep may begin: one may always be in flight. */
+static bool has_room(struct copy *c, uint64_t bytes)
+{
+	if (c->swept_count == 0)
+		return true;
+	return c->swept_count < c->settings.workers && c->swept_bytes + bytes <= room_now(c);
+}
+
 /*
  * Begin an operation in which a worker is free for the range. False, and no
  * operation, when the copying is over.
@@ -258,8 +372,7 @@ void copy_release(struct copy *c, struct copy_hold *h)
 static bool co_fn enter(struct copy *c, uint64_t offset, uint64_t bytes)
 {
 	consumer_enter(c->settings.consumer);
-	while (c->result == 0 && (c->in_flight_count >= c->settings.workers ||
-				  meets_piece(c, offset, bytes) ||
+	while (c->result == 0 && (!has_room(c, bytes) || meets_piece(c, offset, bytes) ||
 				  meets_hold(c, offset, bytes, NULL)))
 		co_queue_wait(&c->changed);
 	if (c->result == 0)
@@ -268,14 +381,20 @@ static bool co_fn enter(struct copy *c, uint64_t offset, uint64_t bytes)
 	return false;
 }
 
-/* The operation that enter() began becomes the piece's. */
 static void start_piece(struct copy *c, struct piece *p)
 {
 	list_add_tail(&c->in_flight, &p->link);
 	p->forgiven = false;
-	c->in_flight_count++;
 	c->in_flight_bytes += p->bytes;
 	co_start(c->loop, piece_main, p);
+}
+
+/* The operation that enter() began becomes the piece's. */
+static void start_swept(struct copy *c, struct piece *p)
+{
+	c->swept_count++;
+	c->swept_bytes += p->bytes;
+	start_piece(c, p);
 }
 
 static struct piece *piece_new(struct copy *c, uint64_t offset, uint64_t bytes,
@@ -298,7 +417,9 @@ static bool co_fn admit(struct copy *c, uint64_t bytes)
 
 static uint64_t data_piece_max(const struct copy *c)
 {
-	return MIN(c->piece_bytes, c->piece_limit);
+	uint64_t max = MIN(MIN(c->piece_bytes, c->piece_limit), c->settings.piece_max);
+	/* Two pieces at least share what room there is. */
+	return MIN(max, MAX(c->room / 2, COPY_PIECE_MIN));
 }
 
 /* --- What is allocated ---------------------------------------------------------- */
@@ -366,8 +487,8 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
 				free(p);
 				break;
 			}
-			start_piece(c, p);
-		} else if (offset >= bytes && c->in_flight_count > 0) {
+			start_swept(c, p);
+		} else if (offset >= bytes && c->swept_count > 0) {
 			/* Those under way may fail and come back. */
 			co_queue_wait(&c->changed);
 		} else if (offset >= bytes && list_is_empty(&c->failed)) {
@@ -380,19 +501,119 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
 
 /* --- What is dirty ---------------------------------------------------------------- */
 
+static struct piece *take_dirty(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
+				uint64_t bytes)
+{
+	struct piece *p = piece_new(c, offset, bytes, PIECE_UNKNOWN);
+	p->bitmap = b;
+	dirty_bitmap_clear(b, offset, bytes);
+	return p;
+}
+
 int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b)
 {
 	uint64_t cursor = 0, offset, bytes;
 	c->result = 0;
 	c->bitmap = b;
 	while (admit(c, 0) && dirty_bitmap_next_area(b, cursor, data_piece_max(c), &offset, &bytes)) {
-		/* Others only set bits, so that the area stays dirty over both waits. */
+		uint64_t end = offset + bytes;
 		if (!admit(c, bytes) || !enter(c, offset, bytes))
 			break;
-		dirty_bitmap_clear(b, offset, bytes);
-		start_piece(c, piece_new(c, offset, bytes, PIECE_UNKNOWN));
-		cursor = offset + bytes;
+		/* An urgent copy may have taken a part of it over both waits, or all. */
+		if (dirty_bitmap_next_area(b, offset, bytes, &offset, &bytes) && offset < end) {
+			bytes = MIN(bytes, end - offset);
+			start_swept(c, take_dirty(c, b, offset, bytes));
+			cursor = offset + bytes;
+		} else {
+			consumer_leave(c->settings.consumer);
+			cursor = end;
+		}
 	}
 	copy_wait_idle(c);
 	return c->result;
+}
+
+/* --- What users are about to overwrite ------------------------------------------------ */
+
+/* Begin to copy what is dirty in the range, as far as the call may. */
+static void start_urgent(struct copy *c, struct dirty_bitmap *b, uint64_t offset, uint64_t end,
+			 struct urgent *u)
+{
+	uint64_t bytes;
+	while (u->pieces < URGENT_PIECES &&
+	       dirty_bitmap_next_area(b, offset, MIN(end - offset, COPY_PIECE_MAX), &offset,
+				      &bytes) &&
+	       offset < end) {
+		bytes = MIN(bytes, end - offset);
+		struct piece *p = take_dirty(c, b, offset, bytes);
+		p->is_urgent = true;
+		p->urgent = u;
+		u->pieces++;
+		c->urgent_count++;
+		start_piece(c, p);
+		offset += bytes;
+	}
+}
+
+/* Nobody waits for the pieces of @u any more. */
+static void abandon(struct copy *c, struct urgent *u)
+{
+	struct piece *p;
+	list_for_each (p, &c->in_flight, link) {
+		if (p->urgent != u || !p->is_urgent)
+			continue;
+		p->urgent = NULL;
+		node_work_begin(c->settings.source->parent);
+	}
+}
+
+struct alarm {
+	struct loop_timer timer;
+	struct copy *copy;
+	bool rang;
+};
+
+static void alarm_fired(struct loop_timer *t)
+{
+	struct alarm *a = container_of(t, struct alarm, timer);
+	a->rang = true;
+	co_queue_wake_all(&a->copy->changed);
+}
+
+static int co_fn copy_urgently_until(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
+				     uint64_t end, const struct alarm *alarm)
+{
+	struct urgent u = {0};
+	for (;;) {
+		if (u.result == 0)
+			start_urgent(c, b, offset, end, &u);
+		if (u.pieces == 0 && (u.result < 0 || !meets_piece(c, offset, end - offset)))
+			return u.result;
+		if (alarm->rang) {
+			abandon(c, &u);
+			return -ETIMEDOUT;
+		}
+		co_queue_wait(&c->changed);
+	}
+}
+
+int co_fn copy_urgently(struct copy *c, struct dirty_bitmap *b, uint64_t offset, uint64_t bytes,
+			uint64_t timeout_ns)
+{
+	uint64_t granularity = dirty_bitmap_granularity(b);
+	uint64_t start = align_down(offset, granularity);
+	uint64_t end = align_up(offset + bytes, granularity);
+	struct alarm alarm = {.copy = c};
+	loop_timer_init(c->loop, &alarm.timer, alarm_fired);
+	if (timeout_ns > 0)
+		loop_timer_set(&alarm.timer, loop_now_ns(c->loop) + timeout_ns);
+	int r = copy_urgently_until(c, b, start, end, &alarm);
+	loop_timer_cancel(&alarm.timer);
+	return r;
+}
+
+void co_fn copy_wait_range(struct copy *c, uint64_t offset, uint64_t bytes)
+{
+	while (meets_piece(c, offset, bytes))
+		co_queue_wait(&c->changed);
 }

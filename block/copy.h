@@ -6,10 +6,12 @@
  * The coroutine that calls copy_allocated() or copy_dirty() finds the pieces and
  * hands each to a worker coroutine, a bounded number at a time; pieces that
  * overlap wait for each other. What reads as zeroes is never read. The size of
- * the pieces follows the speed of the disks. Each piece is one operation of the
- * consumer, so that a drain waits for no more than the pieces in flight.
+ * the pieces follows the speed of the disks. Each piece of such a sweep is one
+ * operation of the consumer, so that a drain waits for no more than the pieces in
+ * flight.
  *
- * Others that write to both ends keep out of the way with copy_hold().
+ * Others that write to both ends keep out of the way with copy_hold(); users that
+ * are about to overwrite what is still to be copied call copy_urgently().
  *
  * Control thread.
  */
@@ -36,11 +38,19 @@ struct copy_hooks {
 };
 
 struct copy_settings {
-	struct consumer *consumer; /* has both edges */
+	/*
+	 * Of sweeps: has both edges, or an edge to the node that has them. NULL, as
+	 * the hooks, when there are none yet; see copy_configure().
+	 */
+	struct consumer *consumer;
 	struct edge *source, *target; /* the target is at least as long as what is copied */
 	const struct copy_hooks *hooks;
 	void *arg;
-	unsigned workers; /* pieces in flight at most; 0 for the default */
+	unsigned workers;     /* pieces of a sweep in flight at most; 0 for the default */
+	uint64_t piece_max;   /* bytes of a piece at most, but for a granule; 0 for the default */
+	uint64_t cluster;     /* dirty areas are copied in whole clusters of so many bytes; 0 for 1 */
+	unsigned write_flags; /* enum request_flags, for data */
+	bool discards_source; /* what has been copied is not needed in the source any more */
 };
 
 /* Pieces that hold data are between these, in bytes, and multiples of the smaller. */
@@ -51,6 +61,8 @@ struct copy_settings {
 struct copy *copy_create(const struct copy_settings *s);
 /* Nothing may be in flight. NULL is allowed. */
 void copy_destroy(struct copy *c);
+/* Let @s hold from now on, but for the edges, which stay. No sweep may be under way. */
+void copy_configure(struct copy *c, const struct copy_settings *s);
 
 /*
  * Copy what the first @bytes of the source have in their layers above @base
@@ -72,6 +84,19 @@ int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b);
  */
 void copy_forgive_in_flight(struct copy *c);
 
+/*
+ * For a user who is about to change the range in the source: copy what @b has
+ * dirty there, and wait until no piece is in flight there; for nothing else.
+ * Sweeps leave such copies the room that they need: while they are slow, little
+ * else is in flight.
+ *
+ * Inside an operation of the user; both edges are of one node. Returns 0; or the
+ * error of a request, when its area is dirty again; or -ETIMEDOUT after
+ * @timeout_ns (0: never), when what is in flight goes on as that node's own work.
+ */
+int co_fn copy_urgently(struct copy *c, struct dirty_bitmap *b, uint64_t offset, uint64_t bytes,
+			uint64_t timeout_ns);
+
 /* Limit pieces to @bytes from now on, as with slow rates; at least COPY_PIECE_MIN holds. */
 void copy_limit_piece(struct copy *c, uint64_t bytes);
 /*
@@ -86,8 +111,10 @@ struct copy_hold {
 void co_fn copy_hold(struct copy *c, struct copy_hold *h, uint64_t offset, uint64_t bytes);
 void copy_release(struct copy *c, struct copy_hold *h);
 
-/* Wait until no piece is in flight. */
+/* Wait until no piece of a sweep is in flight. */
 void co_fn copy_wait_idle(struct copy *c);
+/* Wait until no piece at all is in flight in the range. */
+void co_fn copy_wait_range(struct copy *c, uint64_t offset, uint64_t bytes);
 /* Bytes of the pieces in flight. */
 uint64_t copy_bytes_in_flight(const struct copy *c);
 

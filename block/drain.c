@@ -69,6 +69,30 @@ static struct consumer *busy_consumer(const struct drain *d)
 	return NULL;
 }
 
+void node_work_begin(struct node *n)
+{
+	n->work++;
+}
+
+void node_work_end(struct node *n)
+{
+	assert(n->work > 0);
+	if (--n->work == 0)
+		co_queue_wake_all(&n->graph->worked);
+}
+
+/* True when a node that leads to those of the drain, or one of them, works on its own. */
+static bool is_work_left(struct graph *g, const struct drain *d)
+{
+	struct node_array above _cleanup_node_array_;
+	walk_above(g, d->nodes, d->node_count, &above);
+	for (size_t i = 0; i < above.count; i++) {
+		if (above.items[i]->work > 0)
+			return true;
+	}
+	return false;
+}
+
 void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
 		       struct drain *ret)
 {
@@ -86,6 +110,8 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 	struct consumer *busy;
 	while ((busy = busy_consumer(ret)))
 		co_queue_wait(&busy->draining);
+	while (is_work_left(g, ret))
+		co_queue_wait(&g->worked);
 }
 
 void drain_end(struct drain *d)

@@ -27,6 +27,7 @@ struct graph {
 	struct node *by_name;                /* uthash on node.name */
 	struct list consumers;               /* struct consumer.link */
 	struct list drains;                  /* struct drain.link, in force */
+	struct co_queue worked;              /* drains, for work of nodes to end */
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;
 	uint64_t walk_epoch; /* see walk.h */
@@ -59,8 +60,8 @@ void graph_change_end(struct graph *g);
 
 /*
  * Drain: consumers whose edges lead to any of @nodes, however far down, start
- * no new operation, and those under way have ended when the call returns. May
- * be nested. The caller must not be inside an operation of such a consumer.
+ * no new operation, and those under way have ended when the call returns, as has
+ * all work of the nodes' own from there down to @nodes. May be nested. The caller must not be inside an operation of such a consumer.
  *
  * A consumer that gets an edge to one of @nodes, or to what leads there, while
  * the drain is in force is held as well: it starts no operation before the end.

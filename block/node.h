@@ -87,6 +87,7 @@ struct node {
 	uint64_t left_generation;   /* of them, completed before the last writer left */
 	struct co_mutex flush_lock;
 	struct co_mutex resize_lock; /* taken inside requests, never around them */
+	unsigned work;              /* see node_work_begin() */
 
 	struct node_stats stats;
 	uint64_t write_threshold; /* 0 for none */
@@ -150,6 +151,14 @@ int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const 
  * read-only if its options permit that. Returns 0, or -EACCES with @reason.
  */
 int node_apply_auto_read_only(struct node *n, const char *reason, struct error **errp);
+
+/*
+ * The driver of @n begins something below it that no operation of a consumer
+ * waits for. Until it ends, which it must without waiting for one, a drain of @n
+ * or of what is below waits for it.
+ */
+void node_work_begin(struct node *n);
+void node_work_end(struct node *n);
 
 /*
  * The driver has changed the image outside of a request, as with a snapshot or

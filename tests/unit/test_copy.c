@@ -392,6 +392,134 @@ FIXTURE_TEST(failed_sweeps_leave_it_dirty)
 	task_finish(&t);
 }
 
+/* --- With users who overwrite what is still to be copied ------------------------------- */
+
+struct overwriter {
+	struct writer writer;
+	unsigned waited; /* writes that came before the copy of their place had ended */
+};
+
+static void co_fn overwrite_once(struct overwriter *o)
+{
+	struct task *t = o->writer.task;
+	struct loop *loop = loop_current();
+	uint64_t offset = loop_random(loop) % (SIZE / 512 - 16) * 512;
+	uint64_t bytes = (1 + loop_random(loop) % 16) * 512;
+	consumer_enter(&o->writer.user.consumer);
+	consumer_join(&t->consumer);
+	uint64_t begin_ns = loop_now_ns(loop);
+	ck_assert_int_eq(copy_urgently(t->copy, o->writer.bitmap, offset, bytes, 0), 0);
+	o->waited += loop_now_ns(loop) > begin_ns;
+	consumer_leave(&t->consumer);
+	unsigned char *buffer = xalloc(1, bytes);
+	memset(buffer, 0xdd, bytes);
+	ck_assert_int_eq(edge_write(o->writer.user.edge, offset, bytes, buffer, 0), 0);
+	free(buffer);
+	consumer_leave(&o->writer.user.consumer);
+	o->writer.writes++;
+}
+
+static void co_fn overwriter_main(void *arg)
+{
+	struct overwriter *o = arg;
+	while (!o->writer.stop) {
+		overwrite_once(o);
+		co_sleep_ns(loop_random(loop_current()) % 300000);
+	}
+	o->writer.ended = true;
+}
+
+/* The target shows the source as it was, with bitmaps coarser and finer than pieces. */
+static void co_fn point_in_time_arrives(struct fixture *f)
+{
+	struct task t;
+	task_init(&t, f, 4);
+	unsigned char *before = xmemdup(t.from->data, SIZE);
+	struct dirty_bitmap *b = dirty_bitmap_create(SIZE, loop_random(f->loop) % 2 ? 4096 : 4 * G);
+	struct overwriter writers[3];
+	dirty_bitmap_set(b, 0, SIZE);
+	for (int i = 0; i < 3; i++) {
+		writers[i] = (struct overwriter){.writer = {.task = &t, .bitmap = b}};
+		user_init_ok(&writers[i].writer.user, t.source_node);
+		co_start(f->loop, overwriter_main, &writers[i]);
+	}
+	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
+	copy_wait_range(t.copy, 0, SIZE);
+	ck_assert_uint_eq(dirty_bitmap_count(b), 0);
+	ck_assert_uint_eq(t.advanced, SIZE);
+	for (int i = 0; i < 3; i++)
+		writers[i].writer.stop = true;
+	for (int i = 0; i < 3; i++) {
+		while (!writers[i].writer.ended)
+			co_sleep_ns(1000000);
+		ck_assert_uint_gt(writers[i].writer.writes, 0);
+		ck_assert_uint_gt(writers[i].waited, 0);
+		user_finish(&writers[i].writer.user);
+	}
+	ck_assert(memcmp(t.to->data, before, SIZE) == 0);
+	ck_assert(memcmp(t.from->data, before, SIZE) != 0);
+	free(before);
+	dirty_bitmap_destroy(b);
+	task_finish(&t);
+}
+
+START_TEST(test_point_in_time_arrives)
+{
+	for (uint64_t seed = 0; seed < 30; seed++)
+		fixture_run_seed(seed, point_in_time_arrives);
+}
+END_TEST
+
+FIXTURE_TEST(a_failed_urgent_copy_leaves_its_place_dirty)
+{
+	struct task t;
+	task_init(&t, f, 0);
+	struct dirty_bitmap *b = dirty_bitmap_create(SIZE, G);
+	dirty_bitmap_set(b, 0, SIZE);
+	consumer_enter(&t.consumer);
+	t.from->read_error = -EIO;
+	ck_assert_int_eq(copy_urgently(t.copy, b, G + 512, 3 * G, 0), -EIO);
+	ck_assert(dirty_bitmap_get(b, G));
+	/* What an earlier piece has zeroed needs no second one. */
+	t.from->read_error = 0;
+	ck_assert_int_eq(copy_urgently(t.copy, b, G + 512, 3 * G, 0), 0);
+	ck_assert_uint_eq(dirty_bitmap_count(b), SIZE - 4 * G);
+	ck_assert(memcmp(t.to->data + G, t.from->data + G, 4 * G) == 0);
+	ck_assert_uint_eq(t.to->data[0], 0xee);
+	ck_assert_uint_eq(t.to->data[5 * G], 0xee);
+	consumer_leave(&t.consumer);
+	ck_assert_uint_eq(t.failures, 0); /* that is for whoever called to deal with */
+	dirty_bitmap_destroy(b);
+	task_finish(&t);
+}
+
+/* With slow disks, a user waits for little more than the own copy after a while. */
+FIXTURE_TEST(sweeps_leave_room_for_urgent_copies)
+{
+	struct task t;
+	task_init(&t, f, 8);
+	memset(t.from->data, 1, SIZE);
+	t.from->delay_ns = t.to->delay_ns = 20000000;
+	struct dirty_bitmap *b = dirty_bitmap_create(SIZE, 4096);
+	dirty_bitmap_set(b, 0, SIZE);
+	consumer_enter(&t.consumer);
+	for (uint64_t i = 0; i < 16; i++)
+		ck_assert_int_eq(copy_urgently(t.copy, b, i * 4096, 512, 0), 0);
+	consumer_leave(&t.consumer);
+	t.from->most_in_flight = t.to->most_in_flight = 0;
+	t.end_after = 6;
+	ck_assert_int_eq(copy_dirty(t.copy, b), -ECANCELED);
+	ck_assert_uint_eq(MAX(t.from->most_in_flight, t.to->most_in_flight), 1);
+	ck_assert_uint_eq(t.largest, COPY_PIECE_MIN);
+	/* A second without urgent copies, and another. */
+	t.end_after = 0;
+	co_sleep_ns(UINT64_C(10000000000));
+	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
+	ck_assert_uint_gt(MAX(t.from->most_in_flight, t.to->most_in_flight), 1);
+	dirty_bitmap_destroy(b);
+	task_finish(&t);
+}
+
 /* --- With a drain --------------------------------------------------------------------- */
 
 static void co_fn copy_main(void *arg)
@@ -474,6 +602,9 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(marked_writes_arrive),
 	FIXTURE_ROW(writes_through_arrive),
 	FIXTURE_ROW(failed_sweeps_leave_it_dirty),
+	FIXTURE_ROW(point_in_time_arrives),
+	FIXTURE_ROW(a_failed_urgent_copy_leaves_its_place_dirty),
+	FIXTURE_ROW(sweeps_leave_room_for_urgent_copies),
 	FIXTURE_ROW(a_drain_halts_it),
 	FIXTURE_ROW(holds_and_drains_do_not_deadlock),
 };
