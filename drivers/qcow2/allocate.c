@@ -10,7 +10,10 @@
  *    opened, and lay beyond its end then: they read as zeroes.
  * 4. A cluster shared by compressed ones has one reference from each.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 struct search {
 	uint64_t first, count; /* the run found so far */

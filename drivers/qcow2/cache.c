@@ -11,7 +11,7 @@
  */
 #include "drivers/qcow2/cache.h"
 
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/image.h"
 
 /* Every slice is bounded by the cluster size; large ones come from the loop's pool. */
 static uint8_t *slice_memory_get(struct qcow2_cache *c)

@@ -7,7 +7,8 @@
  *    not frozen, its frozen set when it is frozen, or none.
  * 2. The memory at slice.frozen does not change until the set is released.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/overlap.h"
 #include "drivers/qcow2/parallel.h"
 
 /* Slices that lie side by side are written together, up to so many. */

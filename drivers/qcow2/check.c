@@ -9,7 +9,12 @@
  *    writes new refcount structures where the old ones are damaged.
  * 3. Memory is four bytes for each cluster of the file.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/refcount.h"
 
 void qcow2_check_report(struct check *c, const char *format, ...)
 {

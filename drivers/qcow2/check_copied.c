@@ -5,7 +5,9 @@
  *
  * A bit set in error makes shared data be overwritten; one missing costs a copy.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/refcount.h"
 
 /* Whether the bit is as it should be for the cluster at @offset; errors count as yes. */
 static bool co_fn is_right(struct check *c, uint64_t offset, bool copied, uint64_t *ret_refcount)

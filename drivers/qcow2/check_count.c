@@ -7,7 +7,9 @@
  * 2. A reference that leads outside the file, or where no cluster begins, is a
  *    corruption that no refcount can mend.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/map.h"
 
 void qcow2_check_count(struct check *c, uint64_t offset, uint64_t bytes, const char *what)
 {

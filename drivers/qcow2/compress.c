@@ -11,7 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/compress.h"
 
 #define DEFLATE_WINDOW_BITS 12
 #define DEFLATE_MEMORY_LEVEL 9

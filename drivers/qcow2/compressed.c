@@ -9,7 +9,11 @@
  * 3. At most DECOMPRESSING_MAX clusters are worked on at a time, which bounds the
  *    memory.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/compress.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/task.h"
 
 #define DECOMPRESSING_MAX 8
 

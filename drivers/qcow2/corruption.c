@@ -3,7 +3,8 @@
  * What happens when the tables turn out to be damaged. Node's loop.
  */
 #include "base/log.h"
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
 
 /* Keep the first sentence of all; true when this is it. */
 static bool keep_message(struct qcow2 *q, const char *format, va_list args)

@@ -8,7 +8,8 @@
  * 2. Head, data and tail go out as one write wherever that is no waste. Zeroes
  *    are not written to clusters that were never written before.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/overlap.h"
 
 /* More zeroes than that are left to the file's own way of zeroing. */
 #define ZEROES_IN_WRITE_MAX ZEROES_BYTES

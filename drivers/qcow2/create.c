@@ -10,7 +10,9 @@
 #include "block/consumer.h"
 #include "block/graph.h"
 #include "block/open.h"
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/refcount.h"
 
 /* Where everything lies, in clusters. */
 struct layout {

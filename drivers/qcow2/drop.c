@@ -7,7 +7,10 @@
  * 2. Host clusters that lose their entry are freed later (free.c). Only a
  *    cluster that stays in its place may be discarded in the file at once.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/task.h"
 
 /* What an entry becomes. */
 static struct l2_entry zero_entry(const struct qcow2 *q, struct l2_entry old, bool keeps_host)

@@ -9,7 +9,7 @@
  *    of ours ends in the first sector, so that changing the backing format is
  *    one sector.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/header.h"
 
 static const struct {
 	uint8_t type, bit;

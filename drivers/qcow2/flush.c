@@ -21,7 +21,9 @@
  * refcounts steps 1 and 2 are left out; the dirty bit, durable before the first
  * allocation, makes the next opener rebuild the refcounts.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/flush.h"
+
+#include "drivers/qcow2/cluster.h"
 
 struct batch {
 	struct list l2; /* frozen slices */

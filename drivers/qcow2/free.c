@@ -10,7 +10,9 @@
  * 3. A cluster is discarded in the file before its refcount falls, so that the
  *    discard cannot hit a new owner's data.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/refcount.h"
 
 /* How much may wait before a request that frees more stops to reclaim it. */
 #define RECLAIM_BYTES (64 * MiB)

@@ -7,7 +7,7 @@
  *    one sector.
  * 3. Fields that we do not know keep their values.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/header.h"
 
 static int decode_v3(const uint8_t *data, size_t bytes, struct qcow2_header *h,
 		     struct error **errp)

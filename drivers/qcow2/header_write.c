@@ -9,7 +9,7 @@
  * 3. A call returns after a flush: callers rely on the header's order relative
  *    to other writes.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/header.h"
 
 #define SECTOR 512
 

@@ -11,7 +11,14 @@
  * 3. A larger L1 table is durable before the header names it, and that is durable
  *    before the old one's clusters become free.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 int co_fn qcow2_l1_entry(struct qcow2 *q, uint64_t index, uint64_t *ret_offset)
 {

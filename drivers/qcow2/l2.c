@@ -10,7 +10,10 @@
  * 3. Changing an entry is one step without waiting, by the holder of an exclusive
  *    task for the cluster.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/compress.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
 
 struct l2_entry qcow2_l2_load_at(const struct qcow2 *q, const uint8_t *data, uint64_t index)
 {

@@ -6,7 +6,7 @@
  * contiguous, across slices and L2 tables. When everything is cached, nothing
  * here waits, locks or allocates.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/map.h"
 
 /* Whether @type at @host continues @run. */
 static bool continues(const struct run *run, enum cluster_type type, uint64_t host)

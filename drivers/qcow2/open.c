@@ -10,7 +10,13 @@
  * 2. An image opened for writing is brought into that state at once. One that
  *    becomes writable later (reopen.c) is so before its first write.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/compress.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/overlap.h"
 
 /* Enough for the fixed part of any header that fits its first sectors. */
 #define HEADER_READ_BYTES 4096

@@ -8,7 +8,10 @@
  * 2. L2 tables and refcount blocks, of which there are many, are in a hash of
  *    host clusters. A cluster that a damaged image uses twice has both kinds.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/overlap.h"
+
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
 
 #define KIND_BITS 16
 #define KIND_MASK ((UINT64_C(1) << KIND_BITS) - 1)

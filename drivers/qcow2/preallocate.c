@@ -8,7 +8,11 @@
  * 2. The file covers the clusters, in the way asked for, before a table names
  *    them.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/task.h"
 
 /* Entries in a row that have no host cluster, from @offset on, in one slice. */
 static uint64_t count_bare(struct qcow2 *q, const struct slice *slice, const struct task *t)

@@ -2,7 +2,10 @@
 /*
  * The table of the qcow2 driver. Node's loop.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/image.h"
 
 const struct driver qcow2_driver = {
 	.name = "qcow2",

@@ -8,7 +8,10 @@
  *    cluster that begins at or behind the end was lost with a part of the file:
  *    -EIO.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/compress.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
 #include "drivers/qcow2/parallel.h"
 
 /* Pieces of one request that are read at the same time. */

@@ -7,7 +7,11 @@
  * 2. They are durable before the header names the new table. The old structures
  *    were not counted, and so are free.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 struct rebuild {
 	uint64_t base;       /* first cluster of the new structures: blocks, then the table */

@@ -10,7 +10,9 @@
  *    was durably written before (flush.c, free.c). Therefore slices of refcount
  *    blocks may be written at any time.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/refcount.h"
+
+#include "drivers/qcow2/image.h"
 
 uint64_t qcow2_refcount_load(const uint8_t *data, unsigned order, uint64_t index)
 {

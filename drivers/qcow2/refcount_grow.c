@@ -12,7 +12,10 @@
  *    before the header names the new table, and that is durable before the old
  *    table's clusters become free.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 /* The slice that holds, or will hold, the refcount of zeroed block @index at @cluster. */
 static int co_fn get_own_slice(struct qcow2 *q, uint64_t index, uint64_t cluster,

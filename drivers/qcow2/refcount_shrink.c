@@ -6,7 +6,11 @@
  *    table without it is durable before its cluster is given out, for which
  *    qcow2.lock is held all the time.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 /* Whether block @index, at cluster @self, counts nothing else. */
 static int co_fn is_unused(struct qcow2 *q, uint64_t index, uint64_t self, bool *ret)

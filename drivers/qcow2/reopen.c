@@ -7,7 +7,8 @@
  * 2. An image that becomes writable is made fit for that with its first write:
  *    before the commit its file is still read-only, and a commit cannot wait.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/image.h"
 
 const char *const qcow2_reopen_options[] = {
 	"lazy-refcounts",	"pass-discard-request", "pass-discard-snapshot",

@@ -9,7 +9,14 @@
  * 2. Shrinking: the header has the new size durably before anything is dropped.
  *    From then on it is the size, whether or not everything can be dropped.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/refcount.h"
 
 /* Bytes of guest disk below one L2 table. */
 static uint64_t table_span(const struct qcow2 *q)

@@ -3,7 +3,7 @@
  * What a node's options come to for this image: defaults, limits and their
  * contradictions. Pure computation.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/image.h"
 
 #define L2_CACHE_BYTES_DEFAULT (32 * MiB)
 #define L2_SLICE_BYTES_DEFAULT 4096

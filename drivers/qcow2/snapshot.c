@@ -8,7 +8,7 @@
  * 2. What a snapshot refers to has its reference in the refcounts, so that
  *    writing copies shared clusters; nothing else protects it.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/image.h"
 
 /* Decode the entry at @offset of the file. *ret_bytes is its padded length. */
 static int co_fn load_entry(struct qcow2 *q, uint64_t offset, struct qcow2_snapshot *ret,

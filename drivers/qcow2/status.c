@@ -2,7 +2,8 @@
 /*
  * What an image tells about itself and its clusters. Node's loop.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
 
 int co_fn qcow2_status(struct node *n, uint64_t offset, struct extent *ret)
 {

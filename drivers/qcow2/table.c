@@ -7,7 +7,7 @@
  * 2. A table occupies whole clusters of the file, so that its last sector may be
  *    written whole; entries behind the last one are zero.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/overlap.h"
 
 #define SECTOR_BYTES (TABLE_SECTOR_ENTRIES * sizeof(uint64_t))
 /* Neighbouring sectors that are written together. */

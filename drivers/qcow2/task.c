@@ -8,7 +8,7 @@
  * Looking for conflicts is linear in the requests under way, of which there are
  * some dozens; overwriting allocated clusters looks at exclusive tasks only.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/task.h"
 
 static struct task *find_conflict(const struct list *tasks, uint64_t first, uint64_t last)
 {

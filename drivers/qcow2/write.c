@@ -14,8 +14,14 @@
  */
 #include <stdalign.h>
 
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/compress.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/overlap.h"
 #include "drivers/qcow2/parallel.h"
+#include "drivers/qcow2/task.h"
 
 #define PIECES_AT_ONCE 8
 /* Repetitions of the zeroes in one write. */

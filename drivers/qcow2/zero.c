@@ -3,7 +3,10 @@
  * Write-zeroes and discard requests: whole clusters (and subclusters) by their
  * entries, the rest as data or not at all. Node's loop.
  */
-#include "drivers/qcow2/internal.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/task.h"
 
 /* Whether the range surely reads as zeroes already. */
 static int co_fn reads_as_zeroes(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool *ret)
