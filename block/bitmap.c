@@ -32,15 +32,22 @@ static int check_name(struct node *n, const char *name, struct error **errp)
 	return 0;
 }
 
+int bitmap_check_granularity(uint32_t granularity, struct error **errp)
+{
+	if (is_power_of_2(granularity) && granularity >= DIRTY_BITMAP_GRANULARITY_MIN)
+		return 0;
+	return error_set(errp, -EINVAL, "Granularity must be power of 2 and at least %u",
+			 DIRTY_BITMAP_GRANULARITY_MIN);
+}
+
 int bitmap_create(struct node *n, const char *name, uint32_t granularity, struct bitmap **ret,
 		  struct error **errp)
 {
 	int r = name ? check_name(n, name, errp) : 0;
+	if (r >= 0)
+		r = bitmap_check_granularity(granularity, errp);
 	if (r < 0)
 		return r;
-	if (!is_power_of_2(granularity) || granularity < DIRTY_BITMAP_GRANULARITY_MIN)
-		return error_set(errp, -EINVAL, "Granularity must be power of 2 and at least %u",
-				 DIRTY_BITMAP_GRANULARITY_MIN);
 	struct dirty_bitmap *bits = dirty_bitmap_create(n->size, granularity);
 	if (!bits)
 		return error_set(errp, -ENOMEM, "No memory for a bitmap of node '%s'", n->name);

@@ -46,6 +46,8 @@ struct bitmap {
  */
 int bitmap_create(struct node *n, const char *name, uint32_t granularity, struct bitmap **ret,
 		  struct error **errp);
+/* 0, or -EINVAL with the sentence. */
+int bitmap_check_granularity(uint32_t granularity, struct error **errp);
 /* The granularity that bitmaps get for which none is given: the cluster size, within limits. */
 uint32_t co_fn bitmap_default_granularity(struct node *n);
 /* Take @b, busy or not, from its node and free it, with its successor. NULL is allowed. */

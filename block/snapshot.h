@@ -19,20 +19,21 @@ struct snapshot_set;
 struct snapshot_set *snapshot_set_create(struct graph *g);
 
 /*
- * Add a snapshot. @args must stay valid. Each sees the overlays of those before
- * it: their nodes can be snapshotted in turn.
+ * Add a snapshot; returns its index. @args must stay valid. Each sees the overlays of
+ * those before it: their nodes can be snapshotted in turn.
  *
  * With blockdev_snapshot_sync, the overlay is opened; unless @args say that it
  * exists, it is created with the size of the node, whose name it records. Its
  * cache modes and discard are those of the node. With blockdev_snapshot, the
  * overlay is an open node without a consistent reader and a backing node.
  */
-void snapshot_set_add_sync(struct snapshot_set *set, const struct blockdev_snapshot_sync *args);
-void snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot *args);
+size_t snapshot_set_add_sync(struct snapshot_set *set, const struct blockdev_snapshot_sync *args);
+size_t snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot *args);
 
 /*
- * Check everything, create and open the overlays. Returns 0 or the error of the
- * first snapshot, in order, that cannot be taken. Files that were created stay.
+ * Check everything that has been added since the last call, create and open the
+ * overlays. Returns 0 or the error of the first snapshot, in order, that cannot be
+ * taken. Files that were created stay.
  */
 int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp);
 
@@ -43,6 +44,22 @@ int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp);
  * snapshot does not vanish with the command.
  */
 int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp);
+
+/*
+ * The steps of that commit, for a transaction that does more than take snapshots:
+ * flush while the users are at work, so that they stand still for a short time only;
+ * drain the bases; flush again; link each; prepare and commit the graph transaction;
+ * settle; end the drain.
+ */
+size_t snapshot_set_count(const struct snapshot_set *set);
+struct node *snapshot_set_base(const struct snapshot_set *set, size_t index);
+/* Make durable what has been written to the bases, several at a time. */
+int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp);
+/* Put an overlay between its base and the base's users, as steps of @tx. */
+int snapshot_set_link(struct snapshot_set *set, size_t index, struct graph_tx *tx,
+		      struct error **errp);
+/* Make the bases read-only, and give overlays without a user to the monitor. */
+void co_fn snapshot_set_settle(struct snapshot_set *set);
 
 /* Close what has not been put to use. */
 void co_fn snapshot_set_destroy(struct snapshot_set *set);

@@ -29,6 +29,7 @@ struct snapshot_set {
 	struct graph *graph;
 	struct item *items;
 	size_t count, capacity;
+	size_t prepared; /* of them */
 };
 
 struct snapshot_set *snapshot_set_create(struct graph *g)
@@ -49,14 +50,16 @@ static struct item *add(struct snapshot_set *set)
 	return it;
 }
 
-void snapshot_set_add_sync(struct snapshot_set *set, const struct blockdev_snapshot_sync *args)
+size_t snapshot_set_add_sync(struct snapshot_set *set, const struct blockdev_snapshot_sync *args)
 {
 	add(set)->sync = args;
+	return set->count - 1;
 }
 
-void snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot *args)
+size_t snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot *args)
 {
 	add(set)->adopt = args;
+	return set->count - 1;
 }
 
 void co_fn snapshot_set_destroy(struct snapshot_set *set)
@@ -167,9 +170,9 @@ static void co_fn make_overlay(struct item *it)
 
 int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp)
 {
-	for (size_t first = 0; first < set->count;) {
+	while (set->prepared < set->count) {
 		struct error *error = NULL;
-		size_t end = first;
+		size_t first = set->prepared, end = first;
 		int r = 0;
 		while (r >= 0 && end < set->count &&
 		       !needs_pending(set, first, end, &set->items[end])) {
@@ -185,7 +188,7 @@ int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp)
 		}
 		if (r < 0)
 			return error_move(errp, error);
-		first = end;
+		set->prepared = end;
 	}
 	return 0;
 }
@@ -200,51 +203,75 @@ static void co_fn flush_base(struct item *it)
 		error_set_errno(&it->error, it->result, "Could not flush node '%s'", base->name);
 }
 
-static int link_all(struct snapshot_set *set, struct graph_tx *tx, struct error **errp)
+int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp)
 {
-	for (size_t i = 0; i < set->count; i++) {
-		int r = snapshot_link(&set->items[i].snapshot, tx, errp);
-		if (r < 0)
-			return r;
-	}
-	return graph_tx_prepare(tx, errp);
+	return work_on(set, 0, set->count, flush_base, errp);
+}
+
+size_t snapshot_set_count(const struct snapshot_set *set)
+{
+	return set->count;
+}
+
+struct node *snapshot_set_base(const struct snapshot_set *set, size_t index)
+{
+	return set->items[index].snapshot.base;
+}
+
+int snapshot_set_link(struct snapshot_set *set, size_t index, struct graph_tx *tx,
+		      struct error **errp)
+{
+	return snapshot_link(&set->items[index].snapshot, tx, errp);
+}
+
+/* The bases of all, in a malloc'ed array. */
+static struct node **list_bases(const struct snapshot_set *set)
+{
+	struct node **bases = xalloc(set->count, sizeof(bases[0]));
+	for (size_t i = 0; i < set->count; i++)
+		bases[i] = set->items[i].snapshot.base;
+	return bases;
+}
+
+void co_fn snapshot_set_settle(struct snapshot_set *set)
+{
+	struct node **bases _cleanup_free_ = list_bases(set);
+	/* One that cannot be made read-only is safe as well: nobody may write to it. */
+	nodes_set_read_only(set->graph, bases, (unsigned)set->count, true, NULL);
+	for (size_t i = 0; i < set->count; i++)
+		snapshot_keep(&set->items[i].snapshot);
 }
 
 /* With all users drained. */
-static int co_fn commit_drained(struct snapshot_set *set, struct node *const *bases,
-				struct error **errp)
+static int co_fn commit_drained(struct snapshot_set *set, struct error **errp)
 {
-	int r = work_on(set, 0, set->count, flush_base, errp);
+	int r = snapshot_set_flush(set, errp);
 	if (r < 0)
 		return r;
 	struct graph_tx tx;
 	graph_tx_begin(&tx, set->graph);
-	r = link_all(set, &tx, errp);
+	for (size_t i = 0; i < set->count && r >= 0; i++)
+		r = snapshot_set_link(set, i, &tx, errp);
+	if (r >= 0)
+		r = graph_tx_prepare(&tx, errp);
 	if (r < 0) {
 		graph_tx_abort(&tx);
 		return r;
 	}
 	graph_tx_commit(&tx);
-	/* One that cannot be made read-only is safe as well: nobody may write to it. */
-	nodes_set_read_only(set->graph, bases, (unsigned)set->count, true, NULL);
+	snapshot_set_settle(set);
 	return 0;
 }
 
 int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp)
 {
-	struct node **bases _cleanup_free_ = xalloc(set->count, sizeof(bases[0]));
-	for (size_t i = 0; i < set->count; i++)
-		bases[i] = set->items[i].snapshot.base;
-
-	/* Most of what is unflushed goes while the users are still at work. */
-	int r = work_on(set, 0, set->count, flush_base, errp);
+	struct node **bases _cleanup_free_ = list_bases(set);
+	int r = snapshot_set_flush(set, errp);
 	if (r < 0)
 		return r;
 	struct drain drain;
 	drain_begin(set->graph, bases, (unsigned)set->count, &drain);
-	r = commit_drained(set, bases, errp);
+	r = commit_drained(set, errp);
 	drain_end(&drain);
-	for (size_t i = 0; i < set->count && r >= 0; i++)
-		snapshot_keep(&set->items[i].snapshot);
 	return r;
 }

@@ -1,13 +1,56 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands on bitmaps. Control thread.
+ * Commands on bitmaps, each also an action of a transaction. Control thread.
+ *
+ * A command is its action alone, without the drain: a write in flight falls before or
+ * after it.
  */
-#include "block/bitmap.h"
+#include <stdlib.h>
 
+#include "base/cleanup.h"
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "daemon/daemon.h"
+#include "daemon/transaction.h"
 #include "schema/commands.h"
+
+/* What an action has changed. */
+struct change {
+	struct node *node;       /* one reference: the bitmap's */
+	struct bitmap *bitmap;
+	struct dirty_bitmap *old; /* the bits before, where they were exchanged */
+	bool was_enabled;
+};
+
+static void note_change(struct action *a, struct bitmap *b)
+{
+	struct change *c = NEW(struct change);
+	c->node = node_ref(b->node);
+	c->bitmap = b;
+	c->was_enabled = b->enabled;
+	a->state = c;
+}
+
+static void co_fn clean(struct transaction *t, struct action *a)
+{
+	struct change *c = a->state;
+	if (!c)
+		return;
+	dirty_bitmap_destroy(c->old);
+	node_unref(c->node);
+	free(c);
+}
+
+/* The bitmap that @args name, or NULL when it is not there or one of @obstacles is. */
+static struct bitmap *find_usable(const struct block_dirty_bitmap *args, unsigned obstacles,
+				  struct error **errp)
+{
+	struct bitmap *b = bitmap_find_error(the_daemon.graph, args->node, args->name, errp);
+	return b && bitmap_check(b, obstacles, errp) >= 0 ? b : NULL;
+}
+
+/* --- Adding --------------------------------------------------------------------- */
 
 static int co_fn check_persistent(struct node *n, const char *name, uint32_t granularity,
 				  struct error **errp)
@@ -22,8 +65,9 @@ static int co_fn check_persistent(struct node *n, const char *name, uint32_t gra
 	return r;
 }
 
-static int co_fn add(const struct block_dirty_bitmap_add *args, struct error **errp)
+static int co_fn prepare_add(struct transaction *t, struct action *a, struct error **errp)
 {
+	const struct block_dirty_bitmap_add *args = a->args->u.block_dirty_bitmap_add.data;
 	struct node *n = node_find_error(the_daemon.graph, args->node, errp);
 	if (!n)
 		return -ENODEV;
@@ -32,85 +76,189 @@ static int co_fn add(const struct block_dirty_bitmap_add *args, struct error **e
 	uint32_t granularity =
 		args->has_granularity ? args->granularity : bitmap_default_granularity(n);
 	struct bitmap *b;
-	int r = args->persistent ? check_persistent(n, args->name, granularity, errp) : 0;
+	int r = bitmap_check_granularity(granularity, errp);
+	if (r >= 0 && args->persistent)
+		r = check_persistent(n, args->name, granularity, errp);
 	if (r >= 0)
 		r = bitmap_create(n, args->name, granularity, &b, errp);
-	if (r >= 0) {
-		b->persistent = args->persistent;
-		b->enabled = !args->disabled;
-	}
-	return r;
-}
-
-int co_fn qmp_block_dirty_bitmap_add(const struct block_dirty_bitmap_add *args,
-				     struct error **errp)
-{
-	graph_change_begin(the_daemon.graph);
-	int r = add(args, errp);
-	graph_change_end(the_daemon.graph);
-	return r;
-}
-
-/* The bitmap that @args name, or NULL when it is not there or one of @obstacles is. */
-static struct bitmap *find_usable(const struct block_dirty_bitmap *args, unsigned obstacles,
-				  struct error **errp)
-{
-	struct bitmap *b = bitmap_find_error(the_daemon.graph, args->node, args->name, errp);
-	return b && bitmap_check(b, obstacles, errp) >= 0 ? b : NULL;
-}
-
-int co_fn qmp_block_dirty_bitmap_remove(const struct block_dirty_bitmap *args,
-					struct error **errp)
-{
-	struct bitmap *b = find_usable(args, BITMAP_BUSY | BITMAP_READ_ONLY, errp);
-	if (!b)
-		return -EINVAL;
-	bitmap_destroy(b);
+	if (r < 0)
+		return r;
+	b->persistent = args->persistent;
+	b->enabled = !args->disabled;
+	note_change(a, b);
 	return 0;
 }
 
-int co_fn qmp_block_dirty_bitmap_clear(const struct block_dirty_bitmap *args, struct error **errp)
+static void list_node_of_add(struct transaction *t, struct action *a)
 {
-	struct bitmap *b = find_usable(args, BITMAP_UNWRITABLE, errp);
+	transaction_drain_later(
+		t, node_find(t->graph, a->args->u.block_dirty_bitmap_add.data->node));
+}
+
+static void co_fn abort_add(struct transaction *t, struct action *a)
+{
+	struct change *c = a->state;
+	bitmap_destroy(c->bitmap);
+}
+
+const struct action_kind bitmap_add_action = {
+	.list_nodes = list_node_of_add,
+	.prepare = prepare_add,
+	.abort = abort_add,
+	.clean = clean,
+};
+
+/* --- What concerns one bitmap ------------------------------------------------------ */
+
+/* The arguments of remove, clear, enable and disable, which lie at one place. */
+static const struct block_dirty_bitmap *args_of(const struct action *a)
+{
+	return a->args->u.block_dirty_bitmap_remove.data;
+}
+
+static void list_node(struct transaction *t, struct action *a)
+{
+	transaction_drain_later(t, node_find(t->graph, args_of(a)->node));
+}
+
+/* Until the commit, a bitmap that goes is in nobody's use, and its name is taken. */
+static int co_fn prepare_remove(struct transaction *t, struct action *a, struct error **errp)
+{
+	struct bitmap *b = find_usable(args_of(a), BITMAP_BUSY | BITMAP_READ_ONLY, errp);
 	if (!b)
 		return -EINVAL;
-	dirty_bitmap_clear(b->bits, 0, UINT64_MAX);
+	note_change(a, b);
+	b->busy = true;
 	return 0;
 }
 
-static int set_enabled(const struct block_dirty_bitmap *args, bool enabled, struct error **errp)
+static void co_fn commit_remove(struct transaction *t, struct action *a)
 {
-	struct bitmap *b = find_usable(args, BITMAP_UNREADABLE, errp);
+	struct change *c = a->state;
+	bitmap_destroy(c->bitmap);
+}
+
+static void co_fn abort_remove(struct transaction *t, struct action *a)
+{
+	struct change *c = a->state;
+	c->bitmap->busy = false;
+}
+
+const struct action_kind bitmap_remove_action = {
+	.list_nodes = list_node,
+	.prepare = prepare_remove,
+	.commit = commit_remove,
+	.abort = abort_remove,
+	.clean = clean,
+};
+
+/* Give the bitmap other bits, and keep its old ones in @a. */
+static void exchange_bits(struct action *a, struct bitmap *b, struct dirty_bitmap *bits)
+{
+	note_change(a, b);
+	struct change *c = a->state;
+	c->old = b->bits;
+	b->bits = bits;
+}
+
+static void co_fn abort_exchange(struct transaction *t, struct action *a)
+{
+	struct change *c = a->state;
+	struct dirty_bitmap *bits = c->bitmap->bits;
+	c->bitmap->bits = c->old;
+	c->old = bits;
+}
+
+static int co_fn prepare_clear(struct transaction *t, struct action *a, struct error **errp)
+{
+	struct bitmap *b = find_usable(args_of(a), BITMAP_UNWRITABLE, errp);
 	if (!b)
 		return -EINVAL;
+	struct dirty_bitmap *clean_bits =
+		dirty_bitmap_create(b->node->size, dirty_bitmap_granularity(b->bits));
+	if (!clean_bits)
+		return error_set(errp, -ENOMEM, "No memory to clear bitmap '%s'", b->name);
+	exchange_bits(a, b, clean_bits);
+	return 0;
+}
+
+const struct action_kind bitmap_clear_action = {
+	.list_nodes = list_node,
+	.prepare = prepare_clear,
+	.abort = abort_exchange,
+	.clean = clean,
+};
+
+static int set_enabled(struct action *a, bool enabled, struct error **errp)
+{
+	struct bitmap *b = find_usable(args_of(a), BITMAP_UNREADABLE, errp);
+	if (!b)
+		return -EINVAL;
+	note_change(a, b);
 	b->enabled = enabled;
 	return 0;
 }
 
-int co_fn qmp_block_dirty_bitmap_enable(const struct block_dirty_bitmap *args,
-					struct error **errp)
+static int co_fn prepare_enable(struct transaction *t, struct action *a, struct error **errp)
 {
-	return set_enabled(args, true, errp);
+	return set_enabled(a, true, errp);
 }
 
-int co_fn qmp_block_dirty_bitmap_disable(const struct block_dirty_bitmap *args,
-					 struct error **errp)
+static int co_fn prepare_disable(struct transaction *t, struct action *a, struct error **errp)
 {
-	return set_enabled(args, false, errp);
+	return set_enabled(a, false, errp);
 }
 
-/* The bitmap that an item of block-dirty-bitmap-merge on the node called @node means. */
-static struct bitmap *find_source(const char *node, const struct block_dirty_bitmap_or_str *item,
-				  struct error **errp)
+static void co_fn abort_set_enabled(struct transaction *t, struct action *a)
 {
-	struct block_dirty_bitmap local = {.node = (char *)node, .name = item->u.local};
+	struct change *c = a->state;
+	c->bitmap->enabled = c->was_enabled;
+}
+
+const struct action_kind bitmap_enable_action = {
+	.list_nodes = list_node,
+	.prepare = prepare_enable,
+	.abort = abort_set_enabled,
+	.clean = clean,
+};
+
+const struct action_kind bitmap_disable_action = {
+	.list_nodes = list_node,
+	.prepare = prepare_disable,
+	.abort = abort_set_enabled,
+	.clean = clean,
+};
+
+/* --- Merging ----------------------------------------------------------------------- */
+
+static void list_target(struct transaction *t, struct action *a)
+{
+	const struct block_dirty_bitmap_merge *args = a->args->u.block_dirty_bitmap_merge.data;
+	transaction_drain_later(t, node_find(t->graph, args->node));
+	for (size_t i = 0; i < args->bitmaps.count; i++) {
+		const struct block_dirty_bitmap_or_str *item = args->bitmaps.items[i];
+		if (item->kind == BLOCK_DIRTY_BITMAP_OR_STR_EXTERNAL)
+			transaction_drain_later(t, node_find(t->graph, item->u.external->node));
+	}
+}
+
+/* Merge what @item, of block-dirty-bitmap-merge for @target, means into @sum. */
+static int merge_item(const struct bitmap *target, const struct block_dirty_bitmap_or_str *item,
+		      struct dirty_bitmap *sum, struct error **errp)
+{
+	struct block_dirty_bitmap local = {.node = target->node->name, .name = item->u.local};
 	bool is_local = item->kind == BLOCK_DIRTY_BITMAP_OR_STR_LOCAL;
-	return find_usable(is_local ? &local : item->u.external, BITMAP_UNREADABLE, errp);
+	struct bitmap *source =
+		find_usable(is_local ? &local : item->u.external, BITMAP_UNREADABLE, errp);
+	int r = source ? bitmap_check_merge(target, source, errp) : -EINVAL;
+	if (r >= 0)
+		dirty_bitmap_merge(sum, source->bits);
+	return r;
 }
 
-int co_fn qmp_block_dirty_bitmap_merge(const struct block_dirty_bitmap_merge *args,
-				       struct error **errp)
+static int co_fn prepare_merge(struct transaction *t, struct action *a, struct error **errp)
 {
+	const struct block_dirty_bitmap_merge *args = a->args->u.block_dirty_bitmap_merge.data;
 	struct block_dirty_bitmap name = {.node = args->node, .name = args->target};
 	struct bitmap *target = find_usable(&name, BITMAP_UNWRITABLE, errp);
 	if (!target)
@@ -119,19 +267,85 @@ int co_fn qmp_block_dirty_bitmap_merge(const struct block_dirty_bitmap_merge *ar
 	if (!sum)
 		return error_set(errp, -ENOMEM, "No memory to merge into bitmap '%s'", target->name);
 	int r = 0;
-	for (size_t i = 0; i < args->bitmaps.count && r >= 0; i++) {
-		struct bitmap *source = find_source(args->node, args->bitmaps.items[i], errp);
-		r = source ? bitmap_check_merge(target, source, errp) : -EINVAL;
-		if (r >= 0)
-			dirty_bitmap_merge(sum, source->bits);
-	}
-	if (r >= 0) {
-		struct dirty_bitmap *old = target->bits;
-		target->bits = sum;
-		sum = old;
-	}
-	dirty_bitmap_destroy(sum);
+	for (size_t i = 0; i < args->bitmaps.count && r >= 0; i++)
+		r = merge_item(target, args->bitmaps.items[i], sum, errp);
+	if (r >= 0)
+		exchange_bits(a, target, sum);
+	else
+		dirty_bitmap_destroy(sum);
 	return r;
+}
+
+const struct action_kind bitmap_merge_action = {
+	.list_nodes = list_target,
+	.prepare = prepare_merge,
+	.abort = abort_exchange,
+	.clean = clean,
+};
+
+/* --- Commands ------------------------------------------------------------------------ */
+
+static int co_fn run_alone(const struct action_kind *kind, const struct transaction_action *args,
+			   struct error **errp)
+{
+	struct action a = {.kind = kind, .args = args};
+	graph_change_begin(the_daemon.graph);
+	int r = kind->prepare(NULL, &a, errp);
+	if (r >= 0 && kind->commit)
+		kind->commit(NULL, &a);
+	kind->clean(NULL, &a);
+	graph_change_end(the_daemon.graph);
+	return r;
+}
+
+int co_fn qmp_block_dirty_bitmap_add(const struct block_dirty_bitmap_add *args,
+				     struct error **errp)
+{
+	struct transaction_action action = {
+		.u.block_dirty_bitmap_add.data = (struct block_dirty_bitmap_add *)args,
+	};
+	return run_alone(&bitmap_add_action, &action, errp);
+}
+
+static int co_fn run_on_one(const struct action_kind *kind, const struct block_dirty_bitmap *args,
+			    struct error **errp)
+{
+	struct transaction_action action = {
+		.u.block_dirty_bitmap_remove.data = (struct block_dirty_bitmap *)args,
+	};
+	return run_alone(kind, &action, errp);
+}
+
+int co_fn qmp_block_dirty_bitmap_remove(const struct block_dirty_bitmap *args,
+					struct error **errp)
+{
+	return run_on_one(&bitmap_remove_action, args, errp);
+}
+
+int co_fn qmp_block_dirty_bitmap_clear(const struct block_dirty_bitmap *args, struct error **errp)
+{
+	return run_on_one(&bitmap_clear_action, args, errp);
+}
+
+int co_fn qmp_block_dirty_bitmap_enable(const struct block_dirty_bitmap *args,
+					struct error **errp)
+{
+	return run_on_one(&bitmap_enable_action, args, errp);
+}
+
+int co_fn qmp_block_dirty_bitmap_disable(const struct block_dirty_bitmap *args,
+					 struct error **errp)
+{
+	return run_on_one(&bitmap_disable_action, args, errp);
+}
+
+int co_fn qmp_block_dirty_bitmap_merge(const struct block_dirty_bitmap_merge *args,
+				       struct error **errp)
+{
+	struct transaction_action action = {
+		.u.block_dirty_bitmap_merge.data = (struct block_dirty_bitmap_merge *)args,
+	};
+	return run_alone(&bitmap_merge_action, &action, errp);
 }
 
 int co_fn qmp_x_debug_block_dirty_bitmap_sha256(const struct block_dirty_bitmap *args,

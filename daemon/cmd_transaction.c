@@ -1,69 +1,92 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Snapshots, alone and many at one moment. Control thread.
+ * The command transaction, with the table of all kinds of actions, and snapshots.
+ * Control thread.
  */
-#include "block/graph.h"
 #include "block/snapshot.h"
 #include "daemon/daemon.h"
+#include "daemon/transaction.h"
 #include "schema/commands.h"
 
-static int co_fn run(struct snapshot_set *set, bool aborts, struct error **errp)
+/* --- The kinds ----------------------------------------------------------------- */
+
+static int co_fn prepare_abort(struct transaction *t, struct action *a, struct error **errp)
 {
-	int r = snapshot_set_prepare(set, errp);
-	if (r < 0)
-		return r;
-	if (aborts)
-		return error_set(errp, -ECANCELED, "Transaction aborted using Abort action");
-	return snapshot_set_commit(set, errp);
+	return error_set(errp, -ECANCELED, "Transaction aborted using Abort action");
 }
 
-/* All of @actions, or none of them. */
-static int co_fn run_transaction(const struct transaction_action *const *actions, size_t count,
-				 struct error **errp)
+const struct action_kind abort_action = {.can_group = true, .prepare = prepare_abort};
+
+/* A snapshot's state is its index in the set, plus one. */
+static size_t index_of(const struct action *a)
 {
-	graph_change_begin(the_daemon.graph);
-	struct snapshot_set *set = snapshot_set_create(the_daemon.graph);
-	bool aborts = false;
-	for (size_t i = 0; i < count && !aborts; i++) {
-		switch (actions[i]->type) {
-		case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
-			snapshot_set_add(set, actions[i]->u.blockdev_snapshot.data);
-			break;
-		case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
-			snapshot_set_add_sync(set, actions[i]->u.blockdev_snapshot_sync.data);
-			break;
-		default:
-			aborts = true;
-		}
-	}
-	int r = run(set, aborts, errp);
-	snapshot_set_destroy(set);
-	graph_change_end(the_daemon.graph);
-	return r;
+	return (size_t)(uintptr_t)a->state - 1;
 }
 
-static int check_properties(const struct transaction_args *args, struct error **errp)
+static void set_index(struct action *a, size_t index)
 {
-	if (!args->properties ||
-	    args->properties->completion_mode == ACTION_COMPLETION_MODE_INDIVIDUAL)
-		return 0;
-	for (size_t i = 0; i < args->actions.count; i++) {
-		enum transaction_action_kind kind = args->actions.items[i]->type;
-		if (kind != TRANSACTION_ACTION_KIND_ABORT)
-			return error_set(errp, -EINVAL, "Action '%s' does not support Transaction "
-					 "property completion-mode = grouped",
-					 transaction_action_kind_name(kind));
-	}
+	a->state = (void *)(uintptr_t)(index + 1);
+}
+
+static int co_fn open_snapshot(struct transaction *t, struct action *a, struct error **errp)
+{
+	set_index(a, snapshot_set_add(t->snapshots, a->args->u.blockdev_snapshot.data));
 	return 0;
 }
 
+static int co_fn open_snapshot_sync(struct transaction *t, struct action *a, struct error **errp)
+{
+	set_index(a, snapshot_set_add_sync(t->snapshots, a->args->u.blockdev_snapshot_sync.data));
+	return 0;
+}
+
+static void list_base(struct transaction *t, struct action *a)
+{
+	transaction_drain_later(t, snapshot_set_base(t->snapshots, index_of(a)));
+}
+
+static int co_fn prepare_snapshot(struct transaction *t, struct action *a, struct error **errp)
+{
+	return snapshot_set_link(t->snapshots, index_of(a), &t->tx, errp);
+}
+
+const struct action_kind snapshot_action = {
+	.is_snapshot = true,
+	.open = open_snapshot,
+	.list_nodes = list_base,
+	.prepare = prepare_snapshot,
+};
+
+const struct action_kind snapshot_sync_action = {
+	.is_snapshot = true,
+	.open = open_snapshot_sync,
+	.list_nodes = list_base,
+	.prepare = prepare_snapshot,
+};
+
+const struct action_kind *action_kind_of(const struct transaction_action *action)
+{
+	static const struct action_kind *const kinds[] = {
+		[TRANSACTION_ACTION_KIND_ABORT] = &abort_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD] = &bitmap_add_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE] = &bitmap_remove_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_CLEAR] = &bitmap_clear_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ENABLE] = &bitmap_enable_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = &bitmap_disable_action,
+		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = &bitmap_merge_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT] = &snapshot_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC] = &snapshot_sync_action,
+	};
+	return kinds[action->type];
+}
+
+/* --- Commands ------------------------------------------------------------------- */
+
 int co_fn qmp_transaction(const struct transaction_args *args, struct error **errp)
 {
-	int r = check_properties(args, errp);
-	if (r < 0)
-		return r;
-	return run_transaction((const struct transaction_action *const *)args->actions.items,
-			       args->actions.count, errp);
+	bool grouped = args->properties &&
+		       args->properties->completion_mode == ACTION_COMPLETION_MODE_GROUPED;
+	return transaction_run(args->actions.items, args->actions.count, grouped, errp);
 }
 
 int co_fn qmp_blockdev_snapshot(const struct blockdev_snapshot *args, struct error **errp)
@@ -72,7 +95,7 @@ int co_fn qmp_blockdev_snapshot(const struct blockdev_snapshot *args, struct err
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT,
 		.u.blockdev_snapshot.data = (struct blockdev_snapshot *)args,
 	};
-	return run_transaction((const struct transaction_action *[]){&action}, 1, errp);
+	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
 }
 
 int co_fn qmp_blockdev_snapshot_sync(const struct blockdev_snapshot_sync *args,
@@ -82,5 +105,5 @@ int co_fn qmp_blockdev_snapshot_sync(const struct blockdev_snapshot_sync *args,
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC,
 		.u.blockdev_snapshot_sync.data = (struct blockdev_snapshot_sync *)args,
 	};
-	return run_transaction((const struct transaction_action *[]){&action}, 1, errp);
+	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
 }

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine of transactions. Control thread, in a coroutine that holds the change lock.
+ */
+#include "daemon/transaction.h"
+
+#include <stdlib.h>
+
+#include "block/node.h"
+#include "block/snapshot.h"
+#include "blockjobs/job.h"
+#include "daemon/daemon.h"
+
+void transaction_drain_later(struct transaction *t, struct node *n)
+{
+	if (!n)
+		return;
+	if (t->node_count == t->node_capacity) {
+		t->node_capacity = t->node_capacity == 0 ? 8 : 2 * t->node_capacity;
+		t->nodes = xrealloc(t->nodes, t->node_capacity, sizeof(t->nodes[0]));
+	}
+	t->nodes[t->node_count++] = n;
+}
+
+static int check_grouped(const struct transaction *t, struct error **errp)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (!t->actions[i].kind->can_group)
+			return error_set(errp, -EINVAL, "Action '%s' does not support Transaction "
+					 "property completion-mode = grouped",
+					 transaction_action_kind_name(t->actions[i].args->type));
+	}
+	return 0;
+}
+
+/* Step 1. Snapshots only join the set, until somebody may want to see their overlays. */
+static int co_fn open_all(struct transaction *t, struct error **errp)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		struct action *a = &t->actions[i];
+		if (!a->kind->open)
+			continue;
+		int r = a->kind->is_snapshot ? 0 : snapshot_set_prepare(t->snapshots, errp);
+		if (r >= 0)
+			r = a->kind->open(t, a, errp);
+		if (r < 0)
+			return r;
+	}
+	return snapshot_set_prepare(t->snapshots, errp);
+}
+
+static void list_nodes(struct transaction *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->actions[i].kind->list_nodes)
+			t->actions[i].kind->list_nodes(t, &t->actions[i]);
+	}
+}
+
+/* Undo the first @prepared actions, and all changes of the graph. */
+static void co_fn undo(struct transaction *t, size_t prepared)
+{
+	while (prepared-- > 0) {
+		struct action *a = &t->actions[prepared];
+		if (a->kind->abort)
+			a->kind->abort(t, a);
+	}
+	graph_tx_abort(&t->tx);
+}
+
+static void co_fn commit(struct transaction *t)
+{
+	graph_tx_commit(&t->tx);
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->actions[i].kind->commit)
+			t->actions[i].kind->commit(t, &t->actions[i]);
+	}
+	/* Now that it is known what becomes of their bitmaps. */
+	snapshot_set_settle(t->snapshots);
+}
+
+/* Steps 3 to 5. */
+static int co_fn run_drained(struct transaction *t, struct error **errp)
+{
+	int r = snapshot_set_flush(t->snapshots, errp);
+	if (r < 0)
+		return r;
+	graph_tx_begin(&t->tx, t->graph);
+	size_t prepared = 0;
+	while (r >= 0 && prepared < t->count) {
+		struct action *a = &t->actions[prepared];
+		r = a->kind->prepare(t, a, errp);
+		if (r >= 0)
+			prepared++;
+	}
+	if (r >= 0)
+		r = graph_tx_prepare(&t->tx, errp);
+	if (r < 0)
+		undo(t, prepared);
+	else
+		commit(t);
+	return r;
+}
+
+static int co_fn run(struct transaction *t, struct error **errp)
+{
+	int r = open_all(t, errp);
+	/* Most of what is unflushed goes while the users are still at work. */
+	if (r >= 0)
+		r = snapshot_set_flush(t->snapshots, errp);
+	if (r < 0)
+		return r;
+	list_nodes(t);
+	struct drain drain;
+	drain_begin(t->graph, t->nodes, (unsigned)t->node_count, &drain);
+	r = run_drained(t, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static void co_fn clean(struct transaction *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->actions[i].kind->clean)
+			t->actions[i].kind->clean(t, &t->actions[i]);
+	}
+	snapshot_set_destroy(t->snapshots);
+	job_tx_unref(t->jobs);
+	free(t->nodes);
+	free(t->actions);
+}
+
+int co_fn transaction_run(struct transaction_action *const *actions, size_t count, bool grouped,
+			  struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
+	graph_change_begin(g);
+	struct transaction t = {
+		.graph = g,
+		.snapshots = snapshot_set_create(g),
+		.jobs = grouped ? job_tx_new() : NULL,
+		.actions = xalloc(count, sizeof(struct action)),
+	};
+	/* What comes after an action that is sure to fail is not even begun. */
+	for (const struct action_kind *kind = NULL; t.count < count && kind != &abort_action;) {
+		kind = action_kind_of(actions[t.count]);
+		t.actions[t.count] = (struct action){.kind = kind, .args = actions[t.count]};
+		t.count++;
+	}
+	int r = grouped ? check_grouped(&t, errp) : 0;
+	if (r >= 0)
+		r = run(&t, errp);
+	clean(&t);
+	graph_change_end(g);
+	return r;
+}
