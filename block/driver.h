@@ -77,6 +77,16 @@ struct driver {
 	 */
 	const struct driver *co_fn (*load)(struct error **errp);
 	/*
+	 * Where names are "PROTOCOL:OPTION:NAME", the names in the schema of the option
+	 * (left out where that part is empty) and of the child that NAME is. Optional.
+	 */
+	const char *wrapped_option, *wrapped_child;
+	/*
+	 * The name of a node without options that make a difference, whose n->file has
+	 * a plain one. Free with free(). Default: that of n->file.
+	 */
+	char *(*plain_name)(const struct node *n);
+	/*
 	 * Options, by their names in the schema, that change what the node shows.
 	 * Where one is given, the node's name is a json: name that repeats it, and
 	 * the required ones. Up to a NULL; NULL for none.
@@ -115,9 +125,14 @@ struct driver {
 	int co_fn (*zero)(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 	/* -ENOTSUP is taken for success. */
 	int co_fn (*discard)(struct node *n, uint64_t offset, uint64_t bytes);
+	/* Told what happens inside whoever uses the node, see BlkdebugEvent. Must not wait. Optional. */
+	void (*debug_event)(struct node *n, enum blkdebug_event event);
 	/* Push own caches into the children; the core then flushes them. */
 	int co_fn (*flush)(struct node *n);
-	/* *ret->bytes comes in as the length asked about. Default: all data. */
+	/*
+	 * *ret->bytes comes in as the length asked about. A filter may return
+	 * STATUS_FROM_BACKING to leave the answer to its child. Default: all data.
+	 */
 	int co_fn (*status)(struct node *n, uint64_t offset, struct extent *ret);
 	bool supports_fua, can_compress;
 
@@ -202,6 +217,13 @@ struct driver {
 	int (*probe)(const uint8_t *data, size_t bytes, const char *filename);
 };
 
-enum { READ_FROM_BACKING = 1 };
+enum { READ_FROM_BACKING = 1, STATUS_FROM_BACKING = 1 };
+
+/* Something has happened on the way to @n, whose driver may have rules for faults about it. */
+static inline void node_debug_event(struct node *n, enum blkdebug_event event)
+{
+	if (n->driver->debug_event)
+		n->driver->debug_event(n, event);
+}
 
 #endif

@@ -24,7 +24,8 @@ static bool has_strong_option(const struct node *n)
 {
 	for (const char *const *s = n->driver->strong_options; n->options && s && *s; s++) {
 		const struct schema_member *m = options_find(n->options, *s);
-		if (m && options_has(n->options, m))
+		bool is_in_name = string_equal(*s, n->driver->wrapped_option);
+		if (m && !is_in_name && options_has(n->options, m))
 			return true;
 	}
 	return false;
@@ -122,6 +123,11 @@ static void copy_option(const struct blockdev_options *from, struct blockdev_opt
 	void *slot = options_slot(to, m);
 	if (m->type->kind == SCHEMA_STR) {
 		*(char **)slot = xstrdup(*(char *const *)source);
+	} else if (m->type->kind == SCHEMA_LIST) {
+		struct schema_list *copy = schema_clone(m->type, source);
+		*(struct schema_list *)slot = *copy;
+		free(copy);
+		*((bool *)to + blockdev_options_type.branch_offset + m->has_offset) = true;
 	} else if (m->type->kind >= SCHEMA_STRUCT) {
 		*(void **)slot = schema_clone(m->type, *(void *const *)source);
 	} else {
@@ -189,7 +195,9 @@ void node_refresh_filename(struct node *n)
 {
 	char *filename;
 	if (n->file && (!n->options || is_default(n)))
-		filename = xstrdup(n->file->child->filename);
+		filename = n->options && n->driver->plain_name
+				   ? n->driver->plain_name(n)
+				   : xstrdup(n->file->child->filename);
 	else if (n->options && (n->file || !n->filename || has_strong_option(n)))
 		filename = json_filename(n);
 	else

@@ -22,6 +22,7 @@ static uint64_t co_fn cluster_size(struct node *n)
 
 static int co_fn store(struct node *n, uint64_t offset, uint64_t bytes, struct vec v)
 {
+	node_debug_event(n, BLKDEBUG_EVENT_COR_WRITE);
 	int r = vec_is_zero(v, bytes) ? io_zero(n, offset, bytes, REQUEST_UNCHANGED)
 				      : io_write(n, offset, bytes, v, REQUEST_UNCHANGED);
 	node_note_change(n);

@@ -43,6 +43,12 @@ static bool has_own_flush(const struct node *n)
 	return n->driver->flush && !(n->cache_no_flush && list_is_empty(&n->children));
 }
 
+static void tell_storage(struct node *n, enum blkdebug_event event)
+{
+	if (n->file)
+		node_debug_event(n->file->child, event);
+}
+
 static int co_fn flush_dirty(struct node *n)
 {
 	uint64_t asked = n->write_generation;
@@ -50,7 +56,9 @@ static int co_fn flush_dirty(struct node *n)
 	int r = 0;
 	if (n->flushed_generation < asked) {
 		uint64_t covered = n->write_generation;
+		tell_storage(n, BLKDEBUG_EVENT_FLUSH_TO_OS);
 		r = has_own_flush(n) ? n->driver->flush(n) : 0;
+		tell_storage(n, BLKDEBUG_EVENT_FLUSH_TO_DISK);
 		if (r >= 0)
 			r = flush_children(n);
 		if (r >= 0)

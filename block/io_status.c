@@ -31,7 +31,7 @@ static int co_fn ask_driver(struct node *n, uint64_t offset, uint64_t bytes, str
 		unknown(n, start, x);
 	} else {
 		int r = n->driver->status(n, start, x);
-		if (r < 0)
+		if (r != 0)
 			return r;
 	}
 	uint64_t before = offset - start;
@@ -78,7 +78,7 @@ static int co_fn layer_status(struct node *n, uint64_t offset, uint64_t bytes, s
 {
 	bytes = MIN(bytes, n->size - offset);
 	int r = ask_driver(n, offset, bytes, x);
-	if (r >= 0 && (x->flags & (EXTENT_DATA | EXTENT_ZERO)))
+	if (r == 0 && (x->flags & (EXTENT_DATA | EXTENT_ZERO)))
 		x->flags |= EXTENT_ALLOCATED;
 	return r;
 }
@@ -108,6 +108,8 @@ int co_fn node_status(struct node *n, uint64_t offset, uint64_t bytes, struct ex
 		if (passes_on(layer))
 			continue;
 		int r = layer_status(layer, offset, left, &x);
+		if (r == STATUS_FROM_BACKING)
+			continue;
 		if (r < 0)
 			return r;
 		if (x.flags & EXTENT_ALLOCATED)
@@ -140,14 +142,17 @@ int co_fn node_status_above(struct node *top, struct node *base, uint64_t offset
 	for (struct node *n = top; n && n != base; n = node_chain_next(n)) {
 		if (passes_on(n))
 			continue;
-		depth++;
 		if (offset >= n->size) {
 			x = (struct extent){.flags = EXTENT_ZERO | EXTENT_ALLOCATED, .bytes = left};
+			depth++;
 			break;
 		}
 		int r = layer_status(n, offset, left, &x);
+		if (r == STATUS_FROM_BACKING)
+			continue;
 		if (r < 0)
 			return r;
+		depth++;
 		if (x.flags & EXTENT_ALLOCATED)
 			break;
 		left = x.bytes;

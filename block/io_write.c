@@ -64,6 +64,7 @@ static int co_fn write_aligned(struct node *n, uint64_t offset, uint64_t bytes, 
 			       unsigned flags)
 {
 	uint64_t max = n->limits.max_transfer != 0 ? n->limits.max_transfer : bytes;
+	node_debug_event(n, BLKDEBUG_EVENT_PWRITEV);
 	for (;;) {
 		uint64_t part = MIN(bytes, max);
 		int r = n->driver->write ? n->driver->write(n, offset, part, v, flags)
@@ -86,10 +87,16 @@ static int co_fn read_edges(struct node *n, uint64_t start, uint64_t span, uint6
 	uint64_t last = start + span - align;
 	struct iovec storage;
 	int r = 0;
-	if (offset > start || (end < start + span && last == start))
+	if (offset > start || (end < start + span && last == start)) {
+		node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_RMW_HEAD);
 		r = io_read(n, start, align, vec_flat(&storage, buffer, align), 0);
-	if (r >= 0 && end < start + span && last != start)
+		node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_RMW_AFTER_HEAD);
+	}
+	if (r >= 0 && end < start + span && last != start) {
+		node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_RMW_TAIL);
 		r = io_read(n, last, align, vec_flat(&storage, buffer + (last - start), align), 0);
+		node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_RMW_AFTER_TAIL);
+	}
 	return r;
 }
 
@@ -156,6 +163,7 @@ static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, 
 		r = make_room(n, end);
 	if (r >= 0)
 		r = io_write(n, offset, bytes, v, io_driver_flags(n, flags));
+	node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_DONE);
 	if (r >= 0 && end > n->size)
 		node_set_size(n, end);
 	/* What a failed write has left behind is to be flushed, and is dirty, just as well. */

@@ -50,6 +50,7 @@ static int co_fn zero_by_writing(struct node *n, uint64_t offset, uint64_t bytes
 
 static int co_fn zero_aligned(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
+	node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_ZERO);
 	while (bytes > 0) {
 		uint64_t piece = next_piece(n, offset, bytes);
 		int r = zero_by_driver(n, offset, piece, flags);
@@ -118,6 +119,7 @@ int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned
 		r = zero_and_grow(n, offset, bytes, driver_flags);
 	else
 		r = io_zero(n, offset, bytes, driver_flags);
+	node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_DONE);
 	io_note_write(n, offset, bytes);
 	request_end(&rq);
 	if (r >= 0 && io_needs_flush(n, flags))

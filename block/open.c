@@ -23,8 +23,9 @@ struct node_modes modes_resolve(const struct blockdev_options *o, const struct n
 		m.read_only = true;
 		m.auto_read_only = false;
 	}
-	/* A format looks after its user's wish itself, and may give back its own space. */
-	m.discard_unmap = parent && parent_driver->is_format && !(role & EDGE_COW);
+	/* Formats and filters look after their users' wish; a format may give back its own space. */
+	m.discard_unmap = parent && (parent_driver->is_format || parent_driver->is_filter) &&
+			  !(role & EDGE_COW);
 
 	if (o->has_read_only)
 		m.read_only = o->read_only;

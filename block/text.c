@@ -99,8 +99,44 @@ static int from_protocol(struct graph *g, const char *filename, size_t length, c
 	return error_set(errp, -ENOENT, "Unknown protocol '%.*s'", (int)length, filename);
 }
 
-int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
-			     struct error **errp)
+static const struct driver *find_wrapper(struct graph *g, const char *filename)
+{
+	size_t length = strcspn(filename, ":/");
+	for (const struct driver *const *d = g->drivers; *d; d++) {
+		if ((*d)->wrapped_child && filename[length] == ':' &&
+		    strlen((*d)->protocol) == length &&
+		    strncmp(filename, (*d)->protocol, length) == 0)
+			return *d;
+	}
+	return NULL;
+}
+
+/* "PROTOCOL:OPTION:NAME" of @d as options without the child; *filename becomes NAME. */
+static int take_wrapper(const struct driver *d, const char **filename, char **ret,
+			struct error **errp)
+{
+	const char *option = *filename + strlen(d->protocol) + 1;
+	const char *colon = strchr(option, ':');
+	if (!colon)
+		return error_set(errp, -EINVAL, "%s requires both %s file and image path", d->name,
+				 d->wrapped_option);
+	char *value _cleanup_free_ = xasprintf("%.*s", (int)(colon - option), option);
+	char *escaped _cleanup_free_ = text_escape(value);
+	*ret = *value ? xasprintf("driver=%s,%s=%s", d->name, d->wrapped_option, escaped)
+		      : xasprintf("driver=%s", d->name);
+	*filename = colon + 1;
+	return 0;
+}
+
+/* Append to *text, which may be NULL, the keys of @more with @prefix before them. */
+static void append_keys(char **text, const char *more, const char *prefix)
+{
+	char *prefixed _cleanup_free_ = text_prefix_keys(more, prefix);
+	char *old _cleanup_free_ = *text;
+	*text = xasprintf("%s%s%s", old ? old : "", old ? "," : "", prefixed);
+}
+
+static int co_fn from_plain(struct graph *g, const char *filename, char **ret, struct error **errp)
 {
 	/* A colon makes a protocol only before the first slash. */
 	size_t length = strcspn(filename, ":/");
@@ -113,5 +149,29 @@ int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
 	char *escaped _cleanup_free_ = text_escape(path);
 	*ret = xasprintf("driver=%s,filename=%s",
 			 co_blocking(is_device, (void *)path) ? "host_device" : "file", escaped);
+	return 0;
+}
+
+int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
+			     struct error **errp)
+{
+	char *text _cleanup_free_ = NULL, *prefix _cleanup_free_ = xstrdup("");
+	const struct driver *d;
+	while ((d = find_wrapper(g, filename))) {
+		char *own _cleanup_free_ = NULL;
+		int r = take_wrapper(d, &filename, &own, errp);
+		if (r < 0)
+			return r;
+		append_keys(&text, own, prefix);
+		char *deeper = xasprintf("%s%s.", prefix, d->wrapped_child);
+		free(prefix);
+		prefix = deeper;
+	}
+	char *plain _cleanup_free_ = NULL;
+	int r = from_plain(g, filename, &plain, errp);
+	if (r < 0)
+		return r;
+	append_keys(&text, plain, prefix);
+	*ret = TAKE(text);
 	return 0;
 }

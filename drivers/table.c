@@ -4,9 +4,11 @@
  */
 #include "drivers/table.h"
 
+#include "drivers/blkdebug/blkdebug.h"
 #include "drivers/qcow2/qcow2.h"
 
 const struct driver *const driver_table[] = {
+	&blkdebug_driver,
 	&file_driver,
 	&host_device_driver,
 	&nbd_row,

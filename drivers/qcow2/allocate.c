@@ -140,6 +140,7 @@ static int co_fn allocate(struct qcow2 *q, uint64_t count, bool exact, bool fres
 {
 	struct search s = {.want = count, .exact = exact, .first_hole = UINT64_MAX};
 
+	qcow2_event(q, BLKDEBUG_EVENT_CLUSTER_ALLOC);
 	co_mutex_lock(&q->lock);
 	s.first = fresh ? MAX(q->fresh_from, q->free_hint) : q->free_hint;
 	int r = allocate_locked(q, &s, ret);
@@ -224,6 +225,7 @@ static int co_fn allocate_bytes_locked(struct qcow2 *q, uint64_t bytes, uint64_t
 
 int co_fn qcow2_allocate_bytes(struct qcow2 *q, uint64_t bytes, uint64_t *ret)
 {
+	qcow2_event(q, BLKDEBUG_EVENT_CLUSTER_ALLOC_BYTES);
 	co_mutex_lock(&q->lock);
 	int r = mark_dirty(q);
 
@@ -237,6 +239,7 @@ int co_fn qcow2_allocate_bytes(struct qcow2 *q, uint64_t bytes, uint64_t *ret)
 
 void co_fn qcow2_unallocate(struct qcow2 *q, uint64_t offset, uint64_t count)
 {
+	qcow2_event(q, BLKDEBUG_EVENT_CLUSTER_FREE);
 	co_mutex_lock(&q->lock);
 	/* A failure leaks them. */
 	(void)qcow2_refcount_decrement(q, offset >> q->cluster_bits, count);

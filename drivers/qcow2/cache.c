@@ -203,6 +203,8 @@ static int co_fn slice_load(struct qcow2_cache *c, struct slice *s)
 		return qcow2_signal_corruption(
 			c->q, "%s at %#" PRIx64 " lies beyond the end of the file",
 			c->kind == METADATA_ACTIVE_L2 ? "L2 table" : "Refcount block", s->offset);
+	qcow2_event(c->q, c->kind == METADATA_ACTIVE_L2 ? BLKDEBUG_EVENT_L2_LOAD
+							: BLKDEBUG_EVENT_REFBLOCK_LOAD);
 	return edge_read(c->q->node->file, s->offset, c->slice_bytes, s->data, 0);
 }
 

@@ -69,6 +69,8 @@ static int co_fn run_write(struct parallel_part *part)
 
 	for (unsigned i = 0; i < w->count; i++)
 		iov[i] = (struct iovec){w->slices[i]->frozen, c->slice_bytes};
+	qcow2_event(c->q, c->kind == METADATA_ACTIVE_L2 ? BLKDEBUG_EVENT_L2_UPDATE
+							: BLKDEBUG_EVENT_REFBLOCK_UPDATE_PART);
 	if (r == 0)
 		r = edge_writev(c->q->node->file, offset, bytes,
 				(struct vec){.iov = iov, .count = w->count}, 0);

@@ -72,6 +72,7 @@ static int co_fn fetch(struct qcow2 *q, uint64_t descriptor, unsigned parity, ui
 	/* The last sector may lie behind the end of the file, the first one may not. */
 	if (r == 0 && offset >= qcow2_file_size(q))
 		r = -EIO;
+	qcow2_event(q, BLKDEBUG_EVENT_READ_COMPRESSED);
 	if (r == 0)
 		r = edge_read(q->node->file, offset, bytes, in, 0);
 	qcow2_epoch_leave(q, parity);
@@ -147,6 +148,7 @@ static int co_fn store_in_task(struct qcow2 *q, uint64_t offset, const uint8_t *
 	r = qcow2_l2_is_possible(q, old) ? qcow2_allocate_bytes(q, bytes, &host)
 					 : qcow2_l2_corrupt(q, old, offset);
 	if (r == 0) {
+		qcow2_event(q, BLKDEBUG_EVENT_WRITE_COMPRESSED);
 		r = edge_write(q->node->file, host, bytes, data, 0);
 		if (r < 0)
 			qcow2_unallocate(q, align_down(host, q->cluster_bytes),
@@ -156,6 +158,7 @@ static int co_fn store_in_task(struct qcow2 *q, uint64_t offset, const uint8_t *
 	if (r == 0) {
 		struct l2_entry new = {.descriptor = make_descriptor(q, host, bytes)};
 
+		qcow2_event(q, BLKDEBUG_EVENT_L2_UPDATE_COMPRESSED);
 		qcow2_l2_free(q, old, FREE_OTHER);
 		qcow2_l2_store(q, slice, offset, new);
 	}

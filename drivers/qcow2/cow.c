@@ -33,6 +33,7 @@ static int co_fn side_read(struct qcow2 *q, struct side *s, bool fresh)
 
 	if (!data)
 		return -ENOMEM;
+	qcow2_event(q, BLKDEBUG_EVENT_COW_READ);
 	int r = qcow2_read_guest(q, s->guest, s->bytes, data, &is_zero);
 
 	if (r == 0 && !is_zero) {
@@ -50,6 +51,7 @@ static int co_fn side_zero(struct qcow2 *q, struct side *s)
 	if (s->bytes == 0 || s->data || s->skipped || s->bytes <= ZEROES_IN_WRITE_MAX)
 		return 0;
 	s->skipped = true;
+	qcow2_event(q, BLKDEBUG_EVENT_CLUSTER_ALLOC_SPACE);
 	return qcow2_zero_host(q, s->host, s->bytes);
 }
 
@@ -75,6 +77,8 @@ static int co_fn write_merged(struct qcow2 *q, const struct cow *c, const struct
 		offset -= head->bytes;
 		bytes += head->bytes;
 	}
+	qcow2_event(q, BLKDEBUG_EVENT_COW_WRITE);
+	qcow2_event(q, BLKDEBUG_EVENT_WRITE_AIO);
 	int middle = vec_to_iovecs(v, c->bytes, iov + n, v.count);
 
 	n += middle;
@@ -99,8 +103,10 @@ int co_fn qcow2_cow_write(struct qcow2 *q, const struct cow *c, struct vec v)
 
 	if (r < 0)
 		return r;
-	if (head.bytes == 0 && tail.bytes == 0)
+	if (head.bytes == 0 && tail.bytes == 0) {
+		qcow2_event(q, BLKDEBUG_EVENT_WRITE_AIO);
 		return edge_writev(q->node->file, c->host, c->bytes, v, 0);
+	}
 	r = side_read(q, &head, c->fresh);
 	if (r == 0)
 		r = side_read(q, &tail, c->fresh);

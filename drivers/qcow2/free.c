@@ -123,6 +123,7 @@ int co_fn qcow2_reclaim(struct qcow2 *q, struct freed_list *list)
 	epoch_wait(q);
 	for (unsigned i = 0; i < list->count; i++)
 		discard_in_file(q, &list->ranges[i]);
+	qcow2_event(q, BLKDEBUG_EVENT_CLUSTER_FREE);
 	co_mutex_lock(&q->lock);
 	for (unsigned i = 0; i < list->count; i++) {
 		int r = qcow2_refcount_decrement(q, list->ranges[i].cluster,

@@ -42,6 +42,7 @@ static int co_fn copy_table(struct qcow2 *q, uint64_t from, uint64_t to)
 		return -ENOMEM;
 	int r = from + q->cluster_bytes > qcow2_file_size(q) ? -EIO : 0;
 
+	qcow2_event(q, BLKDEBUG_EVENT_L2_ALLOC_COW_READ);
 	if (r == 0)
 		r = edge_read(q->node->file, from, q->cluster_bytes, data, 0);
 	for (uint64_t i = 0; r == 0 && i < UINT64_C(1) << q->l2_bits; i++) {
@@ -52,6 +53,7 @@ static int co_fn copy_table(struct qcow2 *q, uint64_t from, uint64_t to)
 		entry.descriptor &= ~ENTRY_COPIED;
 		qcow2_l2_store_at(q, data, i, entry);
 	}
+	qcow2_event(q, BLKDEBUG_EVENT_L2_ALLOC_WRITE);
 	if (r == 0)
 		r = edge_write(q->node->file, to, q->cluster_bytes, data, 0);
 	buffer_put(q->loop, data, q->cluster_bytes);
@@ -68,6 +70,8 @@ static int co_fn make_table(struct qcow2 *q, uint32_t index, uint64_t old)
 		return r;
 	/* The cluster may have held a table before, slices of which are still cached. */
 	qcow2_cache_forget(&q->l2_cache, a.offset, q->cluster_bytes);
+	if (!old)
+		qcow2_event(q, BLKDEBUG_EVENT_L2_ALLOC_WRITE);
 	r = old ? copy_table(q, old, a.offset) : qcow2_zero_host(q, a.offset, q->cluster_bytes);
 	if (r < 0) {
 		qcow2_unallocate(q, a.offset, 1);
@@ -129,6 +133,7 @@ static int co_fn write_grown(struct qcow2 *q, const struct allocation *a, uint32
 		return -ENOMEM;
 	memset(data, 0, bytes);
 	qcow2_table_encode(&q->l1, data, count);
+	qcow2_event(q, BLKDEBUG_EVENT_L1_GROW_WRITE_TABLE);
 	int r = edge_write(q->node->file, a->offset, bytes, data, 0);
 
 	buffer_put(q->loop, data, bytes);
@@ -145,6 +150,7 @@ static int co_fn switch_l1(struct qcow2 *q, const struct allocation *a, uint32_t
 		return r;
 	q->header.l1_offset = a->offset;
 	q->header.l1_entries = count;
+	qcow2_event(q, BLKDEBUG_EVENT_L1_GROW_ACTIVATE_TABLE);
 	r = qcow2_header_update(q);
 	if (r < 0) {
 		qcow2_table_finish(&grown);
@@ -159,6 +165,8 @@ static int co_fn grow_locked(struct qcow2 *q, uint64_t count)
 {
 	struct allocation a;
 	uint64_t old = q->l1.offset, old_bytes = q->l1.count * sizeof(uint64_t);
+
+	qcow2_event(q, BLKDEBUG_EVENT_L1_GROW_ALLOC_TABLE);
 	int r = qcow2_allocate_exactly(q, qcow2_clusters(q, count * sizeof(uint64_t)), &a);
 
 	if (r < 0)

@@ -223,6 +223,7 @@ int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp)
 
 	if (q->reftable.entries)
 		return 0;
+	qcow2_event(q, BLKDEBUG_EVENT_REFTABLE_LOAD);
 	int r = qcow2_table_load(&q->reftable, q, q->header.reftable_offset,
 				 bytes / sizeof(uint64_t));
 

@@ -42,6 +42,7 @@ static int co_fn read_at_end(struct qcow2 *q, uint64_t host, uint64_t bytes, str
 
 int co_fn qcow2_read_host(struct qcow2 *q, uint64_t host, uint64_t bytes, struct vec v)
 {
+	qcow2_event(q, BLKDEBUG_EVENT_READ_AIO);
 	if (host + bytes > qcow2_file_size(q))
 		return read_at_end(q, host, bytes, v);
 	unsigned parity = qcow2_epoch_enter(q);
@@ -144,6 +145,7 @@ int co_fn qcow2_read_some(struct node *n, uint64_t offset, uint64_t *bytes, stru
 			return r;
 		if (is_from_backing(q, &run)) {
 			*bytes = run.bytes;
+			qcow2_event(q, BLKDEBUG_EVENT_READ_BACKING_AIO);
 			return READ_FROM_BACKING;
 		}
 		if (run.bytes == *bytes || (flags & REQUEST_PREFETCH)) {
@@ -163,6 +165,7 @@ static int co_fn read_backing(struct qcow2 *q, uint64_t offset, uint64_t bytes, 
 	uint64_t present = offset < size ? MIN(bytes, size - offset) : 0;
 
 	memset(p + present, 0, bytes - present);
+	qcow2_event(q, BLKDEBUG_EVENT_READ_BACKING_AIO);
 	return present > 0 ? edge_read(q->node->backing, offset, present, p, 0) : 0;
 }
 

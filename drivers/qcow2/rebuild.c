@@ -96,6 +96,7 @@ static int co_fn write_structures(const struct check *c, const struct rebuild *b
 		if (!is_block_needed(c, b, i))
 			continue;
 		r = fill_block(c, b, i, block);
+		qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_UPDATE);
 		if (r == 0)
 			r = edge_write(q->node->file, at << q->cluster_bits, q->cluster_bytes,
 				       block, 0);

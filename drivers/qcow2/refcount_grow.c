@@ -35,11 +35,14 @@ int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t index, uint64_t 
 {
 	uint64_t offset = cluster << q->cluster_bits;
 	struct slice *s;
+
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC);
 	int r = qcow2_overlap_check(q, offset, q->cluster_bytes, 0);
 
 	if (r < 0)
 		return r;
 	qcow2_cache_forget(&q->refcount_cache, offset, q->cluster_bytes);
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE);
 	r = qcow2_zero_host(q, offset, q->cluster_bytes);
 	if (r == 0)
 		r = get_own_slice(q, index, cluster, &s);
@@ -98,6 +101,7 @@ static int co_fn write_blocks(struct qcow2 *q, const struct growth *g)
 	uint64_t left = g->blocks + g->table_clusters;
 	int r = block ? 0 : -ENOMEM;
 
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
 	for (uint64_t i = 0; i < g->blocks && r == 0; i++) {
 		uint64_t n = MIN(left, UINT64_C(1) << q->block_bits);
 
@@ -126,6 +130,7 @@ static int co_fn write_table(struct qcow2 *q, const struct growth *g)
 	for (uint64_t i = 0; i < g->blocks; i++)
 		store_be64(data + ((g->base >> q->block_bits) + i) * sizeof(uint64_t),
 			   (g->base + i) << q->cluster_bits);
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
 	int r = edge_write(q->node->file, (g->base + g->blocks) << q->cluster_bits, bytes, data, 0);
 
 	buffer_put(q->loop, data, bytes);
@@ -143,6 +148,7 @@ static int co_fn switch_table(struct qcow2 *q, const struct growth *g)
 		return r;
 	q->header.reftable_offset = offset;
 	q->header.reftable_clusters = g->table_clusters;
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
 	r = qcow2_header_update(q);
 	if (r < 0) {
 		qcow2_table_finish(&grown);
@@ -185,6 +191,8 @@ int co_fn qcow2_reftable_grow(struct qcow2 *q, uint64_t cluster)
 	uint64_t old = q->reftable.offset >> q->cluster_bits;
 	uint64_t old_clusters = q->header.reftable_clusters;
 	struct growth g;
+
+	qcow2_event(q, BLKDEBUG_EVENT_REFTABLE_GROW);
 	int r = plan(q, cluster, &g);
 
 	if (r < 0)

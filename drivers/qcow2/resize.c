@@ -135,9 +135,11 @@ static void co_fn drop_beyond(struct qcow2 *q, uint64_t size, uint64_t old_size)
 		r = qcow2_flush_metadata(q, 0); /* no slice of a dropped table is dirty then */
 	if (r < 0)
 		return;
+	qcow2_event(q, BLKDEBUG_EVENT_L1_SHRINK_WRITE_TABLE);
 	co_mutex_lock(&q->l1_lock);
 	drop_tables(q, size, old_size);
 	co_mutex_unlock(&q->l1_lock);
+	qcow2_event(q, BLKDEBUG_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
 	r = qcow2_settle(q);
 	if (r == 0)
 		r = qcow2_refcount_shrink(q);

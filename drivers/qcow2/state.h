@@ -196,6 +196,12 @@ static inline uint64_t qcow2_file_size(const struct qcow2 *q)
 	return q->node->file->child->size;
 }
 
+/* Tell the storage what is about to happen, in case that it injects faults. */
+static inline void qcow2_event(const struct qcow2 *q, enum blkdebug_event event)
+{
+	node_debug_event(q->node->file->child, event);
+}
+
 static inline uint64_t qcow2_granule_bytes(const struct qcow2 *q)
 {
 	return UINT64_C(1) << q->granule_bits;

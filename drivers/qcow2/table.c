@@ -114,6 +114,16 @@ void qcow2_table_take(struct qcow2_table *t, struct qcow2_table_snapshot *ret)
 	t->dirty_count = 0;
 }
 
+static void tell_update(struct qcow2 *q, unsigned kind)
+{
+	if (kind == METADATA_ACTIVE_L1) {
+		qcow2_event(q, BLKDEBUG_EVENT_L1_UPDATE);
+	} else {
+		qcow2_event(q, BLKDEBUG_EVENT_REFTABLE_UPDATE);
+		qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC_HOOKUP);
+	}
+}
+
 int co_fn qcow2_table_write(struct qcow2_table *t, struct qcow2 *q, unsigned kind,
 			    const struct qcow2_table_snapshot *snapshot)
 {
@@ -126,6 +136,8 @@ int co_fn qcow2_table_write(struct qcow2_table *t, struct qcow2 *q, unsigned kin
 		while (n < RUN_SECTORS && done + n < snapshot->count && sector[n] == sector[0] + n)
 			n++;
 		uint64_t offset = t->offset + sector[0] * SECTOR_BYTES;
+
+		tell_update(q, kind);
 		int r = qcow2_overlap_check(q, offset, n * SECTOR_BYTES, kind);
 
 		if (r == 0)

@@ -297,6 +297,7 @@ static int co_fn run_in_place(struct qcow2 *q, struct piece *p)
 	unsigned parity = qcow2_epoch_enter(q);
 	int r = qcow2_overlap_check(q, p->host, p->bytes, 0);
 
+	qcow2_event(q, BLKDEBUG_EVENT_WRITE_AIO);
 	if (r == 0)
 		r = edge_writev(q->node->file, p->host, p->bytes, p->v, 0);
 	qcow2_epoch_leave(q, parity);

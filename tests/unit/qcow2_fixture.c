@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <sys/mman.h>
 
+#include "drivers/blkdebug/blkdebug.h"
 #include "drivers/qcow2/qcow2.h"
 
 struct disk_state {
@@ -122,7 +123,7 @@ static const struct driver disk_driver = {
 	.truncate = disk_truncate,
 };
 
-static const struct driver *const drivers[] = {&disk_driver, &qcow2_driver, NULL};
+static const struct driver *const drivers[] = {&blkdebug_driver, &disk_driver, &qcow2_driver, NULL};
 
 static void disk_init(struct disk *d)
 {
@@ -213,7 +214,7 @@ static const struct consumer_ops consumer_ops = {.describe = describe};
 static int co_fn open_image(struct image *i, const char *options, struct error **errp)
 {
 	_cleanup_free_ char *text =
-		xasprintf("driver=qcow2,node-name=image,file=disk%s%s%s",
+		xasprintf("driver=qcow2,node-name=image,%s%s%s%s", i->file ? i->file : "file=disk",
 			  i->backing_node ? ",backing=backing" : "", options[0] ? "," : "", options);
 	void *o;
 	int r = schema_decode_keyval(&blockdev_options_type, text, NULL, &o, errp);

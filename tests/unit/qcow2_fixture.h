@@ -48,6 +48,7 @@ struct image {
 	struct graph *graph;
 	struct disk disk, backing_disk;
 	struct node *disk_node, *backing_node;
+	const char *file;   /* options of the storage to open the image with; NULL: the disk as it is */
 	struct node *node;  /* the image, NULL when closed */
 	struct qcow2 *q;
 	struct edge *edge;
