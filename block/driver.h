@@ -208,7 +208,10 @@ struct driver {
 	int co_fn (*can_store_bitmap)(struct node *n, const char *name, uint32_t granularity,
 				      struct error **errp);
 
-	/* Make an image or a file. Protocols are given the file name inside @options. */
+	/*
+	 * Make an image or a file. Protocols are given the file name inside @options.
+	 * The caller holds the change lock; it may be let go of while much is written.
+	 */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);
 	/* Delete what create has made of the same @options: nothing could be put into it. */

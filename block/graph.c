@@ -60,3 +60,16 @@ void graph_change_end(struct graph *g)
 {
 	co_mutex_unlock(&g->change_lock);
 }
+
+void graph_change_suspend(struct graph *g, bool *ret_was_held)
+{
+	*ret_was_held = g->change_lock.owner && g->change_lock.owner == co_self();
+	if (*ret_was_held)
+		co_mutex_unlock(&g->change_lock);
+}
+
+void co_fn graph_change_resume(struct graph *g, bool was_held)
+{
+	if (was_held)
+		co_mutex_lock(&g->change_lock);
+}

@@ -57,6 +57,13 @@ const struct driver *co_fn graph_load_driver(const struct graph *g, const char *
  */
 void co_fn graph_change_begin(struct graph *g);
 void graph_change_end(struct graph *g);
+/*
+ * Let others change the graph while the caller, who may hold the change lock, does
+ * something that takes long. *ret_was_held is for graph_change_resume(); after it the world
+ * has moved.
+ */
+void graph_change_suspend(struct graph *g, bool *ret_was_held);
+void co_fn graph_change_resume(struct graph *g, bool was_held);
 
 /*
  * Drain: consumers whose edges lead to any of @nodes, however far down, start

@@ -3,6 +3,7 @@
  * Commands that start, steer and list jobs. Control thread.
  */
 #include "blockjobs/commit.h"
+#include "blockjobs/create.h"
 #include "blockjobs/job.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
@@ -29,6 +30,11 @@ static struct job *find_block_job(const char *id, struct error **errp)
 int co_fn qmp_block_commit(const struct block_commit_args *args, struct error **errp)
 {
 	return commit_start(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_blockdev_create(const struct blockdev_create_args *args, struct error **errp)
+{
+	return create_start(the_daemon.jobs, args, errp);
 }
 
 int co_fn qmp_job_pause(const struct job_pause_args *args, struct error **errp)

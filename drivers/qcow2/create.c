@@ -300,12 +300,16 @@ static int co_fn preallocate(struct creation *c, struct node *file, struct error
 
 	if (r < 0)
 		return r;
+	/* Nobody else can get at the image while it is open here. */
+	bool was_locked;
+	graph_change_suspend(file->graph, &was_locked);
 	r = qcow2_preallocate(n->state, 0, o->size, modes[o->preallocation], errp);
 	if (r == 0) {
 		r = qcow2_end_writing(n->state);
 		if (r < 0)
 			error_set_errno(errp, r, "Could not preallocate metadata");
 	}
+	graph_change_resume(file->graph, was_locked);
 	node_unref(n);
 	return r;
 }
