@@ -83,6 +83,7 @@ static void *thread_main(void *arg)
 {
 	struct thread_start start = *(struct thread_start *)arg;
 	free(arg);
+	(void)pthread_setname_np(pthread_self(), "detached");
 	start.fn(start.arg);
 	return NULL;
 }
@@ -106,7 +107,6 @@ int detached_start(void (*fn)(void *arg), void *arg)
 		free(start);
 		return -EAGAIN;
 	}
-	(void)pthread_setname_np(thread, "detached");
 	return 0;
 }
 
@@ -132,7 +132,7 @@ int co_fn co_detached(int (*fn)(void *arg), void *arg, void (*release)(void *arg
 	co_yield();
 	loop_timer_cancel(&wait.limit);
 	if (wait.timed_out)
-		return -ETIMEDOUT;
+		return DETACHED_ABANDONED;
 	int r = call->result;
 	free(call);
 	return r;

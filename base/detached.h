@@ -13,12 +13,16 @@
 
 #include "base/coroutine.h"
 
+/* What co_detached() returns for a call whose time is over. */
+enum { DETACHED_ABANDONED = 1 };
+
 /*
- * Run fn(arg) on a thread of its own and wait for it, for at most @limit_ns
- * nanoseconds; 0 waits for ever. Returns its result. When the time is over:
- * -ETIMEDOUT, and @arg is not the caller's any more: release(arg) is called on the
- * thread after fn has returned at last. @release may be NULL without a limit.
- * -EAGAIN when no thread can be had; @fn has not run then.
+ * Run fn(arg), which returns 0 or a negative errno, on a thread of its own and
+ * wait for it, for at most @limit_ns nanoseconds; 0 waits for ever. Returns its
+ * result, or DETACHED_ABANDONED: then @arg is not the caller's any more, and
+ * release(arg) is called on the thread after fn has returned at last. @release
+ * may be NULL without a limit. -EAGAIN when no thread can be had; @fn has not run
+ * then.
  *
  * Neither function may touch anything that belongs to a loop. In a simulated
  * loop @fn runs at once, in place.
