@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making new images: first the file, then the format in it. Control thread, in a
- * coroutine.
+ * Making new images: first the storage, then the format in it. Control thread, in
+ * a coroutine.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "block/consumer.h"
+#include "block/create_options.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/open.h"
 #include "block/text.h"
 #include "schema/schema.h"
+
+#define SECTOR_BYTES 512
 
 static int co_fn create(struct graph *g, const struct driver *driver, const char *text,
 			struct error **errp)
@@ -29,17 +33,85 @@ static int co_fn create(struct graph *g, const struct driver *driver, const char
 	return r;
 }
 
-/* Make the file, or empty the one that is there. A device is taken as it is. */
+static char *describe(const struct consumer *c)
+{
+	return xstrdup("image creation");
+}
+
+/* What is there already gets the size, if it can, and loses what it seemed to be. */
+static int co_fn take_over(struct edge *e, uint64_t size, struct error **errp)
+{
+	static const char zeroes[SECTOR_BYTES];
+	struct node *n = e->child;
+	int r = 0;
+
+	if (n->size < size)
+		r = n->driver->truncate ? edge_truncate(e, size, PREALLOCATION_OFF, errp)
+					: error_set(errp, -ENOTSUP, "'%s' has %" PRIu64
+						    " bytes, which is less than %" PRIu64,
+						    n->filename, n->size, size);
+	if (r < 0)
+		return r;
+	r = edge_write(e, 0, MIN(n->size, sizeof(zeroes)), zeroes, 0);
+	return r < 0 ? error_set_errno(errp, r, "Failed to clear the new image's first sector") : 0;
+}
+
+static int co_fn take_over_node(struct node *n, uint64_t size, struct error **errp)
+{
+	static const struct consumer_ops ops = {.describe = describe};
+	struct consumer c;
+	struct edge *e;
+
+	consumer_init(&c, n->graph, &ops);
+	int r = edge_attach_consumer(&c, "root", n, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE,
+				     PERM_ALL & ~PERM_RESIZE, &e, errp);
+	if (r >= 0) {
+		consumer_enter(&c);
+		r = take_over(e, size, errp);
+		consumer_leave(&c);
+		edge_detach(e);
+	}
+	consumer_finish(&c);
+	return r;
+}
+
+/* Storage that nobody can make: a device, somebody's export. */
+static int co_fn take_over_storage(struct graph *g, const char *protocol, uint64_t size,
+				   struct error **errp)
+{
+	void *options;
+	struct node *n;
+	int r = schema_decode_keyval(&blockdev_options_type, protocol, NULL, &options, errp);
+	if (r < 0)
+		return r;
+	r = node_open(g, options, &n, errp);
+	if (r < 0)
+		error_prefix(errp, "Protocol driver '%s' does not support image creation, and "
+			     "opening the image failed: ",
+			     blockdev_driver_name(((struct blockdev_options *)options)->driver));
+	blockdev_options_free(options);
+	if (r < 0)
+		return r;
+	r = take_over_node(n, size, errp);
+	node_unref(n);
+	return r;
+}
+
+/* Make the file, or empty the one that is there. */
 static int co_fn create_storage(struct graph *g, const char *protocol, uint64_t size,
-				struct error **errp)
+				const char *more, struct error **errp)
 {
 	char *name _cleanup_free_ = text_value(protocol, "driver");
 	const struct driver *driver = graph_load_driver(g, name, errp);
 	if (!driver)
 		return -ENOENT;
-	if (strcmp(name, "host_device") == 0)
-		return 0;
-	char *text _cleanup_free_ = xasprintf("%s,size=%" PRIu64, protocol, size);
+	if (driver->is_preexisting && *more)
+		return error_set(errp, -EINVAL, "'%s' is not created, and takes no '%s'", name, more);
+	if (driver->is_preexisting)
+		return take_over_storage(g, protocol, size, errp);
+	char *place _cleanup_free_ = create_options_place(driver, protocol);
+	char *text _cleanup_free_ =
+		xasprintf("%s,size=%" PRIu64 "%s%s", place, size, *more ? "," : "", more);
 	return create(g, driver, text, errp);
 }
 
@@ -50,7 +122,8 @@ static void co_fn uncreate_storage(struct graph *g, const char *protocol)
 	const struct driver *driver = graph_load_driver(g, name, NULL);
 	if (!driver || !driver->uncreate)
 		return;
-	char *text _cleanup_free_ = xasprintf("%s,size=0", protocol);
+	char *place _cleanup_free_ = create_options_place(driver, protocol);
+	char *text _cleanup_free_ = xasprintf("%s,size=0", place);
 	void *options;
 	if (schema_decode_keyval(&blockdev_create_options_type, text, NULL, &options, NULL) < 0)
 		return;
@@ -59,7 +132,7 @@ static void co_fn uncreate_storage(struct graph *g, const char *protocol)
 }
 
 static int co_fn create_format(struct graph *g, const struct driver *driver, const char *protocol,
-			       const struct image_spec *spec, struct error **errp)
+			       const struct image_spec *spec, const char *more, struct error **errp)
 {
 	char *file _cleanup_free_ = text_prefix_keys(protocol, "file.");
 	char *name _cleanup_free_ = spec->backing_name ? text_escape(spec->backing_name) : NULL;
@@ -67,18 +140,63 @@ static int co_fn create_format(struct graph *g, const struct driver *driver, con
 		xasprintf("%s%s%s%s", name ? ",backing-file=" : "", name ? name : "",
 			  spec->backing_format ? ",backing-fmt=" : "",
 			  spec->backing_format ? spec->backing_format : "");
-	char *text _cleanup_free_ = xasprintf("driver=%s,size=%" PRIu64 ",%s%s", driver->name,
-					      spec->size, file, backing);
+	/* Formats count in sectors. */
+	uint64_t size = spec->size > INT64_MAX ? spec->size : align_up(spec->size, SECTOR_BYTES);
+	char *text _cleanup_free_ =
+		xasprintf("driver=%s,size=%" PRIu64 ",%s%s%s%s", driver->name, size, file, backing,
+			  *more ? "," : "", more);
 	return create(g, driver, text, errp);
+}
+
+/* Creating storage that is to be the image itself. */
+static int co_fn create_bare(struct graph *g, const struct driver *driver, const char *protocol,
+			     const struct image_spec *spec, const char *more, struct error **errp)
+{
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+	bool is_raw = strcmp(driver->name, "raw") == 0;
+
+	if (spec->backing_name)
+		return error_set(errp, -EINVAL, "Backing file not supported for file format '%s'",
+				 driver->name);
+	if (!is_raw && strcmp(driver->name, name) != 0)
+		return error_set(errp, -EINVAL, "'%s' is a name of driver '%s', not of '%s'",
+				 spec->filename, name, driver->name);
+	return create_storage(g, protocol, spec->size, more, errp);
+}
+
+static int co_fn create_image(struct graph *g, const struct driver *driver, const char *protocol,
+			      const struct image_spec *spec, struct error **errp)
+{
+	bool is_bare = strcmp(driver->name, "raw") == 0 || !driver->is_format;
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+	char *for_format _cleanup_free_ = NULL, *for_storage _cleanup_free_ = NULL;
+	const struct driver *storage = graph_load_driver(g, name, errp);
+	if (!storage)
+		return -ENOENT;
+	int r = create_options_split(spec->options, is_bare ? NULL : driver, storage, &for_format,
+				     &for_storage, errp);
+	if (r < 0)
+		return r;
+	if (is_bare)
+		return create_bare(g, driver, protocol, spec, for_storage, errp);
+	r = create_storage(g, protocol, 0, for_storage, errp);
+	if (r < 0)
+		return r;
+	r = create_format(g, driver, protocol, spec, for_format, errp);
+	if (r < 0)
+		uncreate_storage(g, protocol);
+	return r;
 }
 
 int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp)
 {
-	const struct driver *driver = graph_find_driver(g, spec->format);
-	if (!driver)
+	if (!graph_find_driver(g, spec->format))
 		return error_set(errp, -ENOENT, "Unknown file format '%s'", spec->format);
+	const struct driver *driver = graph_load_driver(g, spec->format, errp);
+	if (!driver)
+		return -ENOENT;
 	bool is_raw = strcmp(driver->name, "raw") == 0;
-	if (!is_raw && !driver->create)
+	if (!is_raw && !driver->create && !driver->is_preexisting)
 		return error_set(errp, -ENOTSUP,
 				 "Format driver '%s' does not support image creation",
 				 driver->name);
@@ -87,12 +205,5 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, struct er
 
 	char *protocol _cleanup_free_ = NULL;
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
-	if (r >= 0)
-		r = create_storage(g, protocol, is_raw ? spec->size : 0, errp);
-	if (r < 0 || is_raw)
-		return r;
-	r = create_format(g, driver, protocol, spec, errp);
-	if (r < 0)
-		uncreate_storage(g, protocol);
-	return r;
+	return r < 0 ? r : create_image(g, driver, protocol, spec, errp);
 }

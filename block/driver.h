@@ -18,6 +18,7 @@
 struct blockdev_create_options;
 struct image_info_specific;
 struct block_stats_specific;
+struct snapshot_info_list;
 
 /* What info() tells. */
 struct driver_info {
@@ -57,6 +58,7 @@ struct driver {
 	bool is_format;       /* interprets an EDGE_PRIMARY child */
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
+	bool is_preexisting;  /* storage that exists before an image is made in it: create is NULL */
 	bool grows_on_write;  /* a write beyond the end extends the node; else it is truncated first */
 	/*
 	 * A file name that begins with this and a colon means this driver: "null-co".
@@ -207,6 +209,20 @@ struct driver {
 	 */
 	int co_fn (*can_store_bitmap)(struct node *n, const char *name, uint32_t granularity,
 				      struct error **errp);
+
+	/*
+	 * Internal snapshots. The image is open for writing and its users are drained, but
+	 * for list and show. @id is one of those that list has given.
+	 */
+	int co_fn (*snapshot_list)(struct node *n, struct snapshot_info_list *ret,
+				   struct error **errp);
+	/* Keep the present content as @name, which need not be unique, durably. */
+	int co_fn (*snapshot_create)(struct node *n, const char *name, struct error **errp);
+	/* Let the content be the snapshot's, durably. The size may change. */
+	int co_fn (*snapshot_apply)(struct node *n, const char *id, struct error **errp);
+	int co_fn (*snapshot_delete)(struct node *n, const char *id, struct error **errp);
+	/* Let a node that is open for reading only show the snapshot from now on. */
+	int co_fn (*snapshot_show)(struct node *n, const char *id, struct error **errp);
 
 	/*
 	 * Make an image or a file. Protocols are given the file name inside @options.

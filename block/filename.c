@@ -34,7 +34,7 @@ static bool has_strong_option(const struct node *n)
 /* True when opening the image by name would not give it the backing file that it has. */
 static bool is_backing_overridden(const struct node *n)
 {
-	if (!n->driver->supports_backing)
+	if (!n->driver->supports_backing || (n->open_flags & NODE_OPEN_ALONE))
 		return false;
 	if (!n->backing || !n->backing_name)
 		return n->backing || n->backing_name;

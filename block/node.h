@@ -71,6 +71,7 @@ struct node {
 	bool monitor_owned;  /* holds a reference for blockdev-del */
 	bool implicit;       /* made by a job without a name: hidden from queries, as filters are */
 	bool corrupt;        /* metadata found damaged: no further writes */
+	unsigned open_flags; /* enum node_open_flags */
 	bool probed;         /* raw by guess: no write may make it look like another format */
 	struct blockdev_options *options; /* as given, for reopen; NULL for internal nodes */
 

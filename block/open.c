@@ -90,8 +90,9 @@ int node_apply_auto_read_only(struct node *n, const char *reason, struct error *
 	return 0;
 }
 
-int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, struct node *parent,
-			  unsigned role, struct node **ret, struct error **errp)
+static int co_fn open_layer(struct graph *g, const struct blockdev_options *o,
+			    struct node *parent, unsigned role, unsigned flags, struct node **ret,
+			    struct error **errp)
 {
 	const char *driver_name = blockdev_driver_name(o->driver);
 	const struct driver *driver = graph_load_driver(g, driver_name, errp);
@@ -112,6 +113,7 @@ int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, str
 	if (r < 0)
 		return r;
 	modes_apply(n, &modes);
+	n->open_flags = flags;
 	n->options = blockdev_options_clone(o);
 	n->inherits_from = parent;
 	n->nesting = parent && !(role & EDGE_COW) ? parent->nesting + 1 : 0;
@@ -122,6 +124,12 @@ int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, str
 	}
 	*ret = n;
 	return 0;
+}
+
+int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, struct node *parent,
+			  unsigned role, struct node **ret, struct error **errp)
+{
+	return open_layer(g, o, parent, role, 0, ret, errp);
 }
 
 int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
@@ -144,6 +152,21 @@ int co_fn node_open(struct graph *g, const struct blockdev_options *options, str
 		    struct error **errp)
 {
 	return node_open_below(g, options, NULL, 0, ret, errp);
+}
+
+int co_fn node_open_with_flags(struct graph *g, const struct blockdev_options *options,
+			       unsigned flags, struct node **ret, struct error **errp)
+{
+	struct node *n = NULL;
+	int r = open_layer(g, options, NULL, 0, flags, &n, errp);
+	if (r >= 0 && !(flags & NODE_OPEN_ALONE))
+		r = backing_open_chain(n, errp);
+	if (r < 0) {
+		node_unref(n);
+		return r;
+	}
+	*ret = n;
+	return 0;
 }
 
 /* Take a reference on the node called @name. */

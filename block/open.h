@@ -33,6 +33,15 @@ int node_backing_filename(const struct node *n, char **ret, struct error **errp)
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp);
 
+enum node_open_flags {
+	NODE_OPEN_ALONE = 1 << 0,     /* without its backing file, which may be missing */
+	NODE_OPEN_FOR_CHECK = 1 << 1, /* however damaged it is: driver->check comes first */
+};
+
+/* As node_open(), with @flags. */
+int co_fn node_open_with_flags(struct graph *g, const struct blockdev_options *options,
+			       unsigned flags, struct node **ret, struct error **errp);
+
 /* Open @filename with the options that its parent would pass on. */
 int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,
 			     bool read_only, struct node **ret, struct error **errp);
@@ -48,6 +57,11 @@ struct image_spec {
 	uint64_t size;            /* bytes */
 	const char *backing_name; /* as it is to be written; NULL for none */
 	const char *backing_format;
+	/*
+	 * More options of the format or the storage as key=value text, in the schema's names or
+	 * with underscores; NULL for none.
+	 */
+	const char *options;
 };
 
 /* Create the file and the image in it, as snapshot and mirror commands do. */

@@ -27,8 +27,17 @@ char *text_escape(const char *s)
 	return escaped;
 }
 
-/* The comma or NUL that ends the pair at @pair: two commas are one of its value's. */
-static const char *pair_end(const char *pair)
+char *text_unescape(const char *s)
+{
+	char *plain = xalloc(1, strlen(s) + 1), *out = plain;
+	for (const char *p = s; *p; p++) {
+		*out++ = *p;
+		p += p[0] == ',' && p[1] == ',';
+	}
+	return plain;
+}
+
+const char *text_pair_end(const char *pair)
 {
 	while (*pair && !(pair[0] == ',' && pair[1] != ','))
 		pair += pair[0] == ',' ? 2 : 1;
@@ -39,7 +48,7 @@ char *text_prefix_keys(const char *text, const char *prefix)
 {
 	char *result = xstrdup("");
 	for (const char *end; *text; text = *end ? end + 1 : end) {
-		end = pair_end(text);
+		end = text_pair_end(text);
 		char *longer = xasprintf("%s%s%s%.*s", result, *result ? "," : "", prefix,
 					 (int)(end - text), text);
 		free(result);
@@ -52,11 +61,37 @@ char *text_value(const char *text, const char *key)
 {
 	size_t length = strlen(key);
 	for (const char *end; *text; text = *end ? end + 1 : end) {
-		end = pair_end(text);
+		end = text_pair_end(text);
 		if (strncmp(text, key, length) == 0 && text[length] == '=')
 			return xasprintf("%.*s", (int)(end - text - length - 1), text + length + 1);
 	}
 	return NULL;
+}
+
+char *text_without_key(const char *text, const char *key)
+{
+	size_t length = strlen(key);
+	char *result = xstrdup("");
+	for (const char *end; *text; text = *end ? end + 1 : end) {
+		end = text_pair_end(text);
+		if (strncmp(text, key, length) == 0 && text[length] == '=')
+			continue;
+		char *longer = xasprintf("%s%s%.*s", result, *result ? "," : "", (int)(end - text),
+					 text);
+		free(result);
+		result = longer;
+	}
+	return result;
+}
+
+bool text_has_word(const char *text, const char *word)
+{
+	for (const char *end; *text; text = *end ? end + 1 : end) {
+		end = text_pair_end(text);
+		if ((size_t)(end - text) == strlen(word) && strncmp(text, word, strlen(word)) == 0)
+			return true;
+	}
+	return false;
 }
 
 static int is_device(void *path)

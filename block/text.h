@@ -2,7 +2,7 @@
 /*
  * Options as key=value text, in which the core puts together what it then has
  * the schema decode: so what is not said gets its default in one place only.
- * Only block/ includes it. Results are freed with free().
+ * Results are freed with free().
  */
 #ifndef BLOCK_TEXT_H
 #define BLOCK_TEXT_H
@@ -14,8 +14,16 @@ struct graph;
 
 /* @s with its commas doubled, as a value. */
 char *text_escape(const char *s);
+/* The contrary: doubled commas are one. */
+char *text_unescape(const char *s);
+/* Whether @word stands in @text as a pair without a value. */
+bool text_has_word(const char *text, const char *word);
 /* @text with @prefix before each of its keys. */
 char *text_prefix_keys(const char *text, const char *prefix);
+/* @text without the pairs of @key. */
+char *text_without_key(const char *text, const char *key);
+/* The comma or NUL that ends the pair at @pair: two commas are one of its value's. */
+const char *text_pair_end(const char *pair);
 /* The value of @key, which has no comma in it; NULL when it is absent. */
 char *text_value(const char *text, const char *key);
 

@@ -425,6 +425,7 @@ const struct driver file_driver = {
 const struct driver host_device_driver = {
 	.name = "host_device",
 	.protocol = "host_device",
+	.is_preexisting = true,
 	.state_size = sizeof(struct file),
 	.supports_fua = true,
 	.open = file_open,

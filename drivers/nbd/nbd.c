@@ -294,6 +294,7 @@ static const struct driver nbd_driver = {
 	.name = "nbd",
 	.protocol = "nbd",
 	.parse_name = nbd_name_parse,
+	.is_preexisting = true,
 	.state_size = sizeof(struct nbd),
 	.supports_fua = true,
 	.open = remote_open,

@@ -115,8 +115,17 @@ enum qcow2_snapshot_position {
 	SNAPSHOT_L1_ENTRIES = 8,
 	SNAPSHOT_ID_BYTES = 12,
 	SNAPSHOT_NAME_BYTES = 14,
+	SNAPSHOT_DATE_S = 16,
+	SNAPSHOT_DATE_NS = 20,
+	SNAPSHOT_CLOCK_NS = 24,
+	SNAPSHOT_STATE_BYTES_32 = 32,
 	SNAPSHOT_EXTRA_BYTES = 36,
 	SNAPSHOT_FIXED_BYTES = 40,
+	/* The extra data, which begins there. */
+	SNAPSHOT_STATE_BYTES = 0,
+	SNAPSHOT_DISK_BYTES = 8,
+	SNAPSHOT_ICOUNT = 16,
+	SNAPSHOT_EXTRA_KNOWN = 24,
 };
 
 static inline uint16_t load_be16(const void *p)

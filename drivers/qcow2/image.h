@@ -64,7 +64,4 @@ int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *op
 int co_fn qcow2_change_backing(struct node *n, const char *name, const char *format,
 			       struct error **errp);
 
-/* Read the table of internal snapshots as far as needed to keep it intact. */
-int co_fn qcow2_snapshots_load(struct qcow2 *q, struct error **errp);
-
 #endif

@@ -10,6 +10,7 @@
  * 2. An image opened for writing is brought into that state at once. One that
  *    becomes writable later (reopen.c) is so before its first write.
  */
+#include "block/open.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/cluster.h"
 #include "drivers/qcow2/compress.h"
@@ -17,6 +18,7 @@
 #include "drivers/qcow2/header.h"
 #include "drivers/qcow2/image.h"
 #include "drivers/qcow2/overlap.h"
+#include "drivers/qcow2/snapshot.h"
 
 /* Enough for the fixed part of any header that fits its first sectors. */
 #define HEADER_READ_BYTES 4096
@@ -201,7 +203,7 @@ static void state_finish(struct qcow2 *q)
 	qcow2_metadata_finish(q);
 	qcow2_freed_list_finish(&q->freed);
 	qcow2_extensions_free(&q->extensions);
-	free(q->snapshots);
+	qcow2_snapshots_free(q->snapshots, q->snapshots ? q->header.snapshot_count : 0);
 	free(q->header.unknown_fields);
 	free(q->corruption_message);
 }
@@ -341,7 +343,9 @@ static int co_fn repair_dirty(struct qcow2 *q, struct error **errp)
 
 static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
 {
-	if (q->header.incompatible & INCOMPATIBLE_CORRUPT)
+	bool is_for_check = q->node->open_flags & NODE_OPEN_FOR_CHECK;
+
+	if ((q->header.incompatible & INCOMPATIBLE_CORRUPT) && !is_for_check)
 		return error_set(errp, -EACCES,
 				 "qcow2: Image is corrupt; cannot be opened read/write");
 	int r = qcow2_load_reftable(q, errp);
@@ -352,7 +356,7 @@ static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
 		return r;
 	q->fresh_from = qcow2_clusters(q, qcow2_file_size(q));
 	r = clear_autoclear(q, errp);
-	if (r == 0)
+	if (r == 0 && !is_for_check)
 		r = repair_dirty(q, errp);
 	if (r == 0)
 		q->writing = true;
@@ -390,7 +394,8 @@ int co_fn qcow2_end_writing(struct qcow2 *q)
 		return 0;
 	int r = qcow2_settle(q);
 
-	if (r == 0 && !q->node->corrupt)
+	/* Opened to be checked, it is clean when the check says so. */
+	if (r == 0 && !q->node->corrupt && !(q->node->open_flags & NODE_OPEN_FOR_CHECK))
 		r = qcow2_header_set_incompatible(q, 0, INCOMPATIBLE_DIRTY);
 	return r;
 }

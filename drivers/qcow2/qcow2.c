@@ -6,6 +6,7 @@
 #include "drivers/qcow2/data.h"
 #include "drivers/qcow2/flush.h"
 #include "drivers/qcow2/image.h"
+#include "drivers/qcow2/snapshot.h"
 
 const struct driver qcow2_driver = {
 	.name = "qcow2",
@@ -31,6 +32,11 @@ const struct driver qcow2_driver = {
 	.specific_info = qcow2_specific_info,
 	.change_backing = qcow2_change_backing,
 	.check = qcow2_check,
+	.snapshot_list = qcow2_snapshot_list,
+	.snapshot_create = qcow2_snapshot_create,
+	.snapshot_apply = qcow2_snapshot_apply,
+	.snapshot_delete = qcow2_snapshot_delete,
+	.snapshot_show = qcow2_snapshot_show,
 	.create = qcow2_create,
 	.probe = qcow2_probe,
 };

@@ -99,10 +99,18 @@ struct cluster_set {
 	unsigned used;   /* slots that are not 0 */
 };
 
-/* What one needs to know of an internal snapshot that is merely kept. */
+/* An internal snapshot. */
 struct qcow2_snapshot {
 	uint64_t l1_offset;
 	uint32_t l1_entries;
+	char *id, *name;
+	uint32_t date_s, date_ns;
+	uint64_t clock_ns;    /* of the machine */
+	uint64_t state_bytes; /* of the machine, stored behind the disk */
+	uint64_t disk_bytes;  /* size of the content; the header's where the entry has none */
+	uint64_t icount;      /* UINT64_MAX for none */
+	uint32_t extra_bytes; /* as found, and preserved with what we do not know in it */
+	uint8_t *extra;
 };
 
 struct qcow2 {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options of creating an image. Free of state.
+ */
+#include "block/create_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/text.h"
+
+const struct schema_type *create_options_branch(const struct driver *d)
+{
+	enum blockdev_driver driver = 0;
+	if (!d || !d->create || blockdev_driver_from_name(d->name, &driver) < 0)
+		return NULL;
+	return blockdev_create_options_type.branches[driver];
+}
+
+static const struct schema_member *find(const struct schema_type *t, const char *name)
+{
+	for (unsigned i = 0; t && i < t->count; i++) {
+		if (strcmp(t->members[i].name, name) == 0)
+			return &t->members[i];
+	}
+	return NULL;
+}
+
+/* The name in the schema of what users call @name. */
+static char *schema_name(const char *name)
+{
+	if (strcmp(name, "compat") == 0)
+		return xstrdup("version");
+	char *s = xstrdup(name);
+	for (char *p = s; *p && *p != '.'; p++)
+		if (*p == '_')
+			*p = '-';
+	return s;
+}
+
+const struct schema_member *create_option_find(const struct driver *d, const char *name)
+{
+	static const char *const others[] = {"file", "filename", "location", "size"};
+	char *wanted _cleanup_free_ = schema_name(name);
+	char *dot = strchr(wanted, '.');
+	if (dot)
+		*dot = '\0';
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+		if (strcmp(wanted, others[i]) == 0)
+			return NULL;
+	}
+	return find(create_options_branch(d), wanted);
+}
+
+char *create_options_place(const struct driver *storage, const char *protocol)
+{
+	if (!find(create_options_branch(storage), "location"))
+		return xstrdup(protocol);
+	/* The location is of one driver only, which it need not name. */
+	char *text _cleanup_free_ = text_without_key(protocol, "driver");
+	char *inner _cleanup_free_ = text_prefix_keys(text, "location.");
+	return xasprintf("driver=%s,%s", storage->name, inner);
+}
+
+static void add(char **text, const char *pair)
+{
+	char *longer = xasprintf("%s%s%s", *text, **text ? "," : "", pair);
+	free(*text);
+	*text = longer;
+}
+
+/* @key and @value as the schema has them; an option without a value is switched on. */
+static char *schema_pair(const char *key, const char *value)
+{
+	char *name _cleanup_free_ = schema_name(key);
+	if (strcmp(key, "compat") == 0 && strcmp(value, "0.10") == 0)
+		value = "v2";
+	else if (strcmp(key, "compat") == 0 && strcmp(value, "1.1") == 0)
+		value = "v3";
+	return xasprintf("%s=%s", name, value);
+}
+
+static int add_pair(const char *pair, const struct driver *format, const struct driver *storage,
+		    char **for_format, char **for_storage, struct error **errp)
+{
+	const char *equals = strchr(pair, '=');
+	char *key _cleanup_free_ =
+		xasprintf("%.*s", (int)(equals ? equals - pair : (ptrdiff_t)strlen(pair)), pair);
+	char *converted _cleanup_free_ = schema_pair(key, equals ? equals + 1 : "on");
+
+	if (create_option_find(format, key))
+		add(for_format, converted);
+	else if (create_option_find(storage, key))
+		add(for_storage, converted);
+	else
+		return error_set(errp, -EINVAL, "Invalid parameter '%s'", key);
+	return 0;
+}
+
+int create_options_split(const char *text, const struct driver *format,
+			 const struct driver *storage, char **ret_format, char **ret_storage,
+			 struct error **errp)
+{
+	char *for_format _cleanup_free_ = xstrdup(""), *for_storage _cleanup_free_ = xstrdup("");
+	for (const char *at = text ? text : ""; *at;) {
+		const char *end = text_pair_end(at);
+		char *pair _cleanup_free_ = xasprintf("%.*s", (int)(end - at), at);
+		int r = *pair ? add_pair(pair, format, storage, &for_format, &for_storage, errp) : 0;
+		if (r < 0)
+			return r;
+		at = *end ? end + 1 : end;
+	}
+	*ret_format = TAKE(for_format);
+	*ret_storage = TAKE(for_storage);
+	return 0;
+}
