@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New images, from -o text to the image.
+ */
+#include "tools/img/creation.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/create_options.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "block/open.h"
+#include "block/text.h"
+#include "schema/keyval.h"
+#include "tools/img/img.h"
+
+bool creation_wants_help(const char *text)
+{
+	for (const char *at = text; at && *at;) {
+		size_t length = strcspn(at, ",");
+
+		if ((length == 4 && strncmp(at, "help", 4) == 0) || (length == 1 && *at == '?'))
+			return true;
+		at += length + (at[length] == ',');
+	}
+	return false;
+}
+
+/* Move the value of @key, if it is there, out of the text. */
+static char *take_value(char **text, const char *key)
+{
+	char *value _cleanup_free_ = text_value(*text, key);
+
+	if (!value)
+		return NULL;
+	char *rest = text_without_key(*text, key);
+
+	free(*text);
+	*text = rest;
+	return text_unescape(value);
+}
+
+static int co_fn find_drivers(struct creation *c, const char *format, const char *protocol,
+			      struct error **errp)
+{
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+
+	if (!graph_find_driver(the_img.graph, format))
+		return error_set(errp, -ENOENT, "Unknown file format '%s'", format);
+	c->format = graph_load_driver(the_img.graph, format, errp);
+	c->storage = c->format ? graph_load_driver(the_img.graph, name, errp) : NULL;
+	if (!c->storage)
+		return -ENOENT;
+	if (strcmp(format, "raw") != 0 && !c->format->create && !c->format->is_preexisting)
+		return error_set(errp, -ENOTSUP,
+				 "Format driver '%s' does not support image creation", format);
+	if (!c->storage->create && !c->storage->is_preexisting)
+		return error_set(errp, -ENOTSUP,
+				 "Protocol driver '%s' does not support image creation", name);
+	return 0;
+}
+
+/* The driver whose options come with the format's own: none for bare storage. */
+static const struct driver *format_with_options(const struct creation *c)
+{
+	return c->format->is_format ? c->format : NULL;
+}
+
+static int take_size(struct creation *c, struct error **errp)
+{
+	char *text _cleanup_free_ = take_value(&c->options, "size");
+
+	if (!text)
+		return 0;
+	if (keyval_parse_size(text, &c->size) < 0)
+		return error_set(errp, -EINVAL,
+				 "Parameter 'size' expects a non-negative number below 2^64");
+	c->has_size = true;
+	return 0;
+}
+
+int co_fn creation_parse(struct creation *c, const char *filename, const char *format,
+			 const char *text, struct error **errp)
+{
+	char *protocol _cleanup_free_ = NULL, *one _cleanup_free_ = NULL,
+	     *other _cleanup_free_ = NULL;
+
+	*c = (struct creation){.filename = filename, .options = xstrdup(text ? text : "")};
+	int r = text_from_filename(the_img.graph, filename, &protocol, errp);
+
+	if (r >= 0)
+		r = find_drivers(c, format, protocol, errp);
+	if (r >= 0)
+		r = take_size(c, errp);
+	if (r < 0)
+		return r;
+	c->backing = take_value(&c->options, "backing_file");
+	c->backing_format = take_value(&c->options, "backing_fmt");
+	return create_options_split(c->options, format_with_options(c), c->storage, &one, &other,
+				    errp);
+}
+
+void creation_finish(struct creation *c)
+{
+	free(c->options);
+	free(c->backing);
+	free(c->backing_format);
+}
+
+/* --- Telling ---------------------------------------------------------------------- */
+
+/* The name of a member as users know it. Free with free(). */
+static char *user_name(const struct schema_member *m)
+{
+	if (strcmp(m->name, "version") == 0)
+		return xstrdup("compat");
+	char *name = xstrdup(m->name);
+
+	for (char *p = name; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	return name;
+}
+
+/* The value as given, with sizes in bytes and switches as words; NULL when it is not given. */
+static char *given_value(const struct creation *c, const char *name, const struct schema_member *m)
+{
+	char *value = text_value(c->options, name);
+	uint64_t size;
+	bool on;
+
+	if (!value && text_has_word(c->options, name))
+		return xstrdup("on");
+	if (value && m->type->kind == SCHEMA_SIZE && keyval_parse_size(value, &size) == 0) {
+		free(value);
+		return xasprintf("%" PRIu64, size);
+	}
+	if (value && m->type->kind == SCHEMA_BOOL && keyval_parse_bool(value, &on) == 0) {
+		free(value);
+		return xstrdup(on ? "on" : "off");
+	}
+	return value;
+}
+
+/* What holds when nothing is given, where that is worth telling; else NULL. */
+static char *default_value(const struct schema_member *m)
+{
+	if (!m->has_initial)
+		return NULL;
+	if (m->type->kind == SCHEMA_BOOL)
+		return xstrdup(m->initial ? "on" : "off");
+	if (m->type->kind == SCHEMA_ENUM)
+		return xstrdup(schema_enum_name(m->type, (int)m->initial));
+	return xasprintf("%" PRId64, m->initial);
+}
+
+static void print_option(const struct creation *c, const struct driver *d, const char *name,
+			 bool with_default)
+{
+	const struct schema_member *m = create_option_find(d, name);
+
+	if (!m)
+		return;
+	char *value _cleanup_free_ = given_value(c, name, m);
+
+	if (!value && with_default)
+		value = default_value(m);
+	if (value)
+		printf(" %s=%s", name, value);
+}
+
+/* In the customary order: some before the size, some behind it, with defaults or without. */
+static const struct {
+	const char *name;
+	bool with_default;
+} before_size[] = {{"cluster_size", true}, {"extended_l2", true}, {"preallocation", false},
+		   {"compression_type", true}},
+  behind_size[] = {{"lazy_refcounts", true}, {"refcount_bits", true}};
+
+static bool is_customary(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(before_size); i++)
+		if (strcmp(name, before_size[i].name) == 0)
+			return true;
+	for (unsigned i = 0; i < ARRAY_SIZE(behind_size); i++)
+		if (strcmp(name, behind_size[i].name) == 0)
+			return true;
+	return strcmp(name, "compat") == 0 || string_starts_with(name, "backing_");
+}
+
+/* Those that no custom places. */
+static void print_others(const struct creation *c, const struct driver *d)
+{
+	const struct schema_type *t = create_options_branch(d);
+
+	for (unsigned i = 0; t && i < t->count; i++) {
+		char *name _cleanup_free_ = user_name(&t->members[i]);
+
+		if (d == c->storage && create_option_find(format_with_options(c), name))
+			continue;
+		if (!is_customary(name) || d == c->storage)
+			print_option(c, d, name, false);
+	}
+}
+
+void creation_print(const struct creation *c)
+{
+	const struct driver *format = format_with_options(c);
+
+	printf("Formatting '%s', fmt=%s", c->filename, c->format->name);
+	for (unsigned i = 0; i < ARRAY_SIZE(before_size); i++)
+		print_option(c, format, before_size[i].name, before_size[i].with_default);
+	printf(" size=%" PRIu64, c->size);
+	print_option(c, format, "compat", false);
+	if (c->backing) {
+		char *escaped _cleanup_free_ = text_escape(c->backing);
+
+		printf(" backing_file=%s", escaped);
+	}
+	if (c->backing_format)
+		printf(" backing_fmt=%s", c->backing_format);
+	for (unsigned i = 0; i < ARRAY_SIZE(behind_size); i++)
+		print_option(c, format, behind_size[i].name, behind_size[i].with_default);
+	if (format)
+		print_others(c, format);
+	print_others(c, c->storage);
+	putchar('\n');
+}
+
+/* --- Making ----------------------------------------------------------------------- */
+
+int co_fn creation_run(const struct creation *c, struct error **errp)
+{
+	struct image_spec spec = {
+		.filename = c->filename,
+		.format = c->format->name,
+		.size = c->size,
+		.backing_name = c->backing,
+		.backing_format = c->backing_format,
+		.options = c->options,
+	};
+
+	graph_change_begin(the_img.graph);
+	int r = image_create(the_img.graph, &spec, errp);
+
+	graph_change_end(the_img.graph);
+	return r;
+}
+
+bool creation_gives_zeroes(const struct creation *c)
+{
+	/* A format's tables say so; storage that has just been made is empty. */
+	return c->format->create && c->format->is_format ? !c->backing : c->storage->create != NULL;
+}
+
+/* --- Help ------------------------------------------------------------------------- */
+
+static const char *type_word(const struct schema_type *t)
+{
+	switch (t->kind) {
+	case SCHEMA_BOOL:
+		return "bool (on/off)";
+	case SCHEMA_SIZE:
+		return "size";
+	case SCHEMA_INT:
+	case SCHEMA_NUMBER:
+		return "num";
+	default:
+		return "str";
+	}
+}
+
+static void print_member(const struct schema_member *m)
+{
+	char *name _cleanup_free_ = user_name(m);
+	char *text _cleanup_free_ = xasprintf("%s=<%s>", name, type_word(m->type));
+
+	printf("  %s", text);
+	if (m->type->kind == SCHEMA_ENUM && m->type->count < 10) {
+		printf("%*s - ", (int)(22 - MIN(strlen(text), 22)), "");
+		for (unsigned i = 0; i < m->type->count; i++)
+			printf("%s%s", i > 0 ? ", " : "", m->type->values[i]);
+	}
+	putchar('\n');
+}
+
+static void print_members(const struct driver *d, const struct driver *unless)
+{
+	const struct schema_type *t = create_options_branch(d);
+
+	for (unsigned i = 0; t && i < t->count; i++) {
+		char *name _cleanup_free_ = user_name(&t->members[i]);
+
+		if (create_option_find(d, name) && !create_option_find(unless, name))
+			print_member(&t->members[i]);
+	}
+}
+
+int co_fn creation_help(const char *filename, const char *format)
+{
+	struct creation c = {0};
+	struct error *error = NULL;
+
+	if (!graph_find_driver(the_img.graph, format))
+		return img_error("Unknown file format '%s'", format);
+	const struct driver *d = graph_load_driver(the_img.graph, format, &error);
+
+	if (!d)
+		return img_error_about(error, "Format '%s'", format);
+	if (filename && creation_parse(&c, filename, format, NULL, &error) < 0) {
+		creation_finish(&c);
+		return img_error_about(error, "%s", filename);
+	}
+	if (filename)
+		puts("Supported options:");
+	else
+		printf("Supported %s options:\n", format);
+	print_members(d, NULL);
+	puts("  size=<size>");
+	if (filename && c.storage != d)
+		print_members(c.storage, d);
+	if (!filename)
+		puts("\nThe protocol level may support further options.\n"
+		     "Specify the target filename to include those options.");
+	creation_finish(&c);
+	return 0;
+}

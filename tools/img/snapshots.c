@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Internal snapshots by ID and name.
+ */
+#include "tools/img/snapshots.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "block/driver.h"
+#include "block/text.h"
+#include "schema/schema.h"
+
+int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp)
+{
+	return n->driver->snapshot_list ? n->driver->snapshot_list(n, ret, errp) : 0;
+}
+
+/* The first with @id and @name, either of which may be NULL. */
+static int co_fn find(struct node *n, const char *id, const char *name, char **ret_id)
+{
+	struct snapshot_info_list list = {0};
+	int r = snapshots_read(n, &list, NULL);
+
+	for (size_t i = 0; r >= 0 && i < list.count && !*ret_id; i++) {
+		const struct snapshot_info *s = list.items[i];
+
+		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
+			*ret_id = xstrdup(s->id);
+	}
+	schema_finish(&snapshot_info_list_type, &list);
+	return *ret_id ? 0 : -ENOENT;
+}
+
+static int not_found(struct error **errp)
+{
+	return error_set(errp, -ENOENT, "Can't find snapshot");
+}
+
+int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct error **errp)
+{
+	*ret_id = NULL;
+	if (find(n, word, NULL, ret_id) < 0 && find(n, NULL, word, ret_id) < 0)
+		return not_found(errp);
+	return 0;
+}
+
+int co_fn snapshots_find_parameter(struct node *n, const char *text, char **ret_id,
+				   struct error **errp)
+{
+	if (!string_starts_with(text, "snapshot."))
+		return snapshots_find(n, text, ret_id, errp);
+	char *id _cleanup_free_ = text_value(text, "snapshot.id");
+	char *name _cleanup_free_ = text_value(text, "snapshot.name");
+	char *without_id _cleanup_free_ = text_without_key(text, "snapshot.id");
+	char *rest _cleanup_free_ = text_without_key(without_id, "snapshot.name");
+
+	if (*rest)
+		return error_set(errp, -EINVAL, "Failed in parsing snapshot param '%s'", text);
+	*ret_id = NULL;
+	return find(n, id, name, ret_id) < 0 ? not_found(errp) : 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding internal snapshots by what users call them.
+ */
+#ifndef TOOLS_IMG_SNAPSHOTS_H
+#define TOOLS_IMG_SNAPSHOTS_H
+
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "schema/types.h"
+
+struct node;
+
+/* All snapshots in @n; none where the driver has no such thing. */
+int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp);
+/* The ID of the snapshot with the ID or else the name @word; free with free(). -ENOENT. */
+int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct error **errp);
+/*
+ * The same for a parameter "snapshot.id=...,snapshot.name=...", of which one may
+ * be absent, or a word. -EINVAL for others.
+ */
+int co_fn snapshots_find_parameter(struct node *n, const char *text, char **ret_id,
+				   struct error **errp);
+
+#endif
