@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "block/consumer.h"
+#include "block/driver.h"
 #include "block/graph.h"
 #include "block/walk.h"
 
@@ -56,6 +57,28 @@ static void hold_consumers_of(struct drain *d, struct graph *g, const struct nod
 			e->consumer->walk_epoch = g->walk_epoch;
 			hold(d, e->consumer);
 		}
+	}
+}
+
+/* Wherever an operation of a held consumer may be waiting, have it go on. */
+static void hurry(struct drain *d, struct graph *g)
+{
+	if (list_is_empty(&g->throttle_groups))
+		return;
+	struct node_array tops _cleanup_node_array_ = {0}, below _cleanup_node_array_;
+	for (unsigned i = 0; i < d->count; i++) {
+		struct edge *e;
+		list_for_each (e, &d->consumers[i]->edges, parent_link)
+			node_array_add(&tops, e->child);
+	}
+	walk_below(g, tops.items, tops.count, &below);
+	d->hurried = xalloc(MAX(below.count, 1), sizeof(d->hurried[0]));
+	for (size_t i = 0; i < below.count; i++) {
+		struct node *n = below.items[i];
+		if (!n->is_open || !n->driver->hurry_begin)
+			continue;
+		n->driver->hurry_begin(n);
+		d->hurried[d->hurried_count++] = n;
 	}
 }
 
@@ -105,6 +128,7 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 	struct node_array above _cleanup_node_array_;
 	walk_above(g, nodes, count, &above);
 	hold_consumers_of(ret, g, &above);
+	hurry(ret, g);
 
 	/* A consumer may go away, or come in, while another is waited for: look afresh each time. */
 	struct consumer *busy;
@@ -117,10 +141,13 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 void drain_end(struct drain *d)
 {
 	list_del_init(&d->link);
+	for (unsigned i = 0; i < d->hurried_count; i++)
+		d->hurried[i]->driver->hurry_end(d->hurried[i]);
 	for (unsigned i = 0; i < d->count; i++)
 		release(d->consumers[i]);
 	free(d->consumers);
 	free(d->nodes);
+	free(d->hurried);
 	*d = (struct drain){0};
 }
 
@@ -160,15 +187,20 @@ void drain_forget_consumer(struct consumer *c)
 	co_queue_wake_all(&c->draining);
 }
 
+/* Take @n out of an array; it may be there more than once. */
+static void forget(struct node **nodes, unsigned *count, const struct node *n)
+{
+	for (unsigned i = *count; i-- > 0;) {
+		if (nodes[i] == n)
+			nodes[i] = nodes[--*count];
+	}
+}
+
 void drain_forget_node(struct node *n)
 {
 	struct drain *d;
 	list_for_each (d, &n->graph->drains, link) {
-		for (unsigned i = 0; i < d->node_count; i++) {
-			if (d->nodes[i] == n) {
-				d->nodes[i] = d->nodes[--d->node_count];
-				i--;
-			}
-		}
+		forget(d->nodes, &d->node_count, n);
+		forget(d->hurried, &d->hurried_count, n);
 	}
 }

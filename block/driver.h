@@ -165,6 +165,14 @@ struct driver {
 	void (*set_permissions)(struct node *n, unsigned permissions, unsigned shared);
 	void (*abort_permissions)(struct node *n);
 
+	/*
+	 * Optional, for drivers that let requests wait without need. Between the two,
+	 * which may nest, somebody waits for operations whose requests may come here, and
+	 * they must be let go at once. Must not wait.
+	 */
+	void (*hurry_begin)(struct node *n);
+	void (*hurry_end)(struct node *n);
+
 	/* Optional: both are open on the same file. Finds loops in backing chains. Must not wait. */
 	bool (*same_medium)(const struct node *a, const struct node *b);
 

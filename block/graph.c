@@ -18,6 +18,8 @@ struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 	list_init(&g->nodes);
 	list_init(&g->consumers);
 	list_init(&g->drains);
+	list_init(&g->throttle_groups);
+	list_init(&g->secrets);
 	co_queue_init(&g->worked);
 	co_mutex_init(&g->change_lock);
 	return g;

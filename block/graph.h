@@ -27,6 +27,8 @@ struct graph {
 	struct node *by_name;                /* uthash on node.name */
 	struct list consumers;               /* struct consumer.link */
 	struct list drains;                  /* struct drain.link, in force */
+	struct list throttle_groups;         /* struct throttle_group.link */
+	struct list secrets;                 /* struct secret.link */
 	struct co_queue worked;              /* drains, for work of nodes to end */
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;
@@ -81,6 +83,8 @@ struct drain {
 	unsigned count, capacity;
 	struct node **nodes; /* those still alive, in any order */
 	unsigned node_count;
+	struct node **hurried; /* told to hold up nothing; those still alive */
+	unsigned hurried_count;
 };
 
 /* @ret is the caller's memory and must stay where it is until drain_end(). */

@@ -16,11 +16,13 @@
 #include "base/log.h"
 #include "block/graph.h"
 #include "block/node.h"
+#include "block/throttle_group.h"
 #include "daemon/background.h"
 #include "daemon/chardev.h"
 #include "daemon/daemon.h"
 #include "daemon/help.h"
 #include "daemon/monitor.h"
+#include "daemon/object.h"
 #include "daemon/options.h"
 #include "daemon/parts.h"
 #include "daemon/pidfile.h"
@@ -114,12 +116,15 @@ static void co_fn shut_down(struct run *run)
 	if (co_queue_is_empty(&the_daemon.all_closed))
 		qmp_server_quiesce(the_daemon.qmp);
 	chardev_close_all();
+	/* Nobody shall wait for the end of what waits for a rate. */
+	throttle_groups_open(the_daemon.graph);
 	parts_stop();
 	graph_change_begin(the_daemon.graph);
 	close_nodes();
 	graph_change_end(the_daemon.graph);
 	co_queue_wake_all(&the_daemon.all_closed);
 	qmp_server_quiesce(the_daemon.qmp);
+	object_delete_all();
 	qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
 	parts_free();
 	graph_free(the_daemon.graph);

@@ -15,6 +15,7 @@
 #include "daemon/daemon.h"
 #include "daemon/monitor.h"
 #include "daemon/nbd.h"
+#include "daemon/object.h"
 #include "schema/commands.h"
 
 /* Codes of the options that are seen to while reading; the others are OPTION_ROWS + index. */
@@ -84,7 +85,13 @@ static int co_fn apply_nbd_server(const char *text, struct error **errp)
 
 static int co_fn apply_object(const char *text, struct error **errp)
 {
-	return error_set(errp, -ENOTSUP, "this program has no objects");
+	void *options;
+	int r = schema_decode_keyval(&object_options_type, text, "qom-type", &options, errp);
+	if (r < 0)
+		return r;
+	r = object_create(options, errp);
+	object_options_free(options);
+	return r;
 }
 
 static int co_fn apply_trace(const char *text, struct error **errp)

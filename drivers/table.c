@@ -16,5 +16,6 @@ const struct driver *const driver_table[] = {
 	&null_co_driver,
 	&qcow2_driver,
 	&raw_driver,
+	&throttle_driver,
 	NULL,
 };

@@ -16,5 +16,6 @@ extern const struct driver nbd_row;
 extern const struct driver null_aio_driver;
 extern const struct driver null_co_driver;
 extern const struct driver raw_driver;
+extern const struct driver throttle_driver;
 
 #endif

@@ -54,7 +54,7 @@ _cairnd() {
 		;;
 	*)
 		mapfile -t COMPREPLY < <(compgen -W '--blockdev --chardev --daemonize --export --help
-			--log-level --monitor --nbd-server --pidfile --version' -- "$cur")
+			--log-level --monitor --nbd-server --object --pidfile --version' -- "$cur")
 		;;
 	esac
 	# readline replaces only what follows the last '=': give it no more than that.

@@ -183,11 +183,11 @@ static int co_fn judge(struct node *n, enum blkdebug_io_type type, uint64_t offs
 	return fault.error;
 }
 
-static int co_fn blkdebug_read(struct node *n, uint64_t offset, uint64_t *bytes, struct vec v,
+static int co_fn blkdebug_read(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			       unsigned flags)
 {
-	int r = judge(n, BLKDEBUG_IO_TYPE_READ, offset, *bytes);
-	return r < 0 ? r : READ_FROM_BACKING;
+	int r = judge(n, BLKDEBUG_IO_TYPE_READ, offset, bytes);
+	return r < 0 ? r : edge_readv(n->file, offset, bytes, v, flags);
 }
 
 static int co_fn blkdebug_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
@@ -277,7 +277,7 @@ const struct driver blkdebug_driver = {
 	.open = blkdebug_open,
 	.close = blkdebug_close,
 	.debug_event = blkdebug_event,
-	.read_some = blkdebug_read,
+	.read = blkdebug_read,
 	.write = blkdebug_write,
 	.zero = blkdebug_zero,
 	.discard = blkdebug_discard,

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands of objects. Control thread.
+ */
+#include "daemon/object.h"
+#include "schema/commands.h"
+
+int co_fn qmp_object_add(const struct object_options *args, struct error **errp)
+{
+	return object_create(args, errp);
+}
+
+int co_fn qmp_object_del(const struct object_del_args *args, struct error **errp)
+{
+	struct object *o = object_find(args->id);
+	return o ? object_delete(o, errp)
+		 : error_set(errp, -ENOENT, "object '%s' not found", args->id);
+}
+
+int co_fn qmp_qom_list(const struct qom_list_args *args, struct object_property_info_list *ret,
+		       struct error **errp)
+{
+	struct object_place place;
+	int r = object_resolve(args->path, &place, errp);
+	if (r >= 0)
+		object_list(&place, ret);
+	return r;
+}
+
+int co_fn qmp_qom_get(const struct qom_get_args *args, struct json_t **ret, struct error **errp)
+{
+	struct object_place place;
+	int r = object_resolve(args->path, &place, errp);
+	return r < 0 ? r : object_get(&place, args->property, ret, errp);
+}
+
+int co_fn qmp_qom_set(const struct qom_set_args *args, struct error **errp)
+{
+	struct object_place place;
+	int r = object_resolve(args->path, &place, errp);
+	return r < 0 ? r : object_set(&place, args->property, args->value, errp);
+}
+
+int co_fn qmp_qom_list_types(const struct qom_list_types_args *args,
+			     struct object_type_info_list *ret, struct error **errp)
+{
+	object_list_types(args->implements, args->abstract, ret);
+	return 0;
+}
+
+int co_fn qmp_qom_list_properties(const struct qom_list_properties_args *args,
+				  struct object_property_info_list *ret, struct error **errp)
+{
+	return object_list_type_properties(args->typename, ret, errp);
+}
