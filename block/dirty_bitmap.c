@@ -10,6 +10,7 @@
 #include "block/dirty_bitmap.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -287,6 +288,40 @@ const uint64_t *dirty_bitmap_words(const struct dirty_bitmap *b, uint64_t *ret_c
 {
 	*ret_count = b->words[0];
 	return b->levels[0];
+}
+
+/* The bits of word @i that stand for granules. */
+static uint64_t word_bits(const struct dirty_bitmap *b, uint64_t i)
+{
+	uint64_t left = b->granules - i * WORD_BITS;
+	return left >= WORD_BITS ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+}
+
+void dirty_bitmap_load(struct dirty_bitmap *b, uint64_t first, const void *data, uint64_t bytes)
+{
+	uint64_t first_word = first / sizeof(uint64_t);
+	uint64_t end = MIN(first_word + bytes / sizeof(uint64_t),
+			   div_round_up(b->granules, WORD_BITS));
+	if (first_word >= end)
+		return;
+	for (uint64_t i = first_word; i < end; i++) {
+		uint64_t word;
+		memcpy(&word, (const char *)data + (i - first_word) * sizeof(word), sizeof(word));
+		uint64_t added = le64toh(word) & word_bits(b, i) & ~b->levels[0][i];
+		b->levels[0][i] |= added;
+		b->dirty_granules += (uint64_t)__builtin_popcountll(added);
+	}
+	update_summaries(b, first_word, end - 1);
+}
+
+void dirty_bitmap_save(const struct dirty_bitmap *b, uint64_t first, void *ret, uint64_t bytes)
+{
+	uint64_t first_word = first / sizeof(uint64_t);
+	for (uint64_t i = 0; i < bytes / sizeof(uint64_t); i++) {
+		uint64_t word = first_word + i < b->words[0] ? b->levels[0][first_word + i] : 0;
+		word = htole64(word);
+		memcpy((char *)ret + i * sizeof(word), &word, sizeof(word));
+	}
 }
 
 int dirty_bitmap_resize(struct dirty_bitmap *b, uint64_t size)

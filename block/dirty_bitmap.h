@@ -57,6 +57,15 @@ void dirty_bitmap_merge(struct dirty_bitmap *target, const struct dirty_bitmap *
 /* The bits, the first granule's lowest, as *ret_count words. Valid until the map changes its size. */
 const uint64_t *dirty_bitmap_words(const struct dirty_bitmap *b, uint64_t *ret_count);
 
+/*
+ * The bits as bytes: bit j of byte k stands for granule 8 k + j. Load sets those that are
+ * set in the @bytes of @data, for the bytes from @first on; what lies behind the last
+ * granule is ignored. Save gives them, and zeroes behind the last. Both @first and
+ * @bytes are multiples of 8.
+ */
+void dirty_bitmap_load(struct dirty_bitmap *b, uint64_t first, const void *data, uint64_t bytes);
+void dirty_bitmap_save(const struct dirty_bitmap *b, uint64_t first, void *ret, uint64_t bytes);
+
 /* Change the size; what is new is clean. 0 or -ENOMEM, which changes nothing. */
 int dirty_bitmap_resize(struct dirty_bitmap *b, uint64_t size);
 

@@ -234,6 +234,38 @@ START_TEST(words_are_the_bits)
 }
 END_TEST
 
+START_TEST(bytes_are_the_bits_and_no_more)
+{
+	random_state = 3;
+	for (int i = 0; i < 200; i++) {
+		uint64_t size = 1 + random_below(2000 * G);
+		struct dirty_bitmap *b = random_map(size, G);
+		struct dirty_bitmap *copy = dirty_bitmap_create(size, G);
+		unsigned char bytes[64];
+		for (uint64_t first = 0; first * 8 * G < size; first += sizeof(bytes)) {
+			dirty_bitmap_save(b, first, bytes, sizeof(bytes));
+			for (uint64_t bit = 0; bit < sizeof(bytes) * 8; bit++)
+				ck_assert_int_eq(bytes[bit / 8] >> (bit % 8) & 1,
+						 dirty_bitmap_get(b, (first * 8 + bit) * G));
+			dirty_bitmap_load(copy, first, bytes, sizeof(bytes));
+		}
+		ck_assert_uint_eq(dirty_bitmap_count(copy), dirty_bitmap_count(b));
+		/* The summaries of the loaded one are true, and what lies behind is ignored. */
+		memset(bytes, 0xff, sizeof(bytes));
+		dirty_bitmap_load(copy, align_down(size / G / 8, 8), bytes, sizeof(bytes));
+		ck_assert(dirty_bitmap_get(copy, size - 1));
+		uint64_t offset = 0, length, found = 0;
+		while (dirty_bitmap_next_area(copy, offset, UINT64_MAX, &offset, &length)) {
+			found += length;
+			offset += length;
+		}
+		ck_assert_uint_eq(found, dirty_bitmap_count(copy));
+		dirty_bitmap_destroy(b);
+		dirty_bitmap_destroy(copy);
+	}
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(equals_an_array_of_bools),
 	UNIT_TEST(empty_map_is_clean),
@@ -242,6 +274,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(resize_keeps_what_fits),
 	UNIT_TEST(merge_is_the_union),
 	UNIT_TEST(words_are_the_bits),
+	UNIT_TEST(bytes_are_the_bits_and_no_more),
 };
 
 UNIT_MAIN("dirty_bitmap", tests)
