@@ -121,6 +121,12 @@ static void list_node(struct transaction *t, struct action *a)
 	transaction_drain_later(t, node_find(t->graph, args_of(a)->node));
 }
 
+static int co_fn remove_stored(struct bitmap *b, struct error **errp)
+{
+	const struct driver *d = b->node->driver;
+	return b->persistent && d->remove_bitmap ? d->remove_bitmap(b->node, b->name, errp) : 0;
+}
+
 /* Until the commit, a bitmap that goes is in nobody's use, and its name is taken. */
 static int co_fn prepare_remove(struct transaction *t, struct action *a, struct error **errp)
 {
@@ -129,12 +135,18 @@ static int co_fn prepare_remove(struct transaction *t, struct action *a, struct 
 		return -EINVAL;
 	note_change(a, b);
 	b->busy = true;
-	return 0;
+	/* A command tells that the image could not be written; a transaction goes on below. */
+	int r = t ? 0 : remove_stored(b, errp);
+	if (r < 0)
+		b->busy = false;
+	return r;
 }
 
 static void co_fn commit_remove(struct transaction *t, struct action *a)
 {
 	struct change *c = a->state;
+	/* On failure, the stored copy is marked as in use, and goes when the others are stored. */
+	(void)remove_stored(c->bitmap, NULL);
 	bitmap_destroy(c->bitmap);
 }
 
@@ -242,31 +254,57 @@ static void list_target(struct transaction *t, struct action *a)
 	}
 }
 
-/* Merge what @item, of block-dirty-bitmap-merge for @target, means into @sum. */
+/* The bitmap that @item of block-dirty-bitmap-merge for @target means, or NULL. */
+static struct bitmap *find_source(const struct bitmap *target,
+				  const struct block_dirty_bitmap_or_str *item,
+				  struct error **errp)
+{
+	if (item->kind == BLOCK_DIRTY_BITMAP_OR_STR_LOCAL)
+		return bitmap_find_error(the_daemon.graph, target->node->name, item->u.local, errp);
+	return bitmap_find_error(the_daemon.graph, item->u.external->node, item->u.external->name,
+				 errp);
+}
+
 static int merge_item(const struct bitmap *target, const struct block_dirty_bitmap_or_str *item,
 		      struct dirty_bitmap *sum, struct error **errp)
 {
-	struct block_dirty_bitmap local = {.node = target->node->name, .name = item->u.local};
-	bool is_local = item->kind == BLOCK_DIRTY_BITMAP_OR_STR_LOCAL;
-	struct bitmap *source =
-		find_usable(is_local ? &local : item->u.external, BITMAP_UNREADABLE, errp);
-	int r = source ? bitmap_check_merge(target, source, errp) : -EINVAL;
+	struct bitmap *source = find_source(target, item, errp);
+	if (!source)
+		return -ENOENT;
+	int r = bitmap_check(target, BITMAP_UNWRITABLE, errp);
+	if (r >= 0)
+		r = bitmap_check(source, BITMAP_UNREADABLE, errp);
+	if (r >= 0)
+		r = bitmap_check_merge(target, source, errp);
 	if (r >= 0)
 		dirty_bitmap_merge(sum, source->bits);
 	return r;
 }
 
+/* What the image says of @target is about to be too little. */
+static int co_fn announce_merge(struct bitmap *target, struct error **errp)
+{
+	const struct driver *d = target->node->driver;
+	if (!target->persistent || !d->change_bitmaps ||
+	    bitmap_check(target, BITMAP_UNWRITABLE, NULL) < 0)
+		return 0;
+	return d->change_bitmaps(target->node, errp);
+}
+
 static int co_fn prepare_merge(struct transaction *t, struct action *a, struct error **errp)
 {
 	const struct block_dirty_bitmap_merge *args = a->args->u.block_dirty_bitmap_merge.data;
-	struct block_dirty_bitmap name = {.node = args->node, .name = args->target};
-	struct bitmap *target = find_usable(&name, BITMAP_UNWRITABLE, errp);
+	struct bitmap *target =
+		bitmap_find_error(the_daemon.graph, args->node, args->target, errp);
 	if (!target)
-		return -EINVAL;
+		return -ENOENT;
+	int r = announce_merge(target, errp);
+	if (r < 0)
+		return r;
+	/* From here on nothing waits: a write could be marked in the old bits alone. */
 	struct dirty_bitmap *sum = dirty_bitmap_clone(target->bits);
 	if (!sum)
 		return error_set(errp, -ENOMEM, "No memory to merge into bitmap '%s'", target->name);
-	int r = 0;
 	for (size_t i = 0; i < args->bitmaps.count && r >= 0; i++)
 		r = merge_item(target, args->bitmaps.items[i], sum, errp);
 	if (r >= 0)

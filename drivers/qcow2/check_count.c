@@ -7,6 +7,7 @@
  * 2. A reference that leads outside the file, or where no cluster begins, is a
  *    corruption that no refcount can mend.
  */
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/header.h"
 #include "drivers/qcow2/map.h"
@@ -131,7 +132,7 @@ static void co_fn count_bitmap_table(struct check *c, uint64_t offset, uint32_t 
 	qcow2_check_count(c, offset, entries * sizeof(uint64_t), "bitmap table");
 	if (entries == 0)
 		return;
-	if (entries > L1_BYTES_MAX / sizeof(uint64_t) ||
+	if (entries > BITMAP_TABLE_ENTRIES_MAX ||
 	    qcow2_table_load(&t, c->q, offset, entries) < 0) {
 		qcow2_check_report(c, "ERROR: can't read the bitmap table at %#" PRIx64, offset);
 		c->result->errors++;
@@ -146,43 +147,19 @@ static void co_fn count_bitmap_table(struct check *c, uint64_t offset, uint32_t 
 	qcow2_table_finish(&t);
 }
 
-/* The entries of the bitmap directory in @data. */
-static void co_fn count_bitmaps(struct check *c, const uint8_t *data, uint64_t bytes)
-{
-	enum { FIXED = 24 };
-	uint64_t at = 0;
-
-	while (at + FIXED <= bytes) {
-		uint64_t length = FIXED + (uint64_t)load_be16(data + at + 18) +
-				  load_be32(data + at + 20);
-
-		count_bitmap_table(c, load_be64(data + at), load_be32(data + at + 8));
-		at += align_up(length, 8);
-	}
-}
-
-static int co_fn count_bitmap_directory(struct check *c)
+/* The directory and what it leads to, as read when the image was opened and changed since. */
+static void co_fn count_bitmaps(struct check *c)
 {
 	struct qcow2 *q = c->q;
 	struct qcow2_extension *e = qcow2_extension_find(&q->extensions, EXTENSION_BITMAPS);
+	struct qcow2_bitmap *b;
 
-	if (!e || e->bytes < 24)
-		return 0;
-	uint64_t bytes = load_be64(e->data + 8), offset = load_be64(e->data + 16), end;
-
-	if (bytes > BITMAP_DIRECTORY_BYTES_MAX || add_overflows(offset, bytes, &end) ||
-	    end > qcow2_file_size(q)) {
-		qcow2_check_report(c, "ERROR: the bitmap directory lies outside the file");
-		c->result->corruptions++;
-		return 0;
-	}
-	qcow2_check_count(c, offset, bytes, "bitmap directory");
-	_cleanup_free_ uint8_t *data = malloc(MAX(bytes, 1));
-	int r = data ? edge_read(q->node->file, offset, bytes, data, 0) : -ENOMEM;
-
-	if (r == 0)
-		count_bitmaps(c, data, bytes);
-	return r;
+	if (!e)
+		return;
+	qcow2_check_count(c, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET),
+			  load_be64(e->data + BITMAPS_DIRECTORY_BYTES), "bitmap directory");
+	list_for_each(b, &q->bitmaps, link)
+		count_bitmap_table(c, b->table_offset, b->table_entries);
 }
 
 int co_fn qcow2_check_count_all(struct check *c)
@@ -195,7 +172,9 @@ int co_fn qcow2_check_count_all(struct check *c)
 
 	for (uint32_t i = 0; r == 0 && i < q->header.snapshot_count; i++)
 		r = count_l1(c, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries, false);
-	return r < 0 ? r : count_bitmap_directory(c);
+	if (r == 0)
+		count_bitmaps(c);
+	return r;
 }
 
 static void refcounts_broken(struct check *c, uint32_t index, uint64_t entry, const char *how)

@@ -5,9 +5,9 @@
  * 1. Each is 8 bytes of type and length, then data padded to 8; type 0 ends the
  *    area, as does its end.
  * 2. Those that we do not know are written back unchanged.
- * 3. The table of feature names comes first and has a fixed size, and everything
- *    of ours ends in the first sector, so that changing the backing format is
- *    one sector.
+ * 3. The bitmaps extension comes first, then the table of feature names, which has a
+ *    fixed size. Everything of ours ends in the first sector, so that changing the
+ *    backing format or the bitmaps is one sector.
  */
 #include "drivers/qcow2/header.h"
 
@@ -121,19 +121,23 @@ static void fill_feature_names(uint8_t *ret)
 int64_t qcow2_extensions_encode(const struct list *extensions, const char *backing_format,
 				bool with_feature_names, uint8_t *ret, size_t limit)
 {
-	struct qcow2_extension *e;
+	struct qcow2_extension *e = qcow2_extension_find(extensions, EXTENSION_BITMAPS);
 	size_t at = 0;
 
+	if (e && !append(ret, limit, &at, e->type, e->data, e->bytes))
+		return -ENOSPC;
 	if (with_feature_names) {
+		uint8_t *table = ret + at + HEAD_BYTES;
+
 		if (!append(ret, limit, &at, EXTENSION_FEATURE_NAMES, NULL, FEATURE_TABLE_BYTES))
 			return -ENOSPC;
-		fill_feature_names(ret + HEAD_BYTES);
+		fill_feature_names(table);
 	}
 	if (backing_format && !append(ret, limit, &at, EXTENSION_BACKING_FORMAT, backing_format,
 				      strlen(backing_format)))
 		return -ENOSPC;
 	list_for_each(e, extensions, link) {
-		if (e->type == EXTENSION_FEATURE_NAMES)
+		if (e->type == EXTENSION_FEATURE_NAMES || e->type == EXTENSION_BITMAPS)
 			continue;
 		if (!append(ret, limit, &at, e->type, e->data, e->bytes))
 			return -ENOSPC;

@@ -60,7 +60,7 @@ enum qcow2_autoclear {
 	AUTOCLEAR_BITMAPS = 1 << 0, /* the bitmaps extension is up to date */
 	AUTOCLEAR_RAW_DATA = 1 << 1,
 	/* What this driver keeps true while it writes. */
-	AUTOCLEAR_KEPT = 0,
+	AUTOCLEAR_KEPT = AUTOCLEAR_BITMAPS,
 };
 
 enum qcow2_crypt { CRYPT_NONE, CRYPT_AES, CRYPT_LUKS };
@@ -96,6 +96,8 @@ enum qcow2_extension_type {
 #define SNAPSHOT_TABLE_BYTES_MAX (64 * MiB)
 #define BITMAPS_MAX 65535
 #define BITMAP_DIRECTORY_BYTES_MAX (64 * MiB)
+#define BITMAP_TABLE_ENTRIES_MAX (L1_BYTES_MAX / sizeof(uint64_t))
+#define BITMAP_BYTES_MAX (512 * MiB)
 
 /* L1 and L2 entries. */
 #define ENTRY_COPIED (UINT64_C(1) << 63)     /* the refcount is exactly one */
@@ -127,6 +129,38 @@ enum qcow2_snapshot_position {
 	SNAPSHOT_ICOUNT = 16,
 	SNAPSHOT_EXTRA_KNOWN = 24,
 };
+
+/* The bitmaps extension. */
+enum qcow2_bitmaps_extension_position {
+	BITMAPS_COUNT = 0,
+	BITMAPS_RESERVED = 4, /* 0 */
+	BITMAPS_DIRECTORY_BYTES = 8,
+	BITMAPS_DIRECTORY_OFFSET = 16,
+	BITMAPS_EXTENSION_BYTES = 24,
+};
+
+/* Entries of the bitmap directory: extra data and the name follow the fixed part. */
+enum qcow2_bitmap_position {
+	BITMAP_TABLE_OFFSET = 0,
+	BITMAP_TABLE_ENTRIES = 8,
+	BITMAP_FLAGS = 12,
+	BITMAP_TYPE = 16,
+	BITMAP_GRANULARITY_BITS = 17,
+	BITMAP_NAME_BYTES = 18,
+	BITMAP_EXTRA_BYTES = 20,
+	BITMAP_FIXED_BYTES = 24,
+};
+
+enum qcow2_bitmap_flags {
+	BITMAP_IN_USE = 1 << 0, /* not stored as it should be: may be wrong */
+	BITMAP_AUTO = 1 << 1,   /* to be kept up to date by whoever writes to the image */
+	BITMAP_EXTRA_DATA_COMPATIBLE = 1 << 2, /* usable without understanding the extra data */
+	BITMAP_FLAGS_KNOWN = BITMAP_IN_USE | BITMAP_AUTO | BITMAP_EXTRA_DATA_COMPATIBLE,
+};
+
+#define BITMAP_DIRTY_TRACKING 1 /* the only type */
+/* A table entry without a cluster: all bits are 1. 0: all are 0. */
+#define BITMAP_TABLE_ONES UINT64_C(1)
 
 static inline uint16_t load_be16(const void *p)
 {

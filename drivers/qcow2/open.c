@@ -11,6 +11,7 @@
  *    becomes writable later (reopen.c) is so before its first write.
  */
 #include "block/open.h"
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/cluster.h"
 #include "drivers/qcow2/compress.h"
@@ -176,6 +177,7 @@ static void state_init(struct qcow2 *q, struct node *n)
 	q->node = n;
 	q->loop = n->loop;
 	list_init(&q->extensions);
+	list_init(&q->bitmaps);
 	list_init(&q->exclusive);
 	list_init(&q->in_place);
 	co_mutex_init(&q->lock);
@@ -204,6 +206,7 @@ static void state_finish(struct qcow2 *q)
 	qcow2_freed_list_finish(&q->freed);
 	qcow2_extensions_free(&q->extensions);
 	qcow2_snapshots_free(q->snapshots, q->snapshots ? q->header.snapshot_count : 0);
+	qcow2_bitmaps_free(&q->bitmaps);
 	free(q->header.unknown_fields);
 	free(q->corruption_message);
 }
@@ -243,6 +246,8 @@ static int co_fn load_tables(struct qcow2 *q, struct error **errp)
 		return qcow2_table_error(q, "L1 table", q->header.l1_offset,
 					 q->header.l1_entries * sizeof(uint64_t), r, errp);
 	r = qcow2_snapshots_load(q, errp);
+	if (r == 0)
+		r = qcow2_bitmaps_open(q, errp);
 	if (r == 0 && q->writable)
 		r = qcow2_begin_writing(q, errp);
 	return r;
@@ -303,15 +308,19 @@ void co_fn qcow2_close(struct node *n)
 	struct qcow2 *q = n->state;
 
 	/* Nobody is left to be told of a failure; the image is whole, but may have leaks. */
-	if (q->writable)
+	if (q->writable) {
+		(void)qcow2_bitmaps_store(q, NULL);
 		(void)qcow2_end_writing(q);
+	}
 	state_finish(q);
 }
 
 /* Clear the bits whose promise we do not keep while writing. */
 static int co_fn clear_autoclear(struct qcow2 *q, struct error **errp)
 {
-	uint64_t stale = q->header.autoclear & ~(uint64_t)AUTOCLEAR_KEPT;
+	/* Without its extension, the bit of the bitmaps means nothing. */
+	uint64_t kept = list_is_empty(&q->bitmaps) ? 0 : AUTOCLEAR_KEPT;
+	uint64_t stale = q->header.autoclear & ~kept;
 
 	if (stale == 0)
 		return 0;
@@ -359,6 +368,8 @@ static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
 	if (r == 0 && !is_for_check)
 		r = repair_dirty(q, errp);
 	if (r == 0)
+		r = qcow2_bitmaps_mark(q, errp);
+	if (r == 0)
 		q->writing = true;
 	return r;
 }
@@ -397,6 +408,9 @@ int co_fn qcow2_end_writing(struct qcow2 *q)
 	/* Opened to be checked, it is clean when the check says so. */
 	if (r == 0 && !q->node->corrupt && !(q->node->open_flags & NODE_OPEN_FOR_CHECK))
 		r = qcow2_header_set_incompatible(q, 0, INCOMPATIBLE_DIRTY);
+	/* Stored bitmaps must be marked before anything is written again. */
+	if (r == 0 && !list_is_empty(&q->bitmaps))
+		q->writing = false;
 	return r;
 }
 

@@ -175,9 +175,10 @@ static unsigned overlap_with_bitmaps(const struct qcow2 *q, uint64_t offset, uin
 	struct qcow2_extension *e = qcow2_extension_find(&q->extensions, EXTENSION_BITMAPS);
 
 	/* Only its place is needed here; the extension as a whole is judged where it is used. */
-	if (e && e->bytes >= 24 &&
-	    ranges_touch(offset, bytes, load_be64(e->data + 16),
-			 MIN(load_be64(e->data + 8), BITMAP_DIRECTORY_BYTES_MAX)))
+	if (e && e->bytes >= BITMAPS_EXTENSION_BYTES &&
+	    ranges_touch(offset, bytes, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET),
+			 MIN(load_be64(e->data + BITMAPS_DIRECTORY_BYTES),
+			     BITMAP_DIRECTORY_BYTES_MAX)))
 		return METADATA_BITMAP_DIRECTORY;
 	return 0;
 }

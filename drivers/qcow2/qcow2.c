@@ -2,6 +2,7 @@
 /*
  * The table of the qcow2 driver. Node's loop.
  */
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/data.h"
 #include "drivers/qcow2/flush.h"
@@ -37,6 +38,9 @@ const struct driver qcow2_driver = {
 	.snapshot_apply = qcow2_snapshot_apply,
 	.snapshot_delete = qcow2_snapshot_delete,
 	.snapshot_show = qcow2_snapshot_show,
+	.can_store_bitmap = qcow2_can_store_bitmap,
+	.remove_bitmap = qcow2_remove_bitmap,
+	.change_bitmaps = qcow2_change_bitmaps,
 	.create = qcow2_create,
 	.probe = qcow2_probe,
 };

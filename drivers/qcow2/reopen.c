@@ -3,10 +3,12 @@
  * Changing an open image's options. Node's loop; the node is drained.
  *
  * 1. Prepare leaves everything as it was, but clean: tables in the file, the
- *    dirty bit cleared. That is as good for who stays as for who changes.
+ *    dirty bit cleared, the bitmaps stored before nobody may write. That is as good
+ *    for who stays as for who changes.
  * 2. An image that becomes writable is made fit for that with its first write:
  *    before the commit its file is still read-only, and a commit cannot wait.
  */
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/image.h"
 
@@ -26,6 +28,8 @@ int co_fn qcow2_reopen_prepare(struct reopen *reopen, struct error **errp)
 	if (r == 0 && !reopen->read_only && (q->header.incompatible & INCOMPATIBLE_CORRUPT))
 		r = error_set(errp, -EACCES,
 			      "qcow2: Image is corrupt; cannot be opened read/write");
+	if (r == 0 && q->writable && reopen->read_only)
+		r = qcow2_bitmaps_store(q, errp);
 	if (r == 0 && q->writable) {
 		r = qcow2_end_writing(q);
 		if (r < 0)
@@ -46,6 +50,7 @@ void qcow2_reopen_commit(struct reopen *reopen)
 	struct qcow2_settings *settings = reopen->state;
 
 	q->writable = !reopen->read_only;
+	qcow2_bitmaps_set_writable(q, q->writable);
 	qcow2_cache_finish(&q->l2_cache);
 	qcow2_cache_finish(&q->refcount_cache);
 	q->settings = *settings;

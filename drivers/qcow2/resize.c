@@ -9,6 +9,7 @@
  * 2. Shrinking: the header has the new size durably before anything is dropped.
  *    From then on it is the size, whether or not everything can be dropped.
  */
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/cluster.h"
 #include "drivers/qcow2/data.h"
 #include "drivers/qcow2/flush.h"
@@ -171,6 +172,9 @@ int co_fn qcow2_truncate(struct node *n, uint64_t size, enum preallocation preal
 		return r;
 	if (q->header.snapshot_count > 0 && q->header.version < 3)
 		return error_set(errp, -ENOTSUP, "Can't resize a v2 image which has snapshots");
+	r = qcow2_bitmaps_check_resize(q, errp);
+	if (r < 0)
+		return r;
 	if (size < q->header.size && preallocation != PREALLOCATION_OFF)
 		return error_set(errp, -EINVAL,
 				 "Preallocation can't be used for shrinking an image");

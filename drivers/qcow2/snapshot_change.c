@@ -234,9 +234,9 @@ static int co_fn switch_to(struct qcow2 *q, struct qcow2_table *l1, uint64_t siz
 /* Where an image without bitmaps in use may go back in time. */
 static int check_bitmaps(const struct qcow2 *q, struct error **errp)
 {
-	struct qcow2_extension *e = qcow2_extension_find(&q->extensions, EXTENSION_BITMAPS);
-
-	return e ? error_set(errp, -ENOTSUP, "Device has active dirty bitmaps") : 0;
+	if (list_is_empty(&q->node->bitmaps) && list_is_empty(&q->bitmaps))
+		return 0;
+	return error_set(errp, -ENOTSUP, "Device has active dirty bitmaps");
 }
 
 int co_fn qcow2_snapshot_apply(struct node *n, const char *id, struct error **errp)

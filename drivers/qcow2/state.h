@@ -118,6 +118,7 @@ struct qcow2 {
 	struct loop *loop;
 	struct qcow2_header header; /* as on disk, or about to be */
 	struct list extensions;     /* struct qcow2_extension; all but the backing format */
+	struct list bitmaps;        /* struct qcow2_bitmap: the directory in the file */
 	struct qcow2_settings settings;
 	bool writable;              /* by the options */
 	bool writing;               /* and fit for it: qcow2_begin_writing() */

@@ -2,6 +2,7 @@
 /*
  * What an image tells about itself and its clusters. Node's loop.
  */
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/image.h"
 #include "drivers/qcow2/map.h"
 
@@ -50,6 +51,25 @@ int co_fn qcow2_info(struct node *n, struct driver_info *ret)
 	return 0;
 }
 
+static void list_bitmaps(const struct qcow2 *q, struct qcow2_bitmap_info_list *ret)
+{
+	const struct qcow2_bitmap *b;
+
+	list_for_each(b, &q->bitmaps, link) {
+		struct qcow2_bitmap_info *info = NEW(struct qcow2_bitmap_info);
+
+		info->name = xstrdup(b->name);
+		info->granularity = b->granularity_bits < 32 ? UINT32_C(1) << b->granularity_bits : 0;
+		if (b->flags & BITMAP_IN_USE)
+			qcow2_bitmap_info_flags_list_append(&info->flags,
+							    QCOW2_BITMAP_INFO_FLAGS_IN_USE);
+		if (b->flags & BITMAP_AUTO)
+			qcow2_bitmap_info_flags_list_append(&info->flags,
+							    QCOW2_BITMAP_INFO_FLAGS_AUTO);
+		qcow2_bitmap_info_list_append(ret, info);
+	}
+}
+
 struct image_info_specific *qcow2_specific_info(struct node *n)
 {
 	const struct qcow2 *q = n->state;
@@ -65,6 +85,8 @@ struct image_info_specific *qcow2_specific_info(struct node *n)
 				      : QCOW2_COMPRESSION_TYPE_ZLIB;
 	if (q->header.version < 3)
 		return info;
+	i->has_bitmaps = !list_is_empty(&q->bitmaps);
+	list_bitmaps(q, &i->bitmaps);
 	i->has_lazy_refcounts = true;
 	i->lazy_refcounts = q->header.compatible & COMPATIBLE_LAZY_REFCOUNTS;
 	i->has_corrupt = true;

@@ -58,6 +58,22 @@ static int co_fn disk_read(struct node *n, uint64_t offset, uint64_t bytes, stru
 	return 0;
 }
 
+/* Let some sectors of a write, or all, or none, reach what is left after the power cut. */
+static void cut_write(struct disk *d, uint64_t offset, uint64_t bytes)
+{
+	if (!d->after_cut || d->flushes > d->cut_at)
+		return;
+	for (uint64_t at = offset; at < offset + bytes; at = align_down(at, 512) + 512) {
+		uint64_t end = MIN(align_down(at, 512) + 512, offset + bytes);
+
+		d->cut_random = d->cut_random * 6364136223846793005u + 1442695040888963407u;
+		if (d->flushes == d->cut_at && d->cut_random >> 63)
+			continue;
+		memcpy(d->after_cut + at, d->data + at, end - at);
+		d->cut_size = MAX(d->cut_size, end);
+	}
+}
+
 static int co_fn disk_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			    unsigned flags)
 {
@@ -72,6 +88,7 @@ static int co_fn disk_write(struct node *n, uint64_t offset, uint64_t bytes, str
 	if (d->write_error && fails(d, offset, bytes))
 		return d->write_error;
 	vec_to_buffer(v, d->data + offset, bytes);
+	cut_write(d, offset, bytes);
 	d->bytes_written += bytes;
 	d->size = MAX(d->size, offset + bytes);
 	return 0;
@@ -125,15 +142,37 @@ static const struct driver disk_driver = {
 
 static const struct driver *const drivers[] = {&blkdebug_driver, &disk_driver, &qcow2_driver, NULL};
 
-static void disk_init(struct disk *d)
+static void *map_zeroes(void)
 {
 	/* Zero pages until they are written to. */
 	void *data = mmap(NULL, DISK_BYTES_MAX, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert(data != MAP_FAILED);
-	*d = (struct disk){.data = data, .fail_to = UINT64_MAX};
+	return data;
+}
+
+static void disk_init(struct disk *d)
+{
+	*d = (struct disk){.data = map_zeroes(), .fail_to = UINT64_MAX};
 	co_queue_init(&d->held);
+}
+
+void disk_cut_begin(struct disk *d, unsigned flushes, uint64_t seed)
+{
+	d->after_cut = map_zeroes();
+	memcpy(d->after_cut, d->data, d->size);
+	d->cut_size = d->size;
+	d->cut_at = d->flushes + flushes;
+	d->cut_random = seed;
+}
+
+void disk_cut_end(struct disk *d)
+{
+	munmap(d->data, DISK_BYTES_MAX);
+	d->data = d->after_cut;
+	d->size = d->cut_size;
+	d->after_cut = NULL;
 }
 
 struct call {

@@ -39,6 +39,13 @@ struct disk {
 	/* While true, reads or writes wait on @held until it is cleared and the queue woken. */
 	bool hold_reads, hold_writes;
 	struct co_queue held;
+	/*
+	 * What would be left if the power failed between the flushes @cut_at and the next:
+	 * of each write between them, a random part. NULL unless disk_cut_begin().
+	 */
+	uint8_t *after_cut;
+	uint64_t cut_size, cut_random;
+	unsigned cut_at;
 	unsigned reads, writes, flushes, discards, in_flight, most_in_flight;
 	uint64_t bytes_written, bytes_discarded;
 };
@@ -111,5 +118,9 @@ void co_fn background_wait(struct background *b);
 /* Let everything run that can within a simulated second. */
 void co_fn settle(void);
 void disk_release(struct disk *d);
+/* Let the power fail after @flushes flushes from now on. */
+void disk_cut_begin(struct disk *d, unsigned flushes, uint64_t seed);
+/* Now the disk holds what was left. */
+void disk_cut_end(struct disk *d);
 
 #endif
