@@ -10,10 +10,14 @@
 
 #include "block/driver.h"
 
+/* Nobody wants to know anything. */
+static const struct graph_observer no_observer;
+
 struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 {
 	struct graph *g = NEW(struct graph);
 	g->loop = loop;
+	g->observer = &no_observer;
 	g->drivers = drivers;
 	list_init(&g->nodes);
 	list_init(&g->consumers);

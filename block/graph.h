@@ -20,8 +20,25 @@ struct loop;
 struct node;
 struct permission_update;
 
+/* An image's tables turned out to be damaged. */
+struct image_damage {
+	const char *message; /* what is wrong */
+	bool is_fatal;       /* nothing more is written to the image */
+	bool has_range;      /* @offset and @bytes say where, in the image's file */
+	uint64_t offset, bytes;
+};
+
+/* What others want to know of nodes; called at the moment it happens. Members may be NULL and must not wait. */
+struct graph_observer {
+	/* A write reaches @excess bytes beyond n->write_threshold, which is none from now on. */
+	void (*threshold_exceeded)(const struct node *n, uint64_t excess, uint64_t threshold);
+	/* Told once for each node, and once more when it is fatal after it was not. */
+	void (*image_damaged)(const struct node *n, const struct image_damage *damage);
+};
+
 struct graph {
 	struct loop *loop;
+	const struct graph_observer *observer; /* whose members may be NULL; not itself */
 	const struct driver *const *drivers; /* ends with NULL */
 	struct list nodes;                   /* struct node.link, in the order of opening */
 	struct node *by_name;                /* uthash on node.name */

@@ -55,6 +55,9 @@ int co_fn io_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flag
 /* A whole request for zeroes, checked already: tracked, and durable if @flags ask for it. */
 int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 
+/* A write up to @end is about to begin: tell when it passes the node's threshold, which is set. */
+void io_check_threshold(struct node *n, uint64_t end);
+
 /* Note that [@offset, @offset + @bytes), which lies in the node by now, has been written. */
 void io_note_write(struct node *n, uint64_t offset, uint64_t bytes);
 

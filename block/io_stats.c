@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counting what consumers ask for. Node's loop.
+ * Counting what consumers ask for, and how far writes reach. Node's loop.
  *
  * Only requests of consumers are counted, and at the node that they use: what
  * one request causes further down is not another one.
@@ -9,7 +9,18 @@
 
 #include "base/loop.h"
 #include "block/consumer.h"
+#include "block/graph.h"
 #include "block/io_internal.h"
+
+void io_check_threshold(struct node *n, uint64_t end)
+{
+	uint64_t threshold = n->write_threshold;
+	if (end <= threshold)
+		return;
+	n->write_threshold = 0;
+	if (n->graph->observer->threshold_exceeded)
+		n->graph->observer->threshold_exceeded(n, end - threshold, threshold);
+}
 
 uint64_t io_count_begin(const struct edge *e)
 {

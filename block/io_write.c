@@ -156,6 +156,8 @@ static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, 
 	if (r < 0)
 		return r;
 
+	if (n->write_threshold != 0)
+		io_check_threshold(n, offset + bytes);
 	uint64_t end = align_up(offset + bytes, n->limits.request_alignment);
 	if (probed)
 		r = probe_check_write(n, offset, bytes, v);

@@ -114,6 +114,8 @@ int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned
 	if (r < 0)
 		return r;
 
+	if (n->write_threshold != 0)
+		io_check_threshold(n, offset + bytes);
 	unsigned driver_flags = io_driver_flags(n, flags);
 	if (offset + bytes > n->size)
 		r = zero_and_grow(n, offset, bytes, driver_flags);

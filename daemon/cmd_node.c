@@ -127,3 +127,13 @@ int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 	graph_change_end(the_daemon.graph);
 	return r;
 }
+
+int co_fn qmp_block_set_write_threshold(const struct block_set_write_threshold_args *args,
+					struct error **errp)
+{
+	struct node *n = node_find(the_daemon.graph, args->node_name);
+	if (!n)
+		return error_set(errp, -ENODEV, "Device '%s' not found", args->node_name);
+	n->write_threshold = args->write_threshold;
+	return 0;
+}

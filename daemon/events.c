@@ -5,6 +5,8 @@
  */
 #include "daemon/events.h"
 
+#include "base/log.h"
+#include "block/driver.h"
 #include "daemon/daemon.h"
 
 static void on_export_deleted(void *arg, const char *id)
@@ -88,4 +90,38 @@ const struct job_observer job_events = {
 	.completed = on_job_completed,
 	.cancelled = on_job_cancelled,
 	.failed = on_job_failed,
+};
+
+static void on_threshold_exceeded(const struct node *n, uint64_t excess, uint64_t threshold)
+{
+	struct block_write_threshold_event event = {
+		.node_name = (char *)n->name,
+		.amount_exceeded = excess,
+		.write_threshold = threshold,
+	};
+	daemon_emit(SCHEMA_EVENT_BLOCK_WRITE_THRESHOLD, &event);
+}
+
+static void on_image_damaged(const struct node *n, const struct image_damage *damage)
+{
+	struct block_image_corrupted_event event = {
+		.device = (char *)"",
+		.node_name = (char *)n->name,
+		.msg = (char *)damage->message,
+		.has_offset = damage->has_range,
+		.offset = (int64_t)damage->offset,
+		.has_size = damage->has_range,
+		.size = (int64_t)damage->bytes,
+		.fatal = damage->is_fatal,
+	};
+	log_error("%s: node '%s': %s: %s; further %scorruption events will be suppressed",
+		  n->driver->name, n->name,
+		  damage->is_fatal ? "Marking image as corrupt" : "Image is corrupt",
+		  damage->message, damage->is_fatal ? "" : "non-fatal ");
+	daemon_emit(SCHEMA_EVENT_BLOCK_IMAGE_CORRUPTED, &event);
+}
+
+const struct graph_observer graph_events = {
+	.threshold_exceeded = on_threshold_exceeded,
+	.image_damaged = on_image_damaged,
 };

@@ -4,6 +4,7 @@
  */
 #include "daemon/parts.h"
 
+#include "block/graph.h"
 #include "blockjobs/job.h"
 #include "daemon/daemon.h"
 #include "daemon/events.h"
@@ -14,6 +15,7 @@ static struct job_table jobs;
 
 void parts_create(void)
 {
+	the_daemon.graph->observer = &graph_events;
 	job_table_init(&jobs, the_daemon.graph, &job_events);
 	the_daemon.jobs = &jobs;
 	the_daemon.exports = export_registry_create(the_daemon.graph);

@@ -45,6 +45,9 @@ void qcow2_reopen_abort(struct reopen *r);
  */
 int co_fn qcow2_signal_corruption(struct qcow2 *q, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* The same, before a write of @bytes at @offset of the file that would make it worse. */
+int co_fn qcow2_signal_bad_write(struct qcow2 *q, uint64_t offset, uint64_t bytes,
+				 const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for damage that is no danger to other data: writing goes on. */
 int qcow2_signal_damage(struct qcow2 *q, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -215,6 +215,7 @@ int co_fn qcow2_overlap_check(struct qcow2 *q, uint64_t offset, uint64_t bytes, 
 
 	if (!found)
 		return 0;
-	return qcow2_signal_corruption(q, "Preventing invalid write on metadata (overlaps with %s)",
-				       kind_name(found));
+	return qcow2_signal_bad_write(q, offset, bytes,
+				      "Preventing invalid write on metadata (overlaps with %s)",
+				      kind_name(found));
 }
