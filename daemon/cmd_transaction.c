@@ -75,6 +75,7 @@ const struct action_kind *action_kind_of(const struct transaction_action *action
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = &bitmap_disable_action,
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = &bitmap_merge_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT] = &snapshot_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC] = &internal_snapshot_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC] = &snapshot_sync_action,
 	};
 	return kinds[action->type];

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Internal snapshots: taking one, alone or in a transaction, and deleting one.
+ * Control thread, with the change lock held.
+ */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "block/blocker.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "daemon/daemon.h"
+#include "daemon/transaction.h"
+#include "schema/commands.h"
+#include "schema/schema.h"
+
+/* The node called @device, which no other node uses, unless @op is forbidden on it. */
+static int find_root(const char *device, enum block_operation op, struct node **ret,
+		     struct error **errp)
+{
+	struct node *n = node_find_error(the_daemon.graph, device, errp);
+	if (!n)
+		return -ENODEV;
+	struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->parent)
+			return error_set(errp, -EINVAL, "Need a root block node");
+	}
+	*ret = n;
+	return blocker_check(n, op, errp);
+}
+
+/* The first snapshot with @id and @name, either of which may be NULL; taken out of a new list. */
+static int co_fn find_snapshot(struct node *n, const char *id, const char *name,
+			       struct snapshot_info **ret, struct error **errp)
+{
+	struct snapshot_info_list list = {0};
+	*ret = NULL;
+	int r = n->driver->snapshot_list ? n->driver->snapshot_list(n, &list, errp)
+					 : error_set_errno(errp, -ENOTSUP, "%s", n->driver->name);
+	for (size_t i = 0; r >= 0 && i < list.count && !*ret; i++) {
+		const struct snapshot_info *s = list.items[i];
+		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
+			*ret = schema_clone(&snapshot_info_type, s);
+	}
+	schema_finish(&snapshot_info_list_type, &list);
+	return r;
+}
+
+/* --- Taking ----------------------------------------------------------------------- */
+
+static const struct blockdev_snapshot_internal *args_of(const struct action *a)
+{
+	return a->args->u.blockdev_snapshot_internal_sync.data;
+}
+
+static void list_nodes(struct transaction *t, struct action *a)
+{
+	transaction_drain_later(t, node_find(t->graph, args_of(a)->device));
+}
+
+static int co_fn check(const struct blockdev_snapshot_internal *args, struct node *n,
+		       struct error **errp)
+{
+	if (n->read_only)
+		return error_set(errp, -EROFS, "Device '%s' is read only", args->device);
+	if (!n->driver->snapshot_create)
+		return error_set(errp, -ENOTSUP, "Block format '%s' used by device '%s' does not "
+				 "support internal snapshots", n->driver->name, args->device);
+	if (!*args->name)
+		return error_set(errp, -EINVAL, "Name is empty");
+	struct snapshot_info *old;
+	int r = find_snapshot(n, NULL, args->name, &old, errp);
+	if (r < 0)
+		return r;
+	if (!old)
+		return 0;
+	snapshot_info_free(old);
+	return error_set(errp, -EEXIST, "Snapshot with name '%s' already exists on device '%s'",
+			 args->name, args->device);
+}
+
+static int co_fn prepare(struct transaction *t, struct action *a, struct error **errp)
+{
+	const struct blockdev_snapshot_internal *args = args_of(a);
+	struct node *n;
+	int r = find_root(args->device, BLOCK_OP_INTERNAL_SNAPSHOT, &n, errp);
+	if (r >= 0)
+		r = check(args, n, errp);
+	if (r < 0)
+		return r;
+	r = n->driver->snapshot_create(n, args->name, errp);
+	if (r < 0) {
+		error_prefix(errp, "Failed to create snapshot '%s' on device '%s': ", args->name,
+			     args->device);
+		return r;
+	}
+	a->state = n;
+	return 0;
+}
+
+static void co_fn abort_snapshot(struct transaction *t, struct action *a)
+{
+	struct node *n = a->state;
+	struct snapshot_info *s;
+	/* What cannot be deleted any more stays, unused. */
+	if (find_snapshot(n, NULL, args_of(a)->name, &s, NULL) < 0 || !s)
+		return;
+	(void)n->driver->snapshot_delete(n, s->id, NULL);
+	snapshot_info_free(s);
+}
+
+const struct action_kind internal_snapshot_action = {
+	.list_nodes = list_nodes,
+	.prepare = prepare,
+	.abort = abort_snapshot,
+};
+
+int co_fn qmp_blockdev_snapshot_internal_sync(const struct blockdev_snapshot_internal *args,
+					      struct error **errp)
+{
+	struct transaction_action action = {
+		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC,
+		.u.blockdev_snapshot_internal_sync.data = (struct blockdev_snapshot_internal *)args,
+	};
+	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+}
+
+/* --- Deleting --------------------------------------------------------------------- */
+
+static int co_fn delete_drained(struct node *n, const char *id, struct error **errp)
+{
+	struct drain drain;
+	drain_begin(n->graph, &n, 1, &drain);
+	int r = n->driver->snapshot_delete(n, id, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sync_args *args,
+			       struct snapshot_info **ret, struct error **errp)
+{
+	struct node *n;
+	int r = find_root(args->device, BLOCK_OP_INTERNAL_SNAPSHOT_DELETE, &n, errp);
+	if (r < 0)
+		return r;
+	if (!args->id && !args->name)
+		return error_set(errp, -EINVAL, "Name or id must be provided");
+	if (!n->driver->snapshot_list)
+		return error_set_errno(errp, -ENOTSUP, "Failed to get a snapshot list");
+	struct snapshot_info *s;
+	r = find_snapshot(n, args->id, args->name, &s, errp);
+	if (r < 0)
+		return r;
+	if (!s)
+		return error_set(errp, -ENOENT, "Snapshot with id '%s' and name '%s' does not exist on "
+				 "device '%s'", args->id ? args->id : "null",
+				 args->name ? args->name : "null", args->device);
+	if (n->read_only)
+		r = error_set(errp, -EROFS, "Device '%s' is read only", args->device);
+	else
+		r = delete_drained(n, s->id, errp);
+	if (r < 0)
+		snapshot_info_free(s);
+	else
+		*ret = s;
+	return r;
+}
+
+int co_fn qmp_blockdev_snapshot_delete_internal_sync(
+	const struct blockdev_snapshot_delete_internal_sync_args *args, struct snapshot_info **ret,
+	struct error **errp)
+{
+	graph_change_begin(the_daemon.graph);
+	int r = delete_locked(args, ret, errp);
+	graph_change_end(the_daemon.graph);
+	return r;
+}
