@@ -174,6 +174,10 @@ static int co_fn copy_data(struct copy *c, uint64_t offset, uint64_t bytes, bool
 static int co_fn copy_kind(struct copy *c, enum piece_kind kind, uint64_t offset, uint64_t bytes,
 			   bool *ret_is_read)
 {
+	const struct copy_hooks *hooks = c->settings.hooks;
+	if (hooks && hooks->transfer)
+		return hooks->transfer(c->settings.arg, offset, bytes, kind != PIECE_DATA,
+				       ret_is_read);
 	if (kind == PIECE_DATA)
 		return copy_data(c, offset, bytes, ret_is_read);
 	*ret_is_read = false;
@@ -424,6 +428,22 @@ static uint64_t data_piece_max(const struct copy *c)
 
 /* --- What is allocated ---------------------------------------------------------- */
 
+/* The extent ends with a cluster; one that is zero or absent only in part is data. */
+static void round_extent(struct copy *c, uint64_t offset, uint64_t end)
+{
+	uint64_t cluster = c->settings.cluster;
+	bool is_data = c->extent_allocated && c->extent_kind == PIECE_DATA;
+	if (c->extent_end == end || cluster <= 1)
+		return;
+	if (!is_data && align_down(c->extent_end, cluster) > offset) {
+		c->extent_end = align_down(c->extent_end, cluster);
+		return;
+	}
+	c->extent_end = MIN(align_up(c->extent_end, cluster), end);
+	c->extent_allocated = true;
+	c->extent_kind = PIECE_DATA;
+}
+
 /* Learn what is at @offset. False when that failed; then either all is over or it is tried again. */
 static bool co_fn look_up(struct copy *c, struct node *base, uint64_t offset, uint64_t bytes)
 {
@@ -439,8 +459,10 @@ static bool co_fn look_up(struct copy *c, struct node *base, uint64_t offset, ui
 		return false;
 	}
 	c->extent_end = offset + x.bytes;
-	c->extent_allocated = x.flags & EXTENT_ALLOCATED;
-	c->extent_kind = x.flags & EXTENT_ZERO ? PIECE_ZERO : PIECE_DATA;
+	c->extent_allocated = (x.flags & EXTENT_ALLOCATED) || (!base && c->settings.copies_holes);
+	c->extent_kind = (x.flags & EXTENT_ZERO) || !(x.flags & EXTENT_ALLOCATED) ? PIECE_ZERO
+										  : PIECE_DATA;
+	round_extent(c, offset, offset + bytes);
 	return true;
 }
 
@@ -458,7 +480,12 @@ static struct piece *co_fn next_allocated(struct copy *c, struct node *base, uin
 	}
 	/* Pieces end at multiples of their size, so that they match the clusters below. */
 	uint64_t max = c->extent_kind == PIECE_DATA ? data_piece_max(c) : ZERO_PIECE_MAX;
-	bytes = MIN(bytes, max - start % COPY_PIECE_MIN);
+	uint64_t unit = COPY_PIECE_MIN;
+	if (c->settings.cluster > 1) {
+		unit = MAX(unit, c->settings.cluster);
+		max = MAX(align_down(max, unit), unit);
+	}
+	bytes = MIN(bytes, max - start % unit);
 	*offset = start + bytes;
 	return piece_new(c, start, bytes, c->extent_kind);
 }

@@ -35,6 +35,13 @@ struct copy_hooks {
 	bool (*failed)(void *arg, bool is_read, int error);
 	/* So many bytes more are dealt with. Must not wait. Required. */
 	void (*advanced)(void *arg, uint64_t bytes);
+	/*
+	 * Move a piece in another way than by reading and writing it at the same place, or
+	 * by zeroing there where @is_zero. Pieces of a sweep begin in the order of their
+	 * offsets. Sets *ret_is_read to what it was doing. Optional.
+	 */
+	int co_fn (*transfer)(void *arg, uint64_t offset, uint64_t bytes, bool is_zero,
+			      bool *ret_is_read);
 };
 
 struct copy_settings {
@@ -48,7 +55,8 @@ struct copy_settings {
 	void *arg;
 	unsigned workers;     /* pieces of a sweep in flight at most; 0 for the default */
 	uint64_t piece_max;   /* bytes of a piece at most, but for a granule; 0 for the default */
-	uint64_t cluster;     /* dirty areas are copied in whole clusters of so many bytes; 0 for 1 */
+	uint64_t cluster;     /* everything is copied in whole clusters of so many bytes; 0 for 1 */
+	bool copies_holes;    /* copy_allocated() without a base: what no layer has is zeroes, too */
 	unsigned write_flags; /* enum request_flags, for data */
 	bool discards_source; /* what has been copied is not needed in the source any more */
 };

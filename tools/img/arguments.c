@@ -59,8 +59,11 @@ static int take_count(const struct img_argument *a, const char *text)
 {
 	int64_t n;
 
-	if (keyval_parse_int(text, &n) < 0 || n < 0 || n > INT32_MAX)
-		return img_error("Invalid %s specified", a->what);
+	if (keyval_parse_int(text, &n) < 0 || n < 0 || n > INT32_MAX) {
+		if (a->what)
+			return img_error("Invalid %s specified", a->what);
+		n = -1;
+	}
 	*(int64_t *)a->to = n;
 	return 0;
 }

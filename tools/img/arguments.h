@@ -16,7 +16,7 @@ enum img_argument_kind {
 	ARGUMENT_SIZE,   /* int64_t: bytes, with a suffix */
 	ARGUMENT_CACHE,  /* struct img_cache */
 	ARGUMENT_OUTPUT, /* bool: true for json, false for human */
-	ARGUMENT_COUNT,  /* int64_t from 0 to 2^31 - 1 */
+	ARGUMENT_COUNT,  /* int64_t from 0 to 2^31 - 1; without @what -1 for anything else */
 };
 
 /* How the host's page cache is used, and whether writes go through it. */

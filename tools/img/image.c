@@ -127,10 +127,10 @@ static int co_fn open_node(const struct image_wish *wish, struct node **ret, str
 }
 
 int co_fn image_attach(struct image *image, struct node *node, unsigned permissions,
-		       struct error **errp)
+		       unsigned shared, struct error **errp)
 {
 	consumer_init(&image->consumer, the_img.graph, &ops);
-	int r = edge_attach_consumer(&image->consumer, "root", node, permissions, PERM_ALL,
+	int r = edge_attach_consumer(&image->consumer, "root", node, permissions, shared,
 				     &image->edge, errp);
 
 	if (r < 0) {
@@ -153,7 +153,10 @@ int co_fn image_try_open(struct image *image, const struct image_wish *wish, str
 		return r;
 	r = image_attach(image, n, wish->permissions |
 				   (wish->is_untouched ? 0 : PERM_CONSISTENT_READ) |
-				   (wish->writable ? PERM_WRITE : 0), errp);
+				   (wish->writable ? PERM_WRITE : 0),
+			 /* What others write meanwhile might be seen in part. */
+			 wish->shares ? PERM_ALL : PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED,
+			 errp);
 	image->write_flags = wish->cache.writethrough ? REQUEST_FUA : 0;
 	node_unref(n);
 	return r;

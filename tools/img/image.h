@@ -42,7 +42,7 @@ int co_fn image_open(struct image *image, const struct image_wish *wish);
 int co_fn image_try_open(struct image *image, const struct image_wish *wish, struct error **errp);
 /* Take a node that is open already, whose reference stays the caller's. */
 int co_fn image_attach(struct image *image, struct node *node, unsigned permissions,
-		       struct error **errp);
+		       unsigned shared, struct error **errp);
 /* An image that was not opened, zeroed, is allowed. */
 void co_fn image_close(struct image *image);
 
