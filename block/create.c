@@ -3,6 +3,7 @@
  * Making new images: first the storage, then the format in it. Control thread, in
  * a coroutine.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,27 @@ static int co_fn create_image(struct graph *g, const struct driver *driver, cons
 	if (r < 0)
 		uncreate_storage(g, protocol);
 	return r;
+}
+
+struct resolution {
+	const char *name;
+	char *absolute;
+};
+
+static int resolve_blocking(void *arg)
+{
+	struct resolution *r = arg;
+	r->absolute = realpath(r->name, NULL);
+	return r->absolute ? 0 : -errno;
+}
+
+char *co_fn image_recorded_name(const char *name, const char *image)
+{
+	struct resolution r = {.name = name};
+	if (strchr(image, '/') && name[0] != '/' && !strchr(name, ':') &&
+	    co_blocking(resolve_blocking, &r) == 0)
+		return r.absolute;
+	return xstrdup(name);
 }
 
 int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp)

@@ -64,6 +64,12 @@ struct image_spec {
 	const char *options;
 };
 
+/*
+ * What a new image in the file @image records as its backing file, which is known
+ * as @name: a relative name would be looked up in the image's folder, so it is made
+ * absolute unless both lie in the daemon's own. Free with free().
+ */
+char *co_fn image_recorded_name(const char *name, const char *image);
 /* Create the file and the image in it, as snapshot and mirror commands do. */
 int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp);
 

@@ -5,7 +5,6 @@
 #include "block/snapshot_internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "block/blocker.h"
@@ -52,41 +51,15 @@ static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sy
 	return node_check_name(g, args->snapshot_node_name, errp);
 }
 
-struct resolution {
-	const char *name;
-	char *absolute;
-};
-
-static int resolve_blocking(void *arg)
-{
-	struct resolution *r = arg;
-	r->absolute = realpath(r->name, NULL);
-	return r->absolute ? 0 : -errno;
-}
-
-/*
- * The base's name as the overlay @filename records it. A relative name would be
- * looked up in the overlay's folder, so it is made absolute unless both lie in
- * the daemon's own.
- */
-static char *co_fn recorded_name(const struct snapshot *s, const char *filename)
-{
-	/* An overlay without the backing file that it will get does not go by its name yet. */
-	const char *name = s->base_is_new ? s->base->file->child->filename : s->base->filename;
-	struct resolution r = {.name = name};
-	if (strchr(filename, '/') && name[0] != '/' && !strchr(name, ':') &&
-	    co_blocking(resolve_blocking, &r) == 0)
-		return r.absolute;
-	return xstrdup(name);
-}
-
 static int co_fn create_image(const struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			      const char *format, struct error **errp)
 {
 	if (string_equal(args->snapshot_file, s->base->filename))
 		return error_set(errp, -EINVAL, "Error: Trying to create an image with the same "
 				 "filename as the backing file");
-	char *backing _cleanup_free_ = recorded_name(s, args->snapshot_file);
+	/* An overlay without the backing file that it will get does not go by its name yet. */
+	const char *base = s->base_is_new ? s->base->file->child->filename : s->base->filename;
+	char *backing _cleanup_free_ = image_recorded_name(base, args->snapshot_file);
 	struct image_spec spec = {
 		.filename = args->snapshot_file,
 		.format = format,
