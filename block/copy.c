@@ -25,7 +25,6 @@
 #include "block/graph.h"
 #include "block/io.h"
 
-#define WORKERS_DEFAULT 8
 /* A zero piece costs no buffer, but a pause point should not be far away. */
 #define ZERO_PIECE_MAX (UINT64_C(64) << 20)
 /* Pieces that take less time grow, those that take more shrink. */
@@ -106,7 +105,7 @@ void copy_configure(struct copy *c, const struct copy_settings *s)
 	c->settings.source = source;
 	c->settings.target = target;
 	if (c->settings.workers == 0)
-		c->settings.workers = WORKERS_DEFAULT;
+		c->settings.workers = COPY_WORKERS_DEFAULT;
 	if (c->settings.piece_max == 0)
 		c->settings.piece_max = COPY_PIECE_MAX;
 	c->settings.cluster = MAX(c->settings.cluster, 1);
@@ -181,7 +180,8 @@ static int co_fn copy_kind(struct copy *c, enum piece_kind kind, uint64_t offset
 	if (kind == PIECE_DATA)
 		return copy_data(c, offset, bytes, ret_is_read);
 	*ret_is_read = false;
-	return edge_zero(c->settings.target, offset, bytes, REQUEST_MAY_UNMAP);
+	return edge_zero(c->settings.target, offset, bytes,
+			 c->settings.allocates_zeroes ? 0 : REQUEST_MAY_UNMAP);
 }
 
 /*

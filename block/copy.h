@@ -58,8 +58,11 @@ struct copy_settings {
 	uint64_t cluster;     /* everything is copied in whole clusters of so many bytes; 0 for 1 */
 	bool copies_holes;    /* copy_allocated() without a base: what no layer has is zeroes, too */
 	unsigned write_flags; /* enum request_flags, for data */
+	bool allocates_zeroes; /* zeroes take their space in the target */
 	bool discards_source; /* what has been copied is not needed in the source any more */
 };
+
+#define COPY_WORKERS_DEFAULT 8
 
 /* Pieces that hold data are between these, in bytes, and multiples of the smaller. */
 #define COPY_PIECE_MIN (UINT64_C(1) << 16)

@@ -11,14 +11,10 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
 #include "blockjobs/commit_internal.h"
-
-/* 128 MiB of memory, for images from 64 TiB on. */
-#define BITMAP_BITS_MAX (UINT64_C(1) << 30)
 
 int co_fn commit_grow_base(struct commit *c, struct error **errp)
 {
@@ -107,28 +103,14 @@ static void block_all(struct commit *c)
 			  BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET);
 }
 
-static int make_bitmap(struct commit *c, struct error **errp)
-{
-	uint32_t granularity = COPY_PIECE_MIN;
-	while (c->top->size / granularity > BITMAP_BITS_MAX &&
-	       granularity < DIRTY_BITMAP_GRANULARITY_MAX)
-		granularity *= 2;
-	c->common.bitmap = dirty_bitmap_create(c->top->size, granularity);
-	if (!c->common.bitmap)
-		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'",
-				 c->top->name);
-	c->tracker.bitmap = c->common.bitmap;
-	return 0;
-}
-
 static int co_fn open_filter(struct commit *c, const char *name, struct error **errp)
 {
 	bool is_active = c->common.job.driver == &active_commit_driver;
-	int r = is_active ? make_bitmap(c, errp) : 0;
+	int r = is_active ? sync_init(&c->sync, &c->common, c->top->size, 0, c->top->name, errp) : 0;
 	if (r < 0)
 		return r;
 	return filter_open(is_active ? &mirror_top_driver : &commit_top_driver, name, c->top,
-			   &c->tracker, &c->filter, errp);
+			   &c->sync.tracker, &c->filter, errp);
 }
 
 /* All that comes before job_start(). */
@@ -151,6 +133,9 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	copy_job_freeze(&c->common, c->filter, c->base);
 	block_all(c);
 	copy_job_begin(&c->common);
+	c->sync.heeds_load = true;
+	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+		sync_pass_on(&c->sync);
 	return 0;
 }
 
@@ -260,6 +245,6 @@ void co_fn commit_finish(struct job *j, bool succeeded)
 void commit_release(struct job *j)
 {
 	struct commit *c = commit_of(j);
-	dirty_bitmap_destroy(c->common.bitmap);
+	sync_finish(&c->sync);
 	free(c->backing_file);
 }

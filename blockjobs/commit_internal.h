@@ -9,6 +9,7 @@
 #include "blockjobs/commit.h"
 #include "blockjobs/copy_job.h"
 #include "blockjobs/filter.h"
+#include "blockjobs/sync.h"
 
 /* Which images: found by name, without references. */
 struct commit_chain {
@@ -33,8 +34,7 @@ struct commit {
 	bool mask_protocol;
 
 	/* Of commits of the active image. */
-	struct write_tracker tracker;
-	bool awaits_writes; /* idle until something gets dirty */
+	struct sync sync;
 };
 
 extern const struct job_driver commit_driver, active_commit_driver;

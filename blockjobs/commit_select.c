@@ -88,17 +88,6 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 	return 0;
 }
 
-/* Users, not nodes, stand above the active image; but for filters of jobs, if those do not matter. */
-static int check_root(const struct node *device, bool filters_matter, struct error **errp)
-{
-	struct edge *e;
-	list_for_each (e, &device->parents, child_link) {
-		if (e->parent && (filters_matter || !node_is_job_filter(e->parent)))
-			return error_set(errp, -EINVAL, "Need a root block node");
-	}
-	return 0;
-}
-
 /* A part of the chain that no other job works on; otherwise its filter may be what is in the way. */
 static int check_blockers(const struct commit_chain *chain, struct error **errp)
 {
@@ -108,7 +97,7 @@ static int check_blockers(const struct commit_chain *chain, struct error **errp)
 		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, &error);
 	if (r >= 0)
 		return 0;
-	int root = check_root(chain->device, true, errp);
+	int root = copy_job_check_root(chain->device, true, errp);
 	if (root >= 0)
 		return error_move(errp, error);
 	error_free(error);
@@ -140,7 +129,7 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 	if (!ret->device)
 		return error_set_class(errp, ERROR_DEVICE_NOT_FOUND, -ENODEV,
 				       "Device '%s' not found", args->device);
-	int r = check_root(ret->device, false, errp);
+	int r = copy_job_check_root(ret->device, false, errp);
 	if (r >= 0)
 		r = check_exclusive(args, errp);
 	if (r >= 0)
@@ -156,5 +145,9 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 	if (ret->is_active && args->backing_file)
 		return error_set(errp, -EINVAL,
 				 "'backing-file' specified, but 'top' is the active layer");
+	if (!ret->is_active && args->has_copy_mode &&
+	    args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+		return error_set(errp, -EINVAL,
+				 "'copy-mode' specified, but 'top' is not the active layer");
 	return check_blockers(ret, errp);
 }

@@ -11,10 +11,28 @@
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/io.h"
+#include "blockjobs/filter.h"
 
 /* Pieces last a quarter of a second at least, at slow rates. */
 #define PIECES_PER_S 4
 #define BACK_OFF_NS UINT64_C(100000000)
+
+/* How many pieces may be in flight, where the type says how many bytes; else 0. */
+static unsigned workers(const struct copy_job *c)
+{
+	uint64_t pieces = c->buffer_limit / COPY_PIECE_MIN;
+	return c->buffer_limit > 0 ? (unsigned)MAX(MIN(pieces, COPY_WORKERS_DEFAULT), 1) : 0;
+}
+
+static uint64_t piece_limit(const struct copy_job *c)
+{
+	uint64_t limit = COPY_PIECE_MAX;
+	if (c->job.speed > 0)
+		limit = c->job.speed / PIECES_PER_S;
+	if (c->buffer_limit > 0)
+		limit = MIN(limit, c->buffer_limit / workers(c));
+	return limit;
+}
 
 int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 {
@@ -28,7 +46,7 @@ int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 		if (!job_must_pause(j))
 			job_sleep_ns(j, BACK_OFF_NS);
 	}
-	copy_limit_piece(c->copy, j->speed > 0 ? j->speed / PIECES_PER_S : COPY_PIECE_MAX);
+	copy_limit_piece(c->copy, piece_limit(c));
 	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
 }
 
@@ -84,6 +102,8 @@ void copy_job_begin(struct copy_job *c)
 		.target = c->target,
 		.hooks = &copy_hooks,
 		.arg = c,
+		.workers = workers(c),
+		.allocates_zeroes = c->allocates_zeroes,
 	};
 	c->copy = copy_create(&settings);
 }
@@ -109,6 +129,16 @@ int co_fn copy_job_flush(struct copy_job *c, struct error **errp)
 		if (r < 0)
 			return error_set_errno(errp, r, "Could not flush '%s'", name);
 	}
+}
+
+int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp)
+{
+	struct edge *e;
+	list_for_each (e, &device->parents, child_link) {
+		if (e->parent && (filters_matter || !node_is_job_filter(e->parent)))
+			return error_set(errp, -EINVAL, "Need a root block node");
+	}
+	return 0;
 }
 
 struct edge *copy_job_chain_edge(struct node *n)

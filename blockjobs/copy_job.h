@@ -22,6 +22,8 @@ struct copy_job {
 	enum blockdev_on_error on_source_error, on_target_error;
 	/* What is left to copy, where a bitmap knows it; progress follows it then. */
 	struct dirty_bitmap *bitmap;
+	uint64_t buffer_limit; /* bytes in flight at most; 0 for the default */
+	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */
 	bool finishing; /* inside prepare(): neither pauses nor retries */
 	bool backs_off; /* a request failed and is to be tried again, after a while */
 	struct edge **frozen; /* links of a chain */
@@ -46,6 +48,11 @@ int co_fn copy_job_flush(struct copy_job *c, struct error **errp);
 /* Let the announced total follow what the bitmap and the pieces in flight say. */
 void copy_job_update_left(struct copy_job *c);
 
+/*
+ * Refuse a @device above which nodes stand, and not only users; nodes of jobs count
+ * only if @filters_matter.
+ */
+int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp);
 /* The link of a backing chain below @n, through filters; NULL at its end. */
 struct edge *copy_job_chain_edge(struct node *n);
 /* Freeze the links from @top down to @base, which is in its chain. */

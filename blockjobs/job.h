@@ -39,6 +39,9 @@ struct job_driver {
 	 * the job had never been. Required.
 	 */
 	void co_fn (*finish)(struct job *j, bool succeeded);
+	/* Change the job at work. Must not wait. Optional. */
+	int (*change)(struct job *j, const struct block_job_change_options *options,
+		      struct error **errp);
 	/* Free what the type's object owns; not the object. Optional. */
 	void (*release)(struct job *j);
 };
@@ -188,6 +191,9 @@ int job_verb_set_speed(struct job *j, int64_t speed, struct error **errp);
 int job_verb_finalize(struct job *j, struct error **errp);
 /* Wait until the job called @id, if there is one, has concluded; it may be gone then. */
 void co_fn job_wait_concluded(struct job_table *t, const char *id);
+/* @options are for a job of the type that they say. */
+int job_verb_change(struct job *j, const struct block_job_change_options *options,
+		    struct error **errp);
 /* @j is gone afterwards. */
 int job_verb_dismiss(struct job *j, struct error **errp);
 

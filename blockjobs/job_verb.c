@@ -115,6 +115,21 @@ int job_verb_set_speed(struct job *j, int64_t speed, struct error **errp)
 	return 0;
 }
 
+int job_verb_change(struct job *j, const struct block_job_change_options *options,
+		    struct error **errp)
+{
+	int r = check(j, JOB_VERB_CHANGE, errp);
+	if (r < 0)
+		return r;
+	if (options->type != j->driver->type)
+		return error_set(errp, -EINVAL, "Job '%s' is of type '%s', not '%s'", j->id,
+				 job_type_name(j->driver->type), job_type_name(options->type));
+	if (!j->driver->change)
+		return error_set(errp, -ENOTSUP, "Jobs of type '%s' cannot be changed",
+				 job_type_name(j->driver->type));
+	return j->driver->change(j, options, errp);
+}
+
 int job_verb_finalize(struct job *j, struct error **errp)
 {
 	int r = check(j, JOB_VERB_FINALIZE, errp);

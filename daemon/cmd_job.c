@@ -5,6 +5,7 @@
 #include "blockjobs/commit.h"
 #include "blockjobs/create.h"
 #include "blockjobs/job.h"
+#include "blockjobs/mirror.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -35,6 +36,16 @@ int co_fn qmp_block_commit(const struct block_commit_args *args, struct error **
 int co_fn qmp_blockdev_create(const struct blockdev_create_args *args, struct error **errp)
 {
 	return create_start(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_blockdev_mirror(const struct blockdev_mirror_args *args, struct error **errp)
+{
+	return mirror_start(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_drive_mirror(const struct drive_mirror_args *args, struct error **errp)
+{
+	return mirror_start_drive(the_daemon.jobs, args, errp);
 }
 
 int co_fn qmp_job_pause(const struct job_pause_args *args, struct error **errp)
@@ -87,6 +98,12 @@ int co_fn qmp_block_job_set_speed(const struct block_job_set_speed_args *args,
 {
 	struct job *j = find_block_job(args->device, errp);
 	return j ? job_verb_set_speed(j, args->speed, errp) : -ENOENT;
+}
+
+int co_fn qmp_block_job_change(const struct block_job_change_options *args, struct error **errp)
+{
+	struct job *j = find_block_job(args->id, errp);
+	return j ? job_verb_change(j, args, errp) : -ENOENT;
 }
 
 int co_fn qmp_block_job_cancel(const struct block_job_cancel_args *args, struct error **errp)
@@ -169,6 +186,8 @@ static struct block_job_info *block_job_info(const struct job *j)
 	info->auto_finalize = j->auto_finalize;
 	info->auto_dismiss = j->auto_dismiss;
 	info->error = j->error ? xstrdup(j->error->message) : NULL;
+	if (j->driver->type == JOB_TYPE_MIRROR)
+		info->u.mirror.actively_synced = mirror_is_actively_synced(j);
 	return info;
 }
 

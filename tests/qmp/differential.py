@@ -5,7 +5,7 @@ import json
 # Members that QMP has got since 7.2.
 NEWER = {'children', 'active', 'limits', 'zone_append_bytes', 'zone_append_operations',
          'zone_append_total_time_ns', 'zone_append_merged', 'failed_zone_append_operations',
-         'invalid_zone_append_operations'}
+         'invalid_zone_append_operations', 'actively-synced'}
 # Members that measure.
 MEASURED = {'idle_time_ns', 'timestamp', 'actual-size', 'account_invalid', 'account_failed', 'busy',
             'current-progress', 'offset'}

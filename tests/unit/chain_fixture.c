@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "block/driver.h"
 #include "blockjobs/commit.h"
+#include "blockjobs/mirror.h"
 #include "drivers/qcow2/qcow2.h"
 #include "schema/schema.h"
 
@@ -511,12 +512,19 @@ void co_fn chain_user_finish(struct chain_user *u)
 
 /* --- Commands ------------------------------------------------------------------------------ */
 
-int co_fn chain_commit(struct chain *c, const char *text, struct error **errp)
+/* @text as arguments of @type, with the job called "j" unless said. Free with schema_free(). */
+static int decode_job(const struct schema_type *type, const char *text, void **ret,
+		      struct error **errp)
 {
 	char *with_id _cleanup_free_ =
 		xasprintf("%s%s", strstr(text, "job-id=") ? "" : "job-id=j,", text);
+	return schema_decode_keyval(type, with_id, NULL, ret, errp);
+}
+
+int co_fn chain_commit(struct chain *c, const char *text, struct error **errp)
+{
 	void *args;
-	int r = schema_decode_keyval(&block_commit_args_type, with_id, NULL, &args, errp);
+	int r = decode_job(&block_commit_args_type, text, &args, errp);
 	if (r < 0)
 		return r;
 	r = commit_start(&c->jobs, args, errp);
@@ -524,10 +532,33 @@ int co_fn chain_commit(struct chain *c, const char *text, struct error **errp)
 	return r;
 }
 
+int co_fn chain_mirror(struct chain *c, const char *text, struct error **errp)
+{
+	void *args;
+	int r = decode_job(&blockdev_mirror_args_type, text, &args, errp);
+	if (r < 0)
+		return r;
+	r = mirror_start(&c->jobs, args, errp);
+	schema_free(&blockdev_mirror_args_type, args);
+	return r;
+}
+
+static struct job *newest_job(struct chain *c, const char *text, int r, const struct error *error)
+{
+	ck_assert_msg(r >= 0, "%s: %s", text, error ? error->message : "no error");
+	return list_last(&c->jobs.jobs, struct job, link);
+}
+
 struct job *co_fn chain_commit_ok(struct chain *c, const char *text)
 {
 	struct error *error _cleanup_error_ = NULL;
 	int r = chain_commit(c, text, &error);
-	ck_assert_msg(r >= 0, "%s: %s", text, error ? error->message : "no error");
-	return list_last(&c->jobs.jobs, struct job, link);
+	return newest_job(c, text, r, error);
+}
+
+struct job *co_fn chain_mirror_ok(struct chain *c, const char *text)
+{
+	struct error *error _cleanup_error_ = NULL;
+	int r = chain_mirror(c, text, &error);
+	return newest_job(c, text, r, error);
 }

@@ -105,6 +105,9 @@ void co_fn chain_user_finish(struct chain_user *u);
 int co_fn chain_commit(struct chain *c, const char *text, struct error **errp);
 /* The same; fails the test on an error. */
 struct job *co_fn chain_commit_ok(struct chain *c, const char *text);
+/* The same with blockdev-mirror. */
+int co_fn chain_mirror(struct chain *c, const char *text, struct error **errp);
+struct job *co_fn chain_mirror_ok(struct chain *c, const char *text);
 /* Wait until the log has the word @word, which it must get. */
 void co_fn chain_wait_for(struct chain *c, const char *word);
 bool chain_log_has(const struct chain *c, const char *word);

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The mirror job: into the graph, the work, and out of it again. Control thread.
+ *
+ * The users stay above the filter, above the source, until the job ends. Its last
+ * step, with the users drained and the target durable, either lets them go on with
+ * the target or takes the filter away; what fails before leaves them where they were.
+ */
+#include <assert.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/io.h"
+#include "block/open.h"
+#include "blockjobs/mirror_internal.h"
+
+struct mirror {
+	struct copy_job common; /* from source to target */
+	struct sync sync;
+	struct node *source, *target, *replaces; /* referenced */
+	struct node *filter;                     /* above source; referenced */
+	struct node *base; /* what lies above it is copied; held by a frozen link; NULL for all */
+	enum mirror_sync_mode mode;
+	bool target_is_zero;
+	bool target_is_new;
+	bool is_in_graph; /* the edges and the filter are there */
+};
+
+static struct mirror *mirror_of(const struct job *j)
+{
+	return container_of(j, struct mirror, common.job);
+}
+
+static struct mirror *mirror_of_sync(struct sync *s)
+{
+	return container_of(s, struct mirror, sync);
+}
+
+bool mirror_is_actively_synced(const struct job *j)
+{
+	return sync_is_active(&mirror_of(j)->sync);
+}
+
+/* --- The work --------------------------------------------------------------------- */
+
+static int co_fn compare_top(struct mirror *m, uint64_t offset, uint64_t bytes,
+			     struct sync_extent *ret)
+{
+	struct extent x;
+	int r = node_status_above(m->source, m->base, offset, bytes, &x, NULL);
+	if (r >= 0)
+		*ret = (struct sync_extent){.bytes = x.bytes, .differs = x.flags & EXTENT_ALLOCATED};
+	return r;
+}
+
+/* Whether the target shows zeroes at @offset, for *bytes. What cannot be told is not zero. */
+static bool co_fn target_shows_zeroes(const struct mirror *m, uint64_t offset, uint64_t *bytes)
+{
+	if (m->target_is_zero)
+		return true;
+	struct extent x;
+	if (node_status(m->target, offset, *bytes, &x) < 0 || x.bytes == 0)
+		return false;
+	*bytes = x.bytes;
+	return x.flags & EXTENT_ZERO;
+}
+
+/* Zeroes are written only over what is not zero. A backing file of the target shows through, and counts. */
+static int co_fn compare_full(struct mirror *m, uint64_t offset, uint64_t bytes,
+			      struct sync_extent *ret)
+{
+	struct extent x;
+	int r = node_status(m->source, offset, bytes, &x);
+	if (r < 0)
+		return r;
+	bool is_zero = x.flags & EXTENT_ZERO;
+	*ret = (struct sync_extent){
+		.differs = !is_zero || !target_shows_zeroes(m, offset, &x.bytes),
+		.bytes = x.bytes,
+	};
+	return 0;
+}
+
+static int co_fn compare(struct sync *s, uint64_t offset, uint64_t bytes, struct sync_extent *ret)
+{
+	struct mirror *m = mirror_of_sync(s);
+	return m->base ? compare_top(m, offset, bytes, ret) : compare_full(m, offset, bytes, ret);
+}
+
+static int co_fn run(struct job *j, struct error **errp)
+{
+	struct mirror *m = mirror_of(j);
+	if (m->source->size != m->target->size)
+		return error_set(errp, -EINVAL, "Source and target image have different sizes");
+	bool counts_rest = !m->base && m->mode != MIRROR_SYNC_MODE_NONE && !m->target_is_new;
+	if (counts_rest)
+		job_progress_set_left(j, m->source->size);
+	int r = job_pause_point(j);
+	if (r >= 0 && m->mode != MIRROR_SYNC_MODE_NONE)
+		r = sync_find(&m->sync, m->source->size, compare, counts_rest);
+	return r >= 0 ? sync_run(&m->sync, errp) : r;
+}
+
+static int change(struct job *j, const struct block_job_change_options *options,
+		  struct error **errp)
+{
+	struct mirror *m = mirror_of(j);
+	if (options->u.mirror.copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+		sync_pass_on(&m->sync);
+	else if (m->sync.tracker.second)
+		return error_set(errp, -ENOTSUP, "The copy mode of job '%s' cannot go back to '%s'",
+				 j->id, mirror_copy_mode_name(options->u.mirror.copy_mode));
+	job_kick(j);
+	return 0;
+}
+
+/* --- Into the graph ----------------------------------------------------------------- */
+
+static int attach(struct mirror *m, struct graph_tx *tx, const char *name, struct node *n,
+		  unsigned permissions, unsigned shared, struct edge **ret_edge,
+		  struct error **errp)
+{
+	int r = graph_tx_attach_consumer(tx, &m->common.job.consumer, name, n, permissions, shared,
+					 ret_edge, errp);
+	if (r >= 0)
+		(*ret_edge)->stays = true;
+	return r;
+}
+
+static int attach_all(struct mirror *m, struct graph_tx *tx, struct node *backing,
+		      struct error **errp)
+{
+	bool is_aligned_size = is_aligned(m->target->size, m->target->limits.request_alignment);
+	int r = attach(m, tx, "source", m->source, PERM_CONSISTENT_READ,
+		       PERM_ALL & ~(unsigned)PERM_RESIZE, &m->common.source, errp);
+	if (r >= 0)
+		r = attach(m, tx, "target", m->target,
+			   PERM_WRITE | (is_aligned_size ? 0 : PERM_RESIZE), PERM_WRITE_UNCHANGED,
+			   &m->common.target, errp);
+	if (r >= 0)
+		r = filter_insert(tx, m->filter, m->source, errp);
+	/* Behind the filter, which would take its place otherwise. */
+	if (r >= 0 && backing)
+		r = graph_tx_attach_node(tx, m->target, "backing", backing, EDGE_COW, NULL, errp);
+	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
+}
+
+static int co_fn enter_graph(struct mirror *m, struct node *backing, struct error **errp)
+{
+	struct graph *g = m->common.job.table->graph;
+	struct drain drain;
+	drain_begin(g, &m->source, 1, &drain);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, g);
+	int r = attach_all(m, &tx, backing, errp);
+	if (r < 0)
+		graph_tx_abort(&tx);
+	else
+		graph_tx_commit(&tx);
+	drain_end(&drain);
+	return r;
+}
+
+/* All that comes before job_start(). */
+static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *args,
+			struct node *backing, struct error **errp)
+{
+	struct copy_job *c = &m->common;
+	uint32_t granularity = args->has_granularity ? args->granularity : 0;
+	int r = sync_init(&m->sync, c, m->source->size, granularity, m->source->name, errp);
+	if (r >= 0)
+		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
+				&m->sync.tracker, &m->filter, errp);
+	if (r < 0)
+		return r;
+	r = enter_graph(m, backing, errp);
+	if (r < 0) {
+		node_unref(TAKE(m->filter));
+		return r;
+	}
+	m->is_in_graph = true;
+	if (m->base)
+		copy_job_freeze(c, m->source, m->base);
+	job_block(&c->job, m->filter, 0);
+	job_block(&c->job, m->source, 0);
+	job_block(&c->job, m->target, 0);
+	copy_job_begin(c);
+	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+		sync_pass_on(&m->sync);
+	return 0;
+}
+
+static const struct job_driver mirror_driver;
+
+static void configure(struct mirror *m, const struct blockdev_mirror_args *args,
+		      const struct mirror_nodes *nodes, const struct mirror_image *image)
+{
+	m->source = node_ref(nodes->source);
+	m->target = node_ref(nodes->target);
+	m->replaces = node_ref(nodes->replaces);
+	m->mode = args->sync;
+	if (m->mode == MIRROR_SYNC_MODE_TOP)
+		m->base = node_backing(m->source);
+	m->target_is_new = image && image->is_new;
+	m->target_is_zero = args->has_target_is_zero && args->target_is_zero;
+	m->common.allocates_zeroes = image && image->allocates_zeroes;
+	m->common.buffer_limit = args->has_buf_size ? (uint64_t)args->buf_size : 0;
+	m->common.on_source_error =
+		args->has_on_source_error ? args->on_source_error : BLOCKDEV_ON_ERROR_REPORT;
+	m->common.on_target_error =
+		args->has_on_target_error ? args->on_target_error : BLOCKDEV_ON_ERROR_REPORT;
+}
+
+static void co_fn drop_nodes(struct mirror *m)
+{
+	node_unref(TAKE(m->filter));
+	node_unref(TAKE(m->replaces));
+	node_unref(TAKE(m->source));
+	node_unref(TAKE(m->target));
+}
+
+int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_args *args,
+			      const struct mirror_image *image, struct error **errp)
+{
+	struct mirror_nodes nodes;
+	int r = mirror_select(t->graph, args, &nodes, errp);
+	if (r < 0)
+		return r;
+	const struct job_options options = {
+		.id = args->job_id,
+		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
+		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+	};
+	struct job *j;
+	r = job_create(t, &mirror_driver, &options, &j, errp);
+	if (r < 0)
+		return r;
+	struct mirror *m = mirror_of(j);
+	configure(m, args, &nodes, image);
+	r = set_up(m, args, image ? image->backing : NULL, errp);
+	if (r >= 0) {
+		job_start(j);
+		return 0;
+	}
+	drop_nodes(m);
+	job_discard(j);
+	return r;
+}
+
+int co_fn mirror_start(struct job_table *t, const struct blockdev_mirror_args *args,
+		       struct error **errp)
+{
+	graph_change_begin(t->graph);
+	int r = mirror_start_locked(t, args, NULL, errp);
+	graph_change_end(t->graph);
+	return r;
+}
+
+/* --- Out of the graph ------------------------------------------------------------------ */
+
+/* Give the users of the filter back to the source, and let those of m->replaces go on with @heir. */
+static int change_links(struct mirror *m, struct graph_tx *tx, struct node *heir,
+			struct error **errp)
+{
+	copy_job_detach_all(&m->common, tx);
+	/* It withholds what its users may need. */
+	graph_tx_detach(tx, m->filter->file);
+	int r = graph_tx_replace_node(tx, m->filter, m->source, errp);
+	if (r >= 0 && heir && !mirror_can_replace(m->source, m->replaces))
+		r = error_set(errp, -EINVAL, "Node '%s' does not show the same as '%s' any more",
+			      m->replaces->name, m->source->name);
+	if (r >= 0 && heir)
+		r = graph_tx_replace_node(tx, m->replaces, heir, errp);
+	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
+}
+
+/* @heir NULL leaves the users where they are. Holding the change lock; users of the filter are drained. */
+static int co_fn leave_graph(struct mirror *m, struct node *heir, struct error **errp)
+{
+	struct graph *g = m->common.job.table->graph;
+	/* Some may use the source, or what is replaced, directly. */
+	struct node *const nodes[] = {m->source, m->replaces};
+	struct drain drain;
+	drain_begin(g, nodes, 2, &drain);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, g);
+	int r = change_links(m, &tx, heir, errp);
+	if (r < 0) {
+		graph_tx_abort(&tx);
+	} else {
+		job_unblock_all(&m->common.job);
+		copy_job_thaw(&m->common);
+		m->is_in_graph = false;
+		m->common.source = m->common.target = NULL;
+		graph_tx_commit(&tx);
+	}
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn pivot(struct sync *s, struct error **errp)
+{
+	struct mirror *m = mirror_of_sync(s);
+	int r = leave_graph(m, m->target, errp);
+	/* Users that had only been reading shall not be able to write now. */
+	if (r >= 0 && m->source->read_only)
+		node_set_read_only(m->target, true, NULL);
+	return r;
+}
+
+static int co_fn part(struct sync *s, struct error **errp)
+{
+	return leave_graph(mirror_of_sync(s), NULL, errp);
+}
+
+static int co_fn prepare(struct job *j, struct error **errp)
+{
+	struct mirror *m = mirror_of(j);
+	return sync_end(&m->sync, m->filter, j->completing ? pivot : part, errp);
+}
+
+/* As if the job had never been. */
+static void co_fn withdraw(struct mirror *m)
+{
+	struct drain drain;
+	drain_begin(m->common.job.table->graph, &m->filter, 1, &drain);
+	/* All that this asks for was granted before. */
+	int r = leave_graph(m, NULL, NULL);
+	assert(r >= 0);
+	drain_end(&drain);
+}
+
+static void co_fn finish(struct job *j, bool succeeded)
+{
+	struct mirror *m = mirror_of(j);
+	graph_change_begin(j->table->graph);
+	if (m->is_in_graph)
+		withdraw(m);
+	drop_nodes(m);
+	graph_change_end(j->table->graph);
+	copy_job_end(&m->common);
+}
+
+static void release(struct job *j)
+{
+	sync_finish(&mirror_of(j)->sync);
+}
+
+static const struct job_driver mirror_driver = {
+	.type = JOB_TYPE_MIRROR,
+	.is_block = true,
+	.knows_ready = true,
+	.size = sizeof(struct mirror),
+	.run = run,
+	.prepare = prepare,
+	.finish = finish,
+	.change = change,
+	.release = release,
+};

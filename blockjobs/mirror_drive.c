@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The image of drive-mirror: made, or opened as it is. Control thread, holding the
+ * change lock.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/open.h"
+#include "blockjobs/mirror_internal.h"
+
+/* What a new image begins from: shown below what is copied into it. */
+static struct node *choose_backing(struct node *source, enum mirror_sync_mode sync)
+{
+	switch (sync) {
+	case MIRROR_SYNC_MODE_FULL:
+		return NULL;
+	case MIRROR_SYNC_MODE_NONE:
+		return source;
+	default:
+		return node_backing(source);
+	}
+}
+
+static const char *format_of(struct node *n)
+{
+	const struct driver *driver = node_skip_filters(n)->driver;
+	return driver->is_format ? driver->name : "raw";
+}
+
+static int co_fn create(struct node *source, const struct drive_mirror_args *args,
+			struct node *backing, struct error **errp)
+{
+	char *name _cleanup_free_ =
+		backing ? image_recorded_name(backing->filename, args->target) : NULL;
+	const struct image_spec spec = {
+		.filename = args->target,
+		.format = args->format ? args->format : format_of(source),
+		.size = source->size,
+		.backing_name = name,
+		.backing_format = backing ? format_of(backing) : NULL,
+	};
+	return image_create(source->graph, &spec, errp);
+}
+
+static void set_modes(const struct node *source, const struct drive_mirror_args *args,
+		      struct blockdev_options *ret)
+{
+	bool unmap = !args->has_unmap || args->unmap;
+	ret->node_name = xstrdup(args->node_name);
+	free(ret->cache);
+	ret->cache = NEW(struct blockdev_cache_options);
+	ret->cache->has_direct = ret->cache->has_no_flush = true;
+	ret->cache->direct = source->cache_direct;
+	ret->cache->no_flush = source->cache_no_flush;
+	ret->has_discard = true;
+	ret->discard = unmap ? BLOCKDEV_DISCARD_OPTIONS_UNMAP : BLOCKDEV_DISCARD_OPTIONS_IGNORE;
+}
+
+/* The image of @source's chain that @image, opened without its backing file, names as that; or NULL. */
+static struct node *find_backing(struct node *source, const struct node *image)
+{
+	char *name _cleanup_free_ = NULL;
+	if (!image->backing_name || node_backing_filename(image, &name, NULL) < 0)
+		return NULL;
+	struct node *n = node_skip_filters(source);
+	while (n && !string_equal(n->filename, name))
+		n = node_skip_filters(node_backing(n));
+	return n;
+}
+
+/*
+ * A new image gets its backing file from the graph. So does one that names an image
+ * of the source's chain; other backing files are opened.
+ */
+static int co_fn open_image(struct node *source, const struct drive_mirror_args *args,
+			    struct mirror_image *image, struct error **errp)
+{
+	struct graph *g = source->graph;
+	const char *format = args->format || !image->is_new ? args->format : format_of(source);
+	struct blockdev_options *options;
+	bool probed;
+	int r = options_from_filename(g, args->target, format, &options, &probed, errp);
+	if (r < 0)
+		return r;
+	set_modes(source, args, options);
+	r = node_open_with_flags(g, options, NODE_OPEN_ALONE, &image->node, errp);
+	if (r >= 0 && !image->is_new)
+		image->backing = find_backing(source, image->node);
+	if (r >= 0 && !image->is_new && !image->backing) {
+		node_unref(TAKE(image->node));
+		r = node_open(g, options, &image->node, errp);
+	}
+	blockdev_options_free(options);
+	if (r >= 0)
+		image->node->probed = probed;
+	return r;
+}
+
+static int check_replaces(struct node *source, const struct drive_mirror_args *args,
+			  struct error **errp)
+{
+	if (!args->replaces)
+		return 0;
+	if (!args->node_name)
+		return error_set(errp, -EINVAL, "a node-name must be provided when replacing a "
+				 "named node of the graph");
+	struct node *n;
+	return mirror_find_replaced(source, args->replaces, &n, errp);
+}
+
+static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *args,
+			       struct mirror_image *ret, struct error **errp)
+{
+	struct node *source;
+	int r = mirror_find_source(g, args->device, &source, errp);
+	if (r >= 0)
+		r = check_replaces(source, args, errp);
+	if (r < 0)
+		return r;
+	ret->allocates_zeroes = args->has_unmap && !args->unmap;
+	ret->is_new = !args->has_mode || args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
+	if (ret->is_new) {
+		ret->backing = choose_backing(source, args->sync);
+		r = create(source, args, ret->backing, errp);
+	}
+	return r >= 0 ? open_image(source, args, ret, errp) : r;
+}
+
+static int co_fn start_locked(struct job_table *t, const struct drive_mirror_args *args,
+			      struct error **errp)
+{
+	struct mirror_image image = {0};
+	int r = prepare_image(t->graph, args, &image, errp);
+	if (r < 0)
+		return r;
+	/* The two commands mean the same by what they have both. */
+	const struct blockdev_mirror_args mirror = {
+		.job_id = args->job_id,
+		.device = args->device,
+		.target = image.node->name,
+		.replaces = args->replaces,
+		.sync = args->sync,
+		.has_speed = args->has_speed,
+		.speed = args->speed,
+		.has_granularity = args->has_granularity,
+		.granularity = args->granularity,
+		.has_buf_size = args->has_buf_size,
+		.buf_size = args->buf_size,
+		.has_on_source_error = args->has_on_source_error,
+		.on_source_error = args->on_source_error,
+		.has_on_target_error = args->has_on_target_error,
+		.on_target_error = args->on_target_error,
+		.has_copy_mode = args->has_copy_mode,
+		.copy_mode = args->copy_mode,
+		.has_auto_finalize = args->has_auto_finalize,
+		.auto_finalize = args->auto_finalize,
+		.has_auto_dismiss = args->has_auto_dismiss,
+		.auto_dismiss = args->auto_dismiss,
+	};
+	r = mirror_start_locked(t, &mirror, &image, errp);
+	/* The job holds it, and with success its users. */
+	node_unref(image.node);
+	return r;
+}
+
+int co_fn mirror_start_drive(struct job_table *t, const struct drive_mirror_args *args,
+			     struct error **errp)
+{
+	graph_change_begin(t->graph);
+	int r = start_locked(t, args, errp);
+	graph_change_end(t->graph);
+	return r;
+}
