@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "drivers/uri.h"
 #include "schema/json_name.h"
 
 #define DEFAULT_PORT "10809"
@@ -20,45 +21,13 @@ static int invalid_uri(struct error **errp, const char *reason)
 	return error_set(errp, -EINVAL, "No valid URL specified: %s", reason);
 }
 
-/* A value for key=value text: commas are doubled. Takes @s. */
-static char *escape_commas(char *s)
-{
-	char *in _cleanup_free_ = s;
-	char *escaped = xalloc(1, 2 * strlen(in) + 1), *out = escaped;
-	for (const char *p = in; *p; p++) {
-		*out++ = *p;
-		if (*p == ',')
-			*out++ = ',';
-	}
-	return escaped;
-}
-
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-	const char *at = c ? strchr(digits, c) : NULL;
-	return at ? (int)(at - digits) % 16 : -1;
-}
-
 /* The first @length characters at @s with each %XX as its byte, fit to be a value. */
 static int percent_decode(const char *s, size_t length, char **ret, struct error **errp)
 {
-	char *decoded = xalloc(1, length + 1), *out = decoded;
-	for (const char *p = s; p < s + length; p++) {
-		if (*p != '%') {
-			*out++ = *p;
-			continue;
-		}
-		int high = s + length - p > 2 ? hex_digit(p[1]) : -1;
-		int low = high >= 0 ? hex_digit(p[2]) : -1;
-		if (low < 0 || high * 16 + low == 0) {
-			free(decoded);
-			return invalid_uri(errp, "after '%' two digits must follow, not 00");
-		}
-		*out++ = (char)(high * 16 + low);
-		p += 2;
-	}
-	*ret = escape_commas(decoded);
+	char *decoded _cleanup_free_ = NULL;
+	if (uri_decode(s, length, &decoded) < 0)
+		return invalid_uri(errp, "after '%' two digits must follow, not 00");
+	*ret = uri_value(decoded);
 	return 0;
 }
 
@@ -147,7 +116,7 @@ static int parse_plain(const char *rest, char **ret, struct error **errp)
 	const char *mark = strstr(rest, EXPORT_MARK);
 	size_t length = mark ? (size_t)(mark - rest) : strlen(rest);
 	char *name _cleanup_free_ =
-		escape_commas(xstrdup(mark ? mark + strlen(EXPORT_MARK) : ""));
+		uri_value(mark ? mark + strlen(EXPORT_MARK) : "");
 	if (length == 0)
 		return error_set(errp, -EINVAL, "NBD server address missing");
 	if (mark && !*name)
@@ -156,7 +125,7 @@ static int parse_plain(const char *rest, char **ret, struct error **errp)
 	char *option _cleanup_free_ = export_option(name);
 	char *address _cleanup_free_ = xasprintf("%.*s", (int)length, rest);
 	if (string_starts_with(address, "unix:")) {
-		char *path _cleanup_free_ = escape_commas(xstrdup(address + strlen("unix:")));
+		char *path _cleanup_free_ = uri_value(address + strlen("unix:"));
 		if (!*path)
 			return error_set(errp, -EINVAL, "NBD server address missing");
 		*ret = xasprintf("driver=nbd,server.type=unix,server.path=%s%s", path, option);
@@ -176,8 +145,8 @@ static int parse_plain(const char *rest, char **ret, struct error **errp)
 	if (!port || *port != ':' || port == host || !*host || !port[1])
 		return error_set(errp, -EINVAL, "error parsing address '%.*s'", (int)length, rest);
 	*port++ = '\0';
-	char *escaped_host _cleanup_free_ = escape_commas(xstrdup(host));
-	char *escaped_port _cleanup_free_ = escape_commas(xstrdup(port));
+	char *escaped_host _cleanup_free_ = uri_value(host);
+	char *escaped_port _cleanup_free_ = uri_value(port);
 	*ret = xasprintf("driver=nbd,server.type=inet,server.host=%s,server.port=%s%s",
 			 escaped_host, escaped_port, option);
 	return 0;
@@ -199,19 +168,6 @@ int nbd_name_parse(const char *name, char **ret, struct error **errp)
 	return error_set(errp, -ENOENT, "Unknown protocol '%.*s'", (int)strcspn(name, ":"), name);
 }
 
-/* @s with what would end it, or be decoded, as %XX. @special holds those characters. */
-static char *percent_encode(const char *s, const char *special)
-{
-	char *encoded = xalloc(1, 3 * strlen(s) + 1), *out = encoded;
-	for (; *s; s++) {
-		if (*s == '%' || (unsigned char)*s <= ' ' || strchr(special, *s))
-			out += sprintf(out, "%%%02X", (unsigned char)*s);
-		else
-			*out++ = *s;
-	}
-	return encoded;
-}
-
 static char *print_json(const struct blockdev_options_nbd *o)
 {
 	return json_name_encode(&(struct blockdev_options){
@@ -225,8 +181,8 @@ static char *print_unix(const struct blockdev_options_nbd *o)
 	const struct unix_socket_address *address = &o->server->u.unix_;
 	if (address->abstract || !*address->path)
 		return print_json(o);
-	char *path _cleanup_free_ = percent_encode(address->path, "&#");
-	char *name _cleanup_free_ = percent_encode(o->export ? o->export : "", "?#");
+	char *path _cleanup_free_ = uri_encode(address->path, "&#");
+	char *name _cleanup_free_ = uri_encode(o->export ? o->export : "", "?#");
 	/* As the rival: an export that is not named has no slash. */
 	return xasprintf("nbd+unix://%s%s?socket=%s", o->export ? "/" : "", name, path);
 }
@@ -234,13 +190,14 @@ static char *print_unix(const struct blockdev_options_nbd *o)
 static char *print_inet(const struct blockdev_options_nbd *o)
 {
 	const struct inet_socket_address *address = &o->server->u.inet;
-	bool is_number = *address->port &&
-			 strspn(address->port, "0123456789") == strlen(address->port);
+	size_t digits = strspn(address->port, "0123456789");
+	bool is_number = digits > 0 && digits <= 5 && !address->port[digits] &&
+			 atoi(address->port) > 0 && atoi(address->port) <= UINT16_MAX;
 	if (address->has_to || address->has_ipv4 || address->has_ipv6 || address->keep_alive ||
 	    !*address->host || !is_number)
 		return print_json(o);
-	char *host _cleanup_free_ = percent_encode(address->host, "/?#@[]");
-	char *name _cleanup_free_ = percent_encode(o->export ? o->export : "", "?#");
+	char *host _cleanup_free_ = uri_encode(address->host, "/?#@[]");
+	char *name _cleanup_free_ = uri_encode(o->export ? o->export : "", "?#");
 	bool is_ipv6 = strchr(host, ':');
 	return xasprintf("nbd://%s%s%s:%s%s%s", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "",
 			 address->port, o->export ? "/" : "", name);

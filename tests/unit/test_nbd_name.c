@@ -150,6 +150,7 @@ static const char *const unprintable[] = {
 	"server.type=unix,server.path=s,server.abstract=on",
 	"server.type=inet,server.host=h,server.port=10,server.ipv4=on",
 	"server.type=inet,server.host=h,server.port=nbd",
+	"server.type=inet,server.host=h,server.port=65536",
 	"server.type=vsock,server.cid=2,server.port=10809",
 	"server.type=fd,server.str=3",
 };
