@@ -10,6 +10,7 @@
 const struct driver *const driver_table[] = {
 	&blkdebug_driver,
 	&file_driver,
+	&gluster_row,
 	&host_device_driver,
 	&nbd_row,
 	&null_aio_driver,

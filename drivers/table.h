@@ -11,6 +11,7 @@
 extern const struct driver *const driver_table[];
 
 extern const struct driver file_driver;
+extern const struct driver gluster_row;
 extern const struct driver host_device_driver;
 extern const struct driver nbd_row;
 extern const struct driver null_aio_driver;

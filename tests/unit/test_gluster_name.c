@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* File names of images on GlusterFS volumes: what they mean, and how images are called. */
+#include "drivers/gluster/name.h"
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "schema/schema.h"
+#include "tests/unit/unit.h"
+
+#define INET(host, port) "server.0.type=inet,server.0.host=" host ",server.0.port=" port
+#define UNIX(path) "server.0.type=unix,server.0.path=" path
+
+static const struct {
+	const char *name, *options;
+} meanings[] = {
+	{"gluster://h/v/i", "volume=v,path=i," INET("h", "24007")},
+	{"gluster+tcp://h:0/v/i", "volume=v,path=i," INET("h", "24007")},
+	{"gluster+rdma://h:5/v/i", "volume=v,path=i," INET("h", "5")},
+	{"gluster:///v/i", "volume=v,path=i," INET("localhost", "24007")},
+	{"gluster://:7/v/i", "volume=v,path=i," INET("localhost", "7")},
+	{"gluster://h:/v/i", "volume=v,path=i," INET("h", "24007")},
+	{"gluster://u@h:8/v/i#part", "volume=v,path=i," INET("h", "8")},
+	{"gluster://[fe80::1%25eth0]:65535/v/a/b", "volume=v,path=a/b,"
+						   INET("fe80::1%eth0", "65535")},
+	{"gluster://[::1]/v/i", "volume=v,path=i," INET("::1", "24007")},
+	{"gluster://h//v///d//i", "volume=v,path=d//i," INET("h", "24007")},
+	{"gluster://h/v%20w/a%2Cb,c%3F%23", "volume=v w,path=a,,b,,c?#," INET("h", "24007")},
+	{"gluster+unix:///v/i?socket=/s", "volume=v,path=i," UNIX("/s")},
+	{"gluster+unix:///v/a/b?socket=/s%3f,#x", "volume=v,path=a/b," UNIX("/s?,,")},
+};
+
+static void check_meaning(size_t i)
+{
+	char *text _cleanup_free_ = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = gluster_name_parse(meanings[i].name, &text, &error);
+	ck_assert_msg(r == 0, "%s: %s", meanings[i].name, error ? error->message : "?");
+	char *expected _cleanup_free_ = xasprintf("driver=gluster,%s", meanings[i].options);
+	ck_assert_str_eq(text, expected);
+}
+
+START_TEST(names_mean_options)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++)
+		check_meaning(i);
+}
+END_TEST
+
+static const struct {
+	const char *name, *part;
+} refusals[] = {
+	{"gluster:a", "'://'"},
+	{"gluster:/v/i", "'://'"},
+	{"gluster://h", "volume"},
+	{"gluster://h/", "volume"},
+	{"gluster://h/v", "path"},
+	{"gluster://h/v//", "path"},
+	{"gluster://h/%/i", "'%'"},
+	{"gluster://h/v/i%0", "'%'"},
+	{"gluster://h/v/i%00", "'%'"},
+	{"gluster://h%zz/v/i", "'%'"},
+	{"gluster://h:65536/v/i", "port"},
+	{"gluster://h:4294967297/v/i", "port"},
+	{"gluster://h:x/v/i", "port"},
+	{"gluster://h:-1/v/i", "port"},
+	{"gluster://[::1/v/i", "']'"},
+	{"gluster://[::1]5/v/i", "port"},
+	{"gluster://h/v/i?socket=/s", "query"},
+	{"gluster://h/v/i?", "query"},
+	{"gluster+unix:///v/i", "socket"},
+	{"gluster+unix:///v/i?socket=", "socket"},
+	{"gluster+unix:///v/i?sock=/s", "socket"},
+	{"gluster+unix:///v/i?socket=/s&x=1", "no more"},
+	{"gluster+unix:///v/i?socket=/s%", "'%'"},
+	{"gluster+unix://h/v/i?socket=/s", "no host"},
+	{"gluster+ib://h/v/i", "Unknown protocol 'gluster+ib'"},
+	{"gluster+://h/v/i", "Unknown protocol 'gluster+'"},
+};
+
+static void check_refusal(size_t i)
+{
+	char *text = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = gluster_name_parse(refusals[i].name, &text, &error);
+	ck_assert_msg(r < 0, "%s", refusals[i].name);
+	ck_assert_msg(strstr(error->message, refusals[i].part), "%s: %s", refusals[i].name,
+		      error->message);
+}
+
+START_TEST(bad_names_are_refused)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		check_refusal(i);
+}
+END_TEST
+
+static struct blockdev_options *decode(const char *text)
+{
+	void *options = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = schema_decode_keyval(&blockdev_options_type, text, "driver", &options, &error);
+	ck_assert_msg(r == 0, "%s: %s", text, error ? error->message : "?");
+	return options;
+}
+
+/* What is printed, and opens the same again. */
+static const struct {
+	const char *options, *name;
+} printed[] = {
+	{"volume=v,path=i," INET("h", "24007"), "gluster://h/v/i"},
+	{"volume=v,path=i," INET("h", "5"), "gluster://h:5/v/i"},
+	{"volume=v w,path=a?b#c%d/e," INET("::1", "24007"),
+	 "gluster://[::1]/v%20w/a%3Fb%23c%25d/e"},
+	{"volume=v,path=i," UNIX("/s#&t"), "gluster+unix:///v/i?socket=/s%23%26t"},
+};
+
+static void check_print(size_t i)
+{
+	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", printed[i].options);
+	struct blockdev_options *o = decode(given);
+	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
+	ck_assert_str_eq(name, printed[i].name);
+
+	char *text _cleanup_free_ = NULL;
+	ck_assert_int_eq(gluster_name_parse(name, &text, NULL), 0);
+	struct blockdev_options *again = decode(text);
+	ck_assert(schema_equal(&blockdev_options_type, o, again));
+	blockdev_options_free(o);
+	blockdev_options_free(again);
+}
+
+START_TEST(printed_names_open_the_same)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(printed); i++)
+		check_print(i);
+}
+END_TEST
+
+static const char *const unprintable[] = {
+	"volume=v/w,path=i," INET("h", "1"),
+	"volume=,path=i," INET("h", "1"),
+	"volume=v,path=/," INET("h", "1"),
+	"volume=v,path=i," INET("h", "nbd"),
+	"volume=v,path=i," INET("", "1"),
+	"volume=v,path=i," INET("h", "1") ",server.0.ipv6=on",
+	"volume=v,path=i," INET("h", "1") ",server.1.type=unix,server.1.path=/s",
+	"volume=v,path=i," UNIX("s") ",server.0.abstract=on",
+};
+
+static void check_json(size_t i)
+{
+	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", unprintable[i]);
+	struct blockdev_options *o = decode(given);
+	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
+	ck_assert_msg(string_starts_with(name, "json:"), "%s", name);
+	void *again = NULL;
+	ck_assert_int_eq(schema_decode_json_text(&blockdev_options_type, name + strlen("json:"),
+						 &again, NULL), 0);
+	ck_assert(schema_equal(&blockdev_options_type, o, again));
+	blockdev_options_free(o);
+	blockdev_options_free(again);
+}
+
+START_TEST(other_images_have_json_names)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(unprintable); i++)
+		check_json(i);
+}
+END_TEST
+
+static const struct unit_test tests[] = {
+	UNIT_TEST(names_mean_options),
+	UNIT_TEST(bad_names_are_refused),
+	UNIT_TEST(printed_names_open_the_same),
+	UNIT_TEST(other_images_have_json_names),
+};
+
+UNIT_MAIN("gluster_name", tests)
