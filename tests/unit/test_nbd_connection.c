@@ -191,10 +191,11 @@ SERVER_TEST(a_client_that_does_not_read_harms_nobody)
 		put_request(request, NBD_CMD_READ, i, 0, 1 << 20, 0);
 		say(lazy, request, sizeof(request));
 	}
-	co_sleep_ns(50 * MS);
+	while (disk->reads < 60)
+		co_sleep_ns(MS);
 	/* No more is read ahead than the limit of buffered data allows. */
+	co_sleep_ns(50 * MS);
 	ck_assert_uint_le(disk->reads, 70);
-	ck_assert_uint_ge(disk->reads, 60);
 	for (unsigned i = 0; i < 100; i++)
 		expect_alive(other);
 	/* It gets everything once it wants to. */
@@ -213,15 +214,14 @@ SERVER_TEST(handshakes_have_a_time_limit)
 	struct nbd_server_config c = config();
 	c.handshake_max_s = 1;
 	set_up_with(f, c);
-	client *slow = client_connect(), *fast = client_open(false);
 	uint64_t begin = loop_now_ns(f->loop);
+	client *slow = client_connect(), *fast = client_open(false);
 	char greeting[NBD_GREETING_BYTES];
 	hear(slow, greeting, sizeof(greeting));
 	say(slow, "\0\0\0\3IHAVE", 9);
 	hear_end(slow);
-	uint64_t took_ns = loop_now_ns(f->loop) - begin;
-	ck_assert_uint_ge(took_ns, 990 * MS);
-	ck_assert_uint_lt(took_ns, 3000 * MS);
+	/* Timers count in milliseconds. */
+	ck_assert_uint_ge(loop_now_ns(f->loop) - begin, 999 * MS);
 	expect_alive(fast);
 	socket_stream_free(slow);
 	socket_stream_free(fast);
