@@ -49,6 +49,14 @@ struct image_check {
 	void *report_arg;
 };
 
+/* Sizes of a new image's file in bytes. */
+struct image_measure {
+	uint64_t required;        /* with the source's content */
+	uint64_t fully_allocated; /* when everything has been written to */
+	bool has_bitmaps;
+	uint64_t bitmaps;         /* more, for copies of the source's bitmaps */
+};
+
 enum image_check_fix { IMAGE_FIX_LEAKS = 1 << 0, IMAGE_FIX_ERRORS = 1 << 1 };
 
 struct driver {
@@ -221,6 +229,18 @@ struct driver {
 	int co_fn (*remove_bitmap)(struct node *n, const char *name, struct error **errp);
 	/* Stored bitmaps are about to change without a write. With can_store_bitmap. */
 	int co_fn (*change_bitmaps)(struct node *n, struct error **errp);
+
+	/*
+	 * Drop everything that the image holds, so that its backing file shows, durably. It
+	 * is open for writing and nobody else uses it.
+	 */
+	int co_fn (*make_empty)(struct node *n, struct error **errp);
+	/*
+	 * How much room an image made with @options, whose size is that of the content,
+	 * takes; with what @source (NULL: nothing) shows in it.
+	 */
+	int co_fn (*measure)(const struct blockdev_create_options *options, struct node *source,
+			     struct image_measure *ret, struct error **errp);
 
 	/*
 	 * Internal snapshots. The image is open for writing and its users are drained, but

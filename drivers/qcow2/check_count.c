@@ -82,6 +82,7 @@ static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool
 		return;
 	}
 	qcow2_check_count(c, table, q->cluster_bytes, "L2 table");
+	c->next_host = 0; /* there may be tables between the clusters of two */
 	if (table + q->cluster_bytes > qcow2_file_size(q))
 		return;
 	if (edge_read(q->node->file, table, q->cluster_bytes, data, 0) < 0) {

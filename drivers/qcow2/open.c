@@ -232,6 +232,9 @@ int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp)
 	int r = qcow2_table_load(&q->reftable, q, q->header.reftable_offset,
 				 bytes / sizeof(uint64_t));
 
+	/* A check finds everything uncounted then, and can count it anew. */
+	if (r < 0 && (q->node->open_flags & NODE_OPEN_FOR_CHECK))
+		r = qcow2_table_load(&q->reftable, q, 0, 0);
 	if (r < 0)
 		return qcow2_table_error(q, "the refcount table", q->header.reftable_offset, bytes,
 					 r, errp);

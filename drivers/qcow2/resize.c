@@ -194,3 +194,18 @@ int co_fn qcow2_truncate(struct node *n, uint64_t size, enum preallocation preal
 	}
 	return 0;
 }
+
+int co_fn qcow2_make_empty(struct node *n, struct error **errp)
+{
+	struct qcow2 *q = n->state;
+	int r = qcow2_begin_writing(q, errp);
+
+	if (r < 0)
+		return r;
+	r = qcow2_drop(q, 0, align_up(q->header.size, q->cluster_bytes), DROP_ALL);
+	if (r == 0)
+		r = qcow2_settle(q);
+	if (r == 0)
+		trim_file(q);
+	return r < 0 ? error_set_errno(errp, r, "Could not empty the image") : 0;
+}

@@ -153,9 +153,10 @@ int co_fn image_try_open(struct image *image, const struct image_wish *wish, str
 		return r;
 	r = image_attach(image, n, wish->permissions |
 				   (wish->is_untouched ? 0 : PERM_CONSISTENT_READ) |
-				   (wish->writable ? PERM_WRITE : 0),
+				   (wish->writable && !wish->is_untouched ? PERM_WRITE : 0),
 			 /* What others write meanwhile might be seen in part. */
-			 wish->shares ? PERM_ALL : PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED,
+			 wish->shares || wish->is_untouched
+				 ? PERM_ALL : PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED,
 			 errp);
 	image->write_flags = wish->cache.writethrough ? REQUEST_FUA : 0;
 	node_unref(n);

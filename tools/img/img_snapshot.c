@@ -104,6 +104,7 @@ int co_fn img_snapshot(int argc, char **argv)
 		return 1;
 	rq.wish.name = words[0];
 	rq.wish.writable = rq.create || rq.apply || rq.delete;
+	rq.wish.is_untouched = !rq.wish.writable;
 	if (rq.apply)
 		rq.wish.permissions = PERM_RESIZE;
 	if (image_open(&image, &rq.wish) < 0)
