@@ -145,3 +145,24 @@ int co_fn node_change_backing(struct node *n, const char *name, const char *form
 	nodes_refresh(n->graph, &n, 1);
 	return 0;
 }
+
+/* True when @n, a backing file of @overlay, is called @name in the image or in full. */
+static bool is_called(const struct node *overlay, const struct node *n, const char *name)
+{
+	if (string_equal(overlay->backing_name, name) || string_equal(n->filename, name))
+		return true;
+	char *full _cleanup_free_ = NULL;
+	return backing_filename(overlay->filename, name, &full, NULL) >= 0 &&
+	       string_equal(n->filename, full);
+}
+
+struct node *node_find_backing_named(struct node *top, const char *name)
+{
+	struct node *overlay = node_skip_filters(top);
+	struct node *n = node_skip_filters(node_backing(overlay));
+	while (n && !is_called(overlay, n, name)) {
+		overlay = n;
+		n = node_skip_filters(node_backing(n));
+	}
+	return n;
+}

@@ -24,6 +24,7 @@
 #include "block/dirty_bitmap.h"
 #include "block/graph.h"
 #include "block/io.h"
+#include "block/node_internal.h"
 
 /* A zero piece costs no buffer, but a pause point should not be far away. */
 #define ZERO_PIECE_MAX (UINT64_C(64) << 20)
@@ -40,7 +41,7 @@
 /* Pieces of one urgent copy that are in flight at a time. */
 #define URGENT_PIECES 8
 
-enum piece_kind { PIECE_DATA, PIECE_ZERO, PIECE_UNKNOWN };
+enum piece_kind { PIECE_DATA, PIECE_ZERO, PIECE_UNKNOWN, PIECE_UP };
 
 /* A call of copy_urgently(), on its stack. */
 struct urgent {
@@ -72,9 +73,10 @@ struct copy {
 	uint64_t room; /* bytes of sweeps in flight at most, as urgent copies need it */
 	uint64_t room_changed_ns;
 	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
+	bool is_up;                  /* copy_up() is under way */
 	int result;
 
-	/* What copy_allocated() knows of the range from extent_start on. */
+	/* What copy_allocated() and copy_up() know of the range before extent_end. */
 	uint64_t extent_end;
 	bool extent_allocated;
 	enum piece_kind extent_kind;
@@ -179,7 +181,10 @@ static int co_fn copy_kind(struct copy *c, enum piece_kind kind, uint64_t offset
 				       ret_is_read);
 	if (kind == PIECE_DATA)
 		return copy_data(c, offset, bytes, ret_is_read);
-	*ret_is_read = false;
+	*ret_is_read = kind == PIECE_UP;
+	if (kind == PIECE_UP)
+		return edge_readv(c->settings.source, offset, bytes, (struct vec){0},
+				  REQUEST_COPY_ON_READ | REQUEST_PREFETCH);
 	return edge_zero(c->settings.target, offset, bytes,
 			 c->settings.allocates_zeroes ? 0 : REQUEST_MAY_UNMAP);
 }
@@ -231,16 +236,27 @@ static void adapt(struct copy *c, const struct piece *p, uint64_t took_ns)
 		c->piece_bytes = MIN(c->piece_bytes * 2, COPY_PIECE_MAX);
 }
 
-static void end_swept(struct piece *p, int r, bool is_read)
+/* What a failure means for the copying. 0 when the piece counts as done, else @error. */
+static int judge(struct copy *c, bool is_read, int error)
+{
+	enum copy_verdict verdict = c->settings.hooks->failed(c->settings.arg, is_read, error);
+	if (verdict == COPY_LEAVE_OUT && c->is_up)
+		return 0;
+	if (verdict == COPY_GIVE_UP && c->result == 0)
+		c->result = error;
+	return error;
+}
+
+/* Returns 0 when the piece counts as done, else its error. */
+static int end_swept(struct piece *p, int r, bool is_read)
 {
 	struct copy *c = p->copy;
 	consumer_leave(c->settings.consumer);
-	const struct copy_hooks *hooks = c->settings.hooks;
-	bool again = r < 0 && (p->forgiven || hooks->failed(c->settings.arg, is_read, r));
-	if (r < 0 && !again && c->result == 0)
-		c->result = r;
+	if (r < 0 && !p->forgiven)
+		r = judge(c, is_read, r);
 	c->swept_count--;
 	c->swept_bytes -= p->bytes;
+	return r;
 }
 
 /* Sweeps get half of the room while urgent copies are slow. */
@@ -274,7 +290,7 @@ static void end_piece(struct piece *p, int r, bool is_read)
 	if (p->is_urgent)
 		end_urgent(p, r);
 	else
-		end_swept(p, r, is_read);
+		r = end_swept(p, r, is_read);
 
 	list_del_init(&p->link);
 	c->in_flight_bytes -= p->bytes;
@@ -444,33 +460,44 @@ static void round_extent(struct copy *c, uint64_t offset, uint64_t end)
 	c->extent_kind = PIECE_DATA;
 }
 
+/* The node below @limit, or @limit itself, is where the layers to copy from end. */
+static struct node *end_of_layers(const struct copy *c, struct node *limit)
+{
+	return c->is_up ? node_chain_next(limit) : limit;
+}
+
 /* Learn what is at @offset. False when that failed; then either all is over or it is tried again. */
-static bool co_fn look_up(struct copy *c, struct node *base, uint64_t offset, uint64_t bytes)
+static bool co_fn look_up(struct copy *c, struct node *limit, uint64_t offset, uint64_t bytes)
 {
 	struct extent x;
+	unsigned depth = 0;
 	consumer_enter(c->settings.consumer);
-	int r = node_status_above(c->settings.source->child, base, offset, bytes, &x, NULL);
+	int r = node_status_above(c->settings.source->child, end_of_layers(c, limit), offset, bytes,
+				  &x, &depth);
 	consumer_leave(c->settings.consumer);
 	if (r >= 0 && x.bytes == 0)
 		r = -EIO; /* the source has become shorter */
 	if (r < 0) {
-		if (!c->settings.hooks->failed(c->settings.arg, true, r) && c->result == 0)
-			c->result = r;
-		return false;
+		if (judge(c, true, r) < 0)
+			return false;
+		x = (struct extent){.bytes = MIN(bytes, data_piece_max(c))};
 	}
 	c->extent_end = offset + x.bytes;
-	c->extent_allocated = (x.flags & EXTENT_ALLOCATED) || (!base && c->settings.copies_holes);
+	c->extent_allocated = (x.flags & EXTENT_ALLOCATED) || (!limit && c->settings.copies_holes);
 	c->extent_kind = (x.flags & EXTENT_ZERO) || !(x.flags & EXTENT_ALLOCATED) ? PIECE_ZERO
 										  : PIECE_DATA;
 	round_extent(c, offset, offset + bytes);
+	/* What a copy upwards finds in the source itself is where it belongs. */
+	if (c->is_up && depth < 2)
+		c->extent_allocated = false;
 	return true;
 }
 
 /* The next piece at *offset, which moves behind it; NULL when there is none yet or no more. */
-static struct piece *co_fn next_allocated(struct copy *c, struct node *base, uint64_t *offset,
+static struct piece *co_fn next_allocated(struct copy *c, struct node *limit, uint64_t *offset,
 					  uint64_t end)
 {
-	if (*offset >= c->extent_end && !look_up(c, base, *offset, end - *offset))
+	if (*offset >= c->extent_end && !look_up(c, limit, *offset, end - *offset))
 		return NULL;
 	uint64_t start = *offset, bytes = c->extent_end - start;
 	if (!c->extent_allocated) {
@@ -487,7 +514,7 @@ static struct piece *co_fn next_allocated(struct copy *c, struct node *base, uin
 	}
 	bytes = MIN(bytes, max - start % unit);
 	*offset = start + bytes;
-	return piece_new(c, start, bytes, c->extent_kind);
+	return piece_new(c, start, bytes, c->is_up ? PIECE_UP : c->extent_kind);
 }
 
 static struct piece *take_failed(struct copy *c)
@@ -498,7 +525,7 @@ static struct piece *take_failed(struct copy *c)
 	return p;
 }
 
-int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
+static int co_fn copy_layers(struct copy *c, struct node *limit, uint64_t bytes)
 {
 	uint64_t offset = 0;
 	c->result = 0;
@@ -508,7 +535,7 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
 	while (admit(c, 0)) {
 		struct piece *p = take_failed(c);
 		if (!p && offset < bytes)
-			p = next_allocated(c, base, &offset, bytes);
+			p = next_allocated(c, limit, &offset, bytes);
 		if (p) {
 			if (!admit(c, p->bytes) || !enter(c, p->offset, p->bytes)) {
 				free(p);
@@ -524,6 +551,18 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
 	}
 	copy_wait_idle(c);
 	return c->result;
+}
+
+int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes)
+{
+	c->is_up = false;
+	return copy_layers(c, base, bytes);
+}
+
+int co_fn copy_up(struct copy *c, struct node *bottom, uint64_t bytes)
+{
+	c->is_up = true;
+	return copy_layers(c, bottom, bytes);
 }
 
 /* --- What is dirty ---------------------------------------------------------------- */
@@ -542,6 +581,7 @@ int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b)
 	uint64_t cursor = 0, offset, bytes;
 	c->result = 0;
 	c->bitmap = b;
+	c->is_up = false;
 	while (admit(c, 0) && dirty_bitmap_next_area(b, cursor, data_piece_max(c), &offset, &bytes)) {
 		uint64_t end = offset + bytes;
 		if (!admit(c, bytes) || !enter(c, offset, bytes))

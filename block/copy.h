@@ -24,6 +24,13 @@
 struct copy;
 struct dirty_bitmap;
 
+/* What becomes of a piece whose request failed. */
+enum copy_verdict {
+	COPY_GIVE_UP,   /* end the copying with the error */
+	COPY_TRY_AGAIN, /* later */
+	COPY_LEAVE_OUT, /* go on as if it were copied; only for copy_up() */
+};
+
 struct copy_hooks {
 	/*
 	 * Called before each piece of @bytes, and with 0 before each look for one,
@@ -31,8 +38,8 @@ struct copy_hooks {
 	 * copy_wait_idle()) and end the copying with a negative errno. Required.
 	 */
 	int co_fn (*admit)(void *arg, uint64_t bytes);
-	/* A request failed: true to try the piece again later, false to end. Must not wait. Required. */
-	bool (*failed)(void *arg, bool is_read, int error);
+	/* A request failed: what to do about it. Must not wait. Required. */
+	enum copy_verdict (*failed)(void *arg, bool is_read, int error);
 	/* So many bytes more are dealt with. Must not wait. Required. */
 	void (*advanced)(void *arg, uint64_t bytes);
 	/*
@@ -81,6 +88,15 @@ void copy_configure(struct copy *c, const struct copy_settings *s);
  * returned, or the error after which failed() gave up; nothing is in flight then.
  */
 int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes);
+
+/*
+ * Copy what the first @bytes of the source show of the layers below it down to, and
+ * with, @bottom, which is in its chain, into the source itself: by copy-on-read
+ * requests, so that users may write there meanwhile. The source's edge permits them;
+ * it is also the target. What is below @bottom may change. Returns as above, or 0
+ * when everything that failed was left out.
+ */
+int co_fn copy_up(struct copy *c, struct node *bottom, uint64_t bytes);
 
 /*
  * Copy the dirty areas of @b in one sweep over it, clearing the bits of each

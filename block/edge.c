@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "block/consumer.h"
+#include "block/graph.h"
 
 struct edge *edge_new(struct node *parent, struct consumer *consumer, const char *name,
 		      struct node *child, unsigned role)
@@ -58,4 +59,10 @@ void edge_unlink(struct edge *e)
 	list_del_init(&e->child_link);
 	if (e->parent)
 		node_update_shortcuts(e->parent);
+}
+
+int edge_refuse_frozen(const struct edge *e, struct error **errp)
+{
+	return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'", e->name,
+			 e->parent->name, e->child->name);
 }

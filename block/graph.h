@@ -153,10 +153,12 @@ int graph_tx_retarget(struct graph_tx *tx, struct edge *edge, struct node *child
 /*
  * Let every edge that leads to @from lead to @to, except those that stay at
  * their node by wish (struct edge.stays), and those of @to and the nodes
- * below it.
+ * below it. -EPERM when one of them is frozen.
  */
 int graph_tx_replace_node(struct graph_tx *tx, struct node *from, struct node *to,
 			  struct error **errp);
+/* Tell that @e, a node's, may not be redirected; -EPERM. */
+int edge_refuse_frozen(const struct edge *e, struct error **errp);
 /* Change what a consumer's edge asks for. */
 void graph_tx_set_permissions(struct graph_tx *tx, struct edge *edge, unsigned permissions,
 			      unsigned shared);

@@ -253,6 +253,8 @@ int graph_tx_replace_node(struct graph_tx *tx, struct node *from, struct node *t
 	list_for_each (e, &from->parents, child_link) {
 		if (e->stays || (e->parent && walk_has_met(e->parent)))
 			continue;
+		if (e->frozen > 0)
+			return edge_refuse_frozen(e, errp);
 		edges = xrealloc(edges, count + 1, sizeof(edges[0]));
 		edges[count++] = e;
 	}

@@ -58,6 +58,33 @@ static int co_fn copy_up(struct node *n, uint64_t offset, uint64_t *bytes, struc
 	return r;
 }
 
+/*
+ * Zeroes from below are stored without being read, over as many whole clusters as
+ * there are. Returns 0, or 1 when the range does not begin with them.
+ */
+static int co_fn zero_up(struct node *n, uint64_t offset, uint64_t *bytes, struct vec v,
+			 uint64_t cluster, unsigned flags)
+{
+	struct extent x;
+	uint64_t start = align_down(offset, cluster);
+	uint64_t end = MIN(align_up(offset + *bytes, cluster), n->size);
+	int r = node_status(n, start, end - start, &x);
+	if (r < 0)
+		return r;
+	uint64_t zeroes = x.flags & EXTENT_EOF ? x.bytes : align_down(x.bytes, cluster);
+	if (!(x.flags & EXTENT_ZERO) || zeroes == 0)
+		return 1;
+	node_debug_event(n, BLKDEBUG_EVENT_COR_WRITE);
+	r = io_zero(n, start, zeroes, REQUEST_UNCHANGED);
+	node_note_change(n);
+	if (r < 0)
+		return r;
+	*bytes = MIN(*bytes, start + zeroes - offset);
+	if (!(flags & REQUEST_PREFETCH))
+		vec_fill(v, 0, *bytes);
+	return 0;
+}
+
 static int co_fn copy_step(struct node *n, uint64_t offset, uint64_t *bytes, struct vec v,
 			   uint64_t cluster, unsigned flags)
 {
@@ -67,9 +94,10 @@ static int co_fn copy_step(struct node *n, uint64_t offset, uint64_t *bytes, str
 	if (r < 0)
 		return r;
 	*bytes = x.bytes;
-	if (!(x.flags & EXTENT_ALLOCATED))
-		return copy_up(n, offset, bytes, v, cluster, flags);
-	return flags & REQUEST_PREFETCH ? 0 : io_read(n, offset, *bytes, v, 0);
+	if (x.flags & EXTENT_ALLOCATED)
+		return flags & REQUEST_PREFETCH ? 0 : io_read(n, offset, *bytes, v, 0);
+	r = zero_up(n, offset, bytes, v, cluster, flags);
+	return r == 1 ? copy_up(n, offset, bytes, v, cluster, flags) : r;
 }
 
 int co_fn io_copy_on_read(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,

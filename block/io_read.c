@@ -15,7 +15,7 @@
 #include "block/request.h"
 
 /* What a driver may be told about a read. */
-#define READ_DRIVER_FLAGS REQUEST_PREFETCH
+#define READ_DRIVER_FLAGS (REQUEST_PREFETCH | REQUEST_COPY_ON_READ)
 
 static int co_fn read_driver(struct node *n, uint64_t offset, uint64_t *bytes, struct vec v,
 			     unsigned flags)
@@ -109,9 +109,24 @@ int co_fn io_read(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 	}
 }
 
+static int co_fn copy_through_filter(struct node *n, uint64_t offset, uint64_t bytes,
+				     struct vec v, unsigned flags)
+{
+	if (!n->driver->read)
+		return edge_readv(n->file, offset, bytes, v, flags);
+	struct request rq;
+	request_begin(&rq, n, offset, bytes);
+	int r = n->driver->read(n, offset, bytes, v, flags & READ_DRIVER_FLAGS);
+	request_end(&rq);
+	return r;
+}
+
 static int co_fn read_tracked(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			      unsigned flags)
 {
+	/* A filter has nothing of its own: the image that it shows is to get the data. */
+	if ((flags & REQUEST_COPY_ON_READ) && n->driver->is_filter && n->file)
+		return copy_through_filter(n, offset, bytes, v, flags);
 	if (flags & REQUEST_COPY_ON_READ)
 		return io_copy_on_read(n, offset, bytes, v, flags);
 	/* Without a place to put it, data that is not wanted need not be read. */

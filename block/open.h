@@ -27,8 +27,8 @@ int backing_filename(const char *overlay, const char *backing, char **ret, struc
 /* The full name of n->backing_name, which is set. Free with free(). */
 int node_backing_filename(const struct node *n, char **ret, struct error **errp);
 /*
- * Let the image of @n, whose driver can, name @name of @format as its backing file
- * from now on. The graph stays as it is. Control thread, with the change lock held.
+ * Let the image of @n, whose driver can, name @name of @format (both NULL for none)
+ * as its backing file from now on, durably. The graph stays as it is. Control thread, with the change lock held.
  */
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp);
@@ -41,6 +41,9 @@ enum node_open_flags {
 /* As node_open(), with @flags. */
 int co_fn node_open_with_flags(struct graph *g, const struct blockdev_options *options,
 			       unsigned flags, struct node **ret, struct error **errp);
+
+/* The backing file of @top, however far down, that the image above it or its own name calls @name; or NULL. */
+struct node *node_find_backing_named(struct node *top, const char *name);
 
 /* Open @filename with the options that its parent would pass on. */
 int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,

@@ -256,12 +256,6 @@ static int co_fn begin_item(struct graph_tx *tx, struct item *it, struct error *
 	return 0;
 }
 
-static int refuse_frozen(const struct edge *e, struct error **errp)
-{
-	return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'", e->name,
-			 e->parent->name, e->child->name);
-}
-
 static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
 			  const char *reference, struct error **errp)
 {
@@ -275,7 +269,7 @@ static int exchange_child(struct graph_tx *tx, struct node *n, const struct sche
 	if (e->child == child)
 		return 0;
 	if (e->frozen > 0)
-		return refuse_frozen(e, errp);
+		return edge_refuse_frozen(e, errp);
 	return graph_tx_retarget(tx, e, child, errp);
 }
 
@@ -286,7 +280,7 @@ static int remove_child(struct graph_tx *tx, struct node *n, const struct schema
 	if (!e)
 		return 0;
 	if (e->frozen > 0)
-		return refuse_frozen(e, errp);
+		return edge_refuse_frozen(e, errp);
 	graph_tx_detach(tx, e);
 	return 0;
 }

@@ -97,10 +97,10 @@ static void block_all(struct commit *c)
 	for (struct node *n = c->filter; n != c->base; n = copy_job_chain_edge(n)->child)
 		job_block(&c->common.job, n, 0);
 	job_block(&c->common.job, c->base, 0);
-	/* Another part of the chain may be committed meanwhile, also into the image above. */
+	/* Another part of the chain may be merged meanwhile, also into the image above. */
 	if (c->common.job.driver == &commit_driver)
 		job_block(&c->common.job, c->device,
-			  BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET);
+			  BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET | BLOCK_OP_STREAM);
 }
 
 static int co_fn open_filter(struct commit *c, const char *name, struct error **errp)

@@ -82,31 +82,6 @@ static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
 	return 0;
 }
 
-static int co_fn rename_backing(struct commit *c, struct node *overlay, struct error **errp)
-{
-	const struct driver *base_driver = node_skip_filters(c->base)->driver;
-	const char *format = c->mask_protocol && !base_driver->is_format ? "raw" : base_driver->name;
-	const char *name = c->backing_file ? c->backing_file : c->base->filename;
-	if (!overlay->driver->change_backing)
-		return error_set(errp, -ENOTSUP,
-				 "Driver '%s' of node '%s' cannot name a backing file",
-				 overlay->driver->name, overlay->name);
-
-	bool was_read_only = overlay->read_only;
-	int r = node_set_read_only(overlay, false, errp);
-	if (r < 0)
-		return r;
-	r = overlay->driver->change_backing(overlay, name, format, errp);
-	if (r >= 0) {
-		free(overlay->auto_backing_name);
-		overlay->auto_backing_name = xstrdup(c->base->filename);
-	}
-	/* The name is durable whatever becomes of this. */
-	if (was_read_only)
-		node_set_read_only(overlay, true, NULL);
-	return r;
-}
-
 static int co_fn pivot(struct commit *c, struct error **errp)
 {
 	struct drain drain;
@@ -126,7 +101,8 @@ static int co_fn prepare_locked(struct commit *c, struct error **errp)
 	if (r >= 0)
 		r = copy_job_flush(&c->common, errp);
 	for (size_t i = 0; i < overlays.count && r >= 0; i++)
-		r = rename_backing(c, overlays.items[i], errp);
+		r = copy_job_rename_backing(overlays.items[i], c->base, c->backing_file,
+					    c->mask_protocol, errp);
 	free(overlays.items);
 	return r >= 0 ? pivot(c, errp) : r;
 }

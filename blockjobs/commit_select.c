@@ -15,28 +15,6 @@ static struct node *next_in_chain(const struct node *n)
 	return e ? e->child : NULL;
 }
 
-/* True when @n, a backing file of @overlay, is called @name in the image or in full. */
-static bool is_called(const struct node *overlay, const struct node *n, const char *name)
-{
-	if (string_equal(overlay->backing_name, name) || string_equal(n->filename, name))
-		return true;
-	char *full _cleanup_free_ = NULL;
-	return backing_filename(overlay->filename, name, &full, NULL) >= 0 &&
-	       string_equal(n->filename, full);
-}
-
-/* The backing file of @top, however far down, that is called @name; or NULL. */
-static struct node *find_backing(struct node *top, const char *name)
-{
-	struct node *overlay = node_skip_filters(top);
-	struct node *n = node_skip_filters(node_backing(overlay));
-	while (n && !is_called(overlay, n, name)) {
-		overlay = n;
-		n = node_skip_filters(node_backing(n));
-	}
-	return n;
-}
-
 static struct node *find_node(struct graph *g, const char *name, struct error **errp)
 {
 	struct node *n = node_find(g, name);
@@ -61,7 +39,7 @@ static int select_top(struct graph *g, const struct block_commit_args *args,
 		return ret->top ? check_in_chain(ret->device, ret->top, errp) : -ENODEV;
 	}
 	if (args->top && !string_equal(ret->device->filename, args->top)) {
-		ret->top = find_backing(ret->device, args->top);
+		ret->top = node_find_backing_named(ret->device, args->top);
 		if (!ret->top)
 			return error_set(errp, -ENOENT, "Top image file %s not found", args->top);
 	}
@@ -76,7 +54,7 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 		return ret->base ? check_in_chain(ret->top, ret->base, errp) : -ENODEV;
 	}
 	if (args->base) {
-		ret->base = find_backing(ret->top, args->base);
+		ret->base = node_find_backing_named(ret->top, args->base);
 		if (!ret->base)
 			return error_set(errp, -ENOENT, "Can't find '%s' in the backing chain",
 					 args->base);

@@ -11,6 +11,7 @@
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/io.h"
+#include "block/open.h"
 #include "blockjobs/filter.h"
 
 /* Pieces last a quarter of a second at least, at slow rates. */
@@ -50,18 +51,28 @@ int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
 }
 
-bool copy_job_failed(struct copy_job *c, bool is_read, int error)
+static enum copy_verdict judge(struct copy_job *c, bool is_read, int error)
 {
 	enum blockdev_on_error policy = is_read ? c->on_source_error : c->on_target_error;
 	enum block_error_action action = job_request_failed(
 		&c->job, c->finishing ? BLOCKDEV_ON_ERROR_REPORT : policy,
 		is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, error);
 	if (action == BLOCK_ERROR_ACTION_REPORT)
-		return false;
+		return COPY_GIVE_UP;
 	if (action == BLOCK_ERROR_ACTION_STOP)
 		copy_forgive_in_flight(c->copy);
+	if (action == BLOCK_ERROR_ACTION_IGNORE && c->leaves_out) {
+		if (c->left_out == 0)
+			c->left_out = error;
+		return COPY_LEAVE_OUT;
+	}
 	c->backs_off = true;
-	return true;
+	return COPY_TRY_AGAIN;
+}
+
+bool copy_job_failed(struct copy_job *c, bool is_read, int error)
+{
+	return judge(c, is_read, error) != COPY_GIVE_UP;
 }
 
 void copy_job_update_left(struct copy_job *c)
@@ -75,9 +86,9 @@ static int co_fn admit(void *arg, uint64_t bytes)
 	return copy_job_admit(arg, bytes);
 }
 
-static bool failed(void *arg, bool is_read, int error)
+static enum copy_verdict failed(void *arg, bool is_read, int error)
 {
-	return copy_job_failed(arg, is_read, error);
+	return judge(arg, is_read, error);
 }
 
 static void advanced(void *arg, uint64_t bytes)
@@ -139,6 +150,30 @@ int copy_job_check_root(const struct node *device, bool filters_matter, struct e
 			return error_set(errp, -EINVAL, "Need a root block node");
 	}
 	return 0;
+}
+
+int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
+				  bool masks_protocol, struct error **errp)
+{
+	const char *format = NULL;
+	if (!n->driver->change_backing)
+		return error_set(errp, -ENOTSUP,
+				 "Driver '%s' of node '%s' cannot name a backing file",
+				 n->driver->name, n->name);
+	if (base) {
+		const struct driver *d = node_skip_filters(base)->driver;
+		format = masks_protocol && !d->is_format ? "raw" : d->name;
+		name = name ? name : node_skip_filters(base)->filename;
+	}
+	bool was_read_only = n->read_only;
+	int r = node_set_read_only(n, false, errp);
+	if (r < 0)
+		return r;
+	r = node_change_backing(n, name, format, errp);
+	/* The name is durable whatever becomes of this. */
+	if (was_read_only)
+		node_set_read_only(n, true, NULL);
+	return r;
 }
 
 struct edge *copy_job_chain_edge(struct node *n)

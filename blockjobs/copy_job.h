@@ -26,6 +26,9 @@ struct copy_job {
 	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */
 	bool finishing; /* inside prepare(): neither pauses nor retries */
 	bool backs_off; /* a request failed and is to be tried again, after a while */
+	/* With copy_up(): what fails under the policy "ignore" is left out; the first such error. */
+	bool leaves_out;
+	int left_out;
 	struct edge **frozen; /* links of a chain */
 	size_t frozen_count;
 };
@@ -53,6 +56,15 @@ void copy_job_update_left(struct copy_job *c);
  * only if @filters_matter.
  */
 int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp);
+
+/*
+ * Let the image of @n name @base as its backing file, by @name (NULL: by its own;
+ * @base NULL: none), durably. With @masks_protocol a base without a format counts as
+ * raw. Also when @n is read-only. The caller holds the change lock.
+ */
+int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
+				  bool masks_protocol, struct error **errp);
+
 /* The link of a backing chain below @n, through filters; NULL at its end. */
 struct edge *copy_job_chain_edge(struct node *n);
 /* Freeze the links from @top down to @base, which is in its chain. */

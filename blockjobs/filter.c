@@ -137,7 +137,9 @@ const struct driver mirror_top_driver = {
 
 bool node_is_job_filter(const struct node *n)
 {
-	return n->driver == &commit_top_driver || n->driver == &mirror_top_driver;
+	/* What users have opened has options. */
+	return n->driver == &commit_top_driver || n->driver == &mirror_top_driver ||
+	       (string_equal(n->driver->name, "copy-on-read") && !n->options);
 }
 
 int co_fn filter_open(const struct driver *driver, const char *name, struct node *below, void *arg,

@@ -49,7 +49,7 @@ int co_fn filter_open(const struct driver *driver, const char *name, struct node
 		      struct node **ret, struct error **errp);
 /* Put it between @below and all that use @below, but for edges that stay. */
 int filter_insert(struct graph_tx *tx, struct node *filter, struct node *below, struct error **errp);
-/* True when @n is one of these. */
+/* True when @n is one of these, or the copy-on-read filter of a job. */
 bool node_is_job_filter(const struct node *n);
 
 #endif

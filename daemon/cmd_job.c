@@ -6,6 +6,7 @@
 #include "blockjobs/create.h"
 #include "blockjobs/job.h"
 #include "blockjobs/mirror.h"
+#include "blockjobs/stream.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -46,6 +47,11 @@ int co_fn qmp_blockdev_mirror(const struct blockdev_mirror_args *args, struct er
 int co_fn qmp_drive_mirror(const struct drive_mirror_args *args, struct error **errp)
 {
 	return mirror_start_drive(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_block_stream(const struct block_stream_args *args, struct error **errp)
+{
+	return stream_start(the_daemon.jobs, args, errp);
 }
 
 int co_fn qmp_job_pause(const struct job_pause_args *args, struct error **errp)

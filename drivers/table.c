@@ -5,16 +5,20 @@
 #include "drivers/table.h"
 
 #include "drivers/blkdebug/blkdebug.h"
+#include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
 
 const struct driver *const driver_table[] = {
 	&blkdebug_driver,
+	&compress_driver,
+	&copy_on_read_driver,
 	&file_driver,
 	&gluster_row,
 	&host_device_driver,
 	&nbd_row,
 	&null_aio_driver,
 	&null_co_driver,
+	&preallocate_driver,
 	&qcow2_driver,
 	&raw_driver,
 	&throttle_driver,

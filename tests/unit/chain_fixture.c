@@ -11,6 +11,8 @@
 #include "block/driver.h"
 #include "blockjobs/commit.h"
 #include "blockjobs/mirror.h"
+#include "blockjobs/stream.h"
+#include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
 #include "schema/schema.h"
 
@@ -168,7 +170,8 @@ static const struct driver disk_driver = {
 	.same_medium = disk_same_medium,
 };
 
-static const struct driver *const drivers[] = {&disk_driver, &qcow2_driver, NULL};
+static const struct driver *const drivers[] = {&copy_on_read_driver, &disk_driver, &qcow2_driver,
+					       NULL};
 
 /* --- What jobs announce ------------------------------------------------------------ */
 
@@ -532,6 +535,17 @@ int co_fn chain_commit(struct chain *c, const char *text, struct error **errp)
 	return r;
 }
 
+int co_fn chain_stream(struct chain *c, const char *text, struct error **errp)
+{
+	void *args;
+	int r = decode_job(&block_stream_args_type, text, &args, errp);
+	if (r < 0)
+		return r;
+	r = stream_start(&c->jobs, args, errp);
+	schema_free(&block_stream_args_type, args);
+	return r;
+}
+
 int co_fn chain_mirror(struct chain *c, const char *text, struct error **errp)
 {
 	void *args;
@@ -553,6 +567,13 @@ struct job *co_fn chain_commit_ok(struct chain *c, const char *text)
 {
 	struct error *error _cleanup_error_ = NULL;
 	int r = chain_commit(c, text, &error);
+	return newest_job(c, text, r, error);
+}
+
+struct job *co_fn chain_stream_ok(struct chain *c, const char *text)
+{
+	struct error *error _cleanup_error_ = NULL;
+	int r = chain_stream(c, text, &error);
 	return newest_job(c, text, r, error);
 }
 

@@ -108,6 +108,9 @@ struct job *co_fn chain_commit_ok(struct chain *c, const char *text);
 /* The same with blockdev-mirror. */
 int co_fn chain_mirror(struct chain *c, const char *text, struct error **errp);
 struct job *co_fn chain_mirror_ok(struct chain *c, const char *text);
+/* And both for block-stream. */
+int co_fn chain_stream(struct chain *c, const char *text, struct error **errp);
+struct job *co_fn chain_stream_ok(struct chain *c, const char *text);
 /* Wait until the log has the word @word, which it must get. */
 void co_fn chain_wait_for(struct chain *c, const char *word);
 bool chain_log_has(const struct chain *c, const char *word);

@@ -41,16 +41,16 @@ static int co_fn admit(void *arg, uint64_t bytes)
 	return t->end_after > 0 && t->admitted > (unsigned)t->end_after ? -ECANCELED : 0;
 }
 
-static bool failed(void *arg, bool is_read, int error)
+static enum copy_verdict failed(void *arg, bool is_read, int error)
 {
 	struct task *t = arg;
 	t->failures++;
 	t->reads_failed += is_read;
 	if (t->retries == 0)
-		return false;
+		return COPY_GIVE_UP;
 	if (--t->retries == 0)
 		t->from->read_error = t->to->write_error = 0;
-	return true;
+	return COPY_TRY_AGAIN;
 }
 
 static void advanced(void *arg, uint64_t bytes)

@@ -33,9 +33,9 @@ static int co_fn admit(void *arg, uint64_t bytes)
 	return 0;
 }
 
-static bool failed(void *arg, bool is_read, int error)
+static enum copy_verdict failed(void *arg, bool is_read, int error)
 {
-	return false;
+	return COPY_GIVE_UP;
 }
 
 static void advanced(void *arg, uint64_t bytes)

@@ -240,12 +240,12 @@ static int co_fn admit(void *arg, uint64_t bytes)
 	return 0;
 }
 
-static bool failed(void *arg, bool is_read, int error)
+static enum copy_verdict failed(void *arg, bool is_read, int error)
 {
 	struct work *w = arg;
 
 	w->failed_read = is_read;
-	return false;
+	return COPY_GIVE_UP;
 }
 
 static void advanced(void *arg, uint64_t bytes)

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the names in a block-stream command to nodes. Control thread.
+ */
+#include "block/blocker.h"
+#include "block/driver.h"
+#include "block/open.h"
+#include "blockjobs/copy_job.h"
+#include "blockjobs/filter.h"
+#include "blockjobs/stream_internal.h"
+
+static struct node *next_in_chain(struct node *n)
+{
+	struct edge *e = copy_job_chain_edge(n);
+	return e ? e->child : NULL;
+}
+
+static struct node *find_node(struct graph *g, const char *name, struct error **errp)
+{
+	struct node *n = node_find(g, name);
+	if (!n)
+		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'", name);
+	return n;
+}
+
+static int check_exclusive(const struct block_stream_args *args, struct error **errp)
+{
+	if (args->base && args->base_node)
+		return error_set(errp, -EINVAL,
+				 "'base' and 'base-node' cannot be specified at the same time");
+	if (args->base && args->bottom)
+		return error_set(errp, -EINVAL,
+				 "'base' and 'bottom' cannot be specified at the same time");
+	if (args->bottom && args->base_node)
+		return error_set(errp, -EINVAL,
+				 "'bottom' and 'base-node' cannot be specified at the same time");
+	return 0;
+}
+
+/* The image that stays below; NULL for none. */
+static int select_base(struct graph *g, const struct block_stream_args *args, struct node *device,
+		       struct node **ret, struct error **errp)
+{
+	*ret = NULL;
+	if (args->base) {
+		*ret = node_find_backing_named(device, args->base);
+		return *ret ? 0 : error_set(errp, -ENOENT, "Can't find '%s' in the backing chain",
+					    args->base);
+	}
+	if (!args->base_node)
+		return 0;
+	*ret = find_node(g, args->base_node, errp);
+	if (!*ret)
+		return -ENODEV;
+	if (!node_chain_contains(node_backing(device), *ret))
+		return error_set(errp, -EINVAL, "Node '%s' is not a backing image of '%s'",
+				 (*ret)->name, device->name);
+	return 0;
+}
+
+static int select_bottom(struct graph *g, const struct block_stream_args *args,
+			 struct node *device, struct stream_chain *ret, struct error **errp)
+{
+	if (args->bottom) {
+		ret->bottom = find_node(g, args->bottom, errp);
+		if (!ret->bottom)
+			return -ENODEV;
+		if (!node_chain_contains(device, ret->bottom))
+			return error_set(errp, -EINVAL,
+					 "Node '%s' is not in a chain starting from '%s'",
+					 ret->bottom->name, device->name);
+		if (ret->bottom->driver->is_filter)
+			return error_set(errp, -EINVAL, "Node '%s' is a filter, use an image as 'bottom'",
+					 ret->bottom->name);
+		return 0;
+	}
+	struct node *base;
+	int r = select_base(g, args, device, &base, errp);
+	if (r < 0)
+		return r;
+	/* Another job's filter directly above base stays with it. */
+	ret->bottom = ret->top;
+	for (struct node *n = ret->top; n && n != base; n = next_in_chain(n)) {
+		if (!node_is_job_filter(n))
+			ret->bottom = n;
+	}
+	return 0;
+}
+
+static int check_blockers(struct node *device, const struct node *bottom, struct error **errp)
+{
+	struct node *n = device;
+	int r = blocker_check(n, BLOCK_OP_STREAM, errp);
+	while (r >= 0 && n != bottom) {
+		n = next_in_chain(n);
+		r = blocker_check(n, BLOCK_OP_STREAM, errp);
+	}
+	return r;
+}
+
+/* What is redirected in the end must not be what somebody else relies on. */
+static int check_frozen(const struct stream_chain *chain, struct error **errp)
+{
+	const struct edge *e = chain->top->backing;
+	if (chain->bottom == chain->top || e->frozen == 0)
+		return 0;
+	return edge_refuse_frozen(e, errp);
+}
+
+int stream_select(struct graph *g, const struct block_stream_args *args, struct stream_chain *ret,
+		  struct error **errp)
+{
+	int r = check_exclusive(args, errp);
+	if (r < 0)
+		return r;
+	struct node *device = node_find_error(g, args->device, errp);
+	if (!device)
+		return -ENODEV;
+	ret->top = node_skip_filters(device);
+	r = select_bottom(g, args, device, ret, errp);
+	if (r >= 0)
+		r = check_blockers(device, ret->bottom, errp);
+	if (r >= 0)
+		r = check_frozen(ret, errp);
+	if (r >= 0 && args->backing_file && !next_in_chain(ret->bottom))
+		r = error_set(errp, -EINVAL,
+			      "backing file specified, but streaming the entire chain");
+	return r;
+}
