@@ -137,14 +137,26 @@ struct driver {
 	int co_fn (*discard)(struct node *n, uint64_t offset, uint64_t bytes);
 	/* Told what happens inside whoever uses the node, see BlkdebugEvent. Must not wait. Optional. */
 	void (*debug_event)(struct node *n, enum blkdebug_event event);
-	/* Push own caches into the children; the core then flushes them. */
+	/*
+	 * Push own caches into the children; the core then flushes them. With
+	 * flushes_children this makes them durable as well, as far as needed.
+	 */
 	int co_fn (*flush)(struct node *n);
+	bool flushes_children;
 	/*
 	 * *ret->bytes comes in as the length asked about. A filter may return
 	 * STATUS_FROM_BACKING to leave the answer to its child. Default: all data.
 	 */
 	int co_fn (*status)(struct node *n, uint64_t offset, struct extent *ret);
 	bool supports_fua, can_compress;
+
+	/*
+	 * Take in @child as one more, or give up the child at @e, which belong to nobody
+	 * else, in a graph transaction of the driver's; for drivers with any number of
+	 * children. The node is drained and the change lock held.
+	 */
+	int co_fn (*add_child)(struct node *n, struct node *child, struct error **errp);
+	int co_fn (*remove_child)(struct node *n, struct edge *e, struct error **errp);
 
 	/* What is new reads as zeroes. The core stores the size, and hides a longer backing file. */
 	int co_fn (*truncate)(struct node *n, uint64_t size, enum preallocation preallocation,

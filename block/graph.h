@@ -12,6 +12,7 @@
 #include "base/coroutine.h"
 #include "base/error.h"
 #include "block/permission.h"
+#include "schema/types.h"
 
 struct consumer;
 struct driver;
@@ -34,6 +35,11 @@ struct graph_observer {
 	void (*threshold_exceeded)(const struct node *n, uint64_t excess, uint64_t threshold);
 	/* Told once for each node, and once more when it is fatal after it was not. */
 	void (*image_damaged)(const struct node *n, const struct image_damage *damage);
+	/* One of several nodes with the same data: it has failed, or with @error 0 was outvoted. */
+	void (*child_bad)(const struct node *child, enum quorum_op_type op, int error,
+			  uint64_t offset, uint64_t bytes);
+	/* Too few of the nodes with the same data agree. */
+	void (*vote_failed)(const struct node *n, uint64_t offset, uint64_t bytes);
 };
 
 struct graph {

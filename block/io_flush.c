@@ -25,6 +25,8 @@ static int co_fn flush_children(struct node *n)
 {
 	struct edge *e;
 	int result = 0;
+	if (n->driver->flushes_children)
+		return n->driver->flush(n);
 	list_for_each (e, &n->children, parent_link) {
 		bool writes = e->permissions & (PERM_WRITE | PERM_WRITE_UNCHANGED);
 		bool was_left = e->child->flushed_generation < e->child->left_generation;
@@ -40,7 +42,8 @@ static int co_fn flush_children(struct node *n)
 /* A protocol's flush is the disk's; a format's only moves its caches to the children. */
 static bool has_own_flush(const struct node *n)
 {
-	return n->driver->flush && !(n->cache_no_flush && list_is_empty(&n->children));
+	return n->driver->flush && !n->driver->flushes_children &&
+	       !(n->cache_no_flush && list_is_empty(&n->children));
 }
 
 static void tell_storage(struct node *n, enum blkdebug_event event)

@@ -2,7 +2,10 @@
 /*
  * Commands that open, change and close nodes. Control thread.
  */
+#include <string.h>
+
 #include "block/blocker.h"
+#include "block/driver.h"
 #include "block/edge.h"
 #include "block/graph.h"
 #include "block/node.h"
@@ -72,6 +75,62 @@ int co_fn qmp_blockdev_del(const struct blockdev_del_args *args, struct error **
 		n->monitor_owned = false;
 		node_unref(n);
 	}
+	graph_change_end(the_daemon.graph);
+	return r;
+}
+
+static int co_fn add_child(struct node *n, const char *name, struct error **errp)
+{
+	struct node *child = node_find(n->graph, name);
+	if (!child)
+		return error_set(errp, -ENODEV, "Node '%s' not found", name);
+	if (!n->driver->add_child)
+		return error_set(errp, -ENOTSUP, "The node %s does not support adding a child",
+				 n->name);
+	if (!list_is_empty(&child->parents))
+		return error_set(errp, -EBUSY, "The node %s already has a parent", child->name);
+	struct drain drain;
+	drain_begin(n->graph, (struct node *[]){n, child}, 2, &drain);
+	int r = n->driver->add_child(n, child, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn remove_child(struct node *n, const char *name, struct error **errp)
+{
+	struct edge *e, *found = NULL;
+	list_for_each (e, &n->children, parent_link) {
+		if (strcmp(e->name, name) == 0)
+			found = e;
+	}
+	if (!found)
+		return error_set(errp, -ENOENT, "Node '%s' does not have child '%s'", n->name, name);
+	if (!n->driver->remove_child)
+		return error_set(errp, -ENOTSUP, "The node %s does not support removing a child",
+				 n->name);
+	struct drain drain;
+	drain_begin(n->graph, &n, 1, &drain);
+	int r = n->driver->remove_child(n, found, errp);
+	drain_end(&drain);
+	return r;
+}
+
+static int co_fn change_locked(const struct x_blockdev_change_args *args, struct error **errp)
+{
+	struct node *n = node_find_error(the_daemon.graph, args->parent, errp);
+	if (!n)
+		return -ENODEV;
+	if (!args->child == !args->node)
+		return error_set(errp, -EINVAL,
+				 args->child ? "The parameters child and node are in conflict"
+					     : "Either child or node must be specified");
+	return args->node ? add_child(n, args->node, errp) : remove_child(n, args->child, errp);
+}
+
+int co_fn qmp_x_blockdev_change(const struct x_blockdev_change_args *args, struct error **errp)
+{
+	graph_change_begin(the_daemon.graph);
+	int r = change_locked(args, errp);
 	graph_change_end(the_daemon.graph);
 	return r;
 }

@@ -5,6 +5,8 @@
  */
 #include "daemon/events.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "block/driver.h"
 #include "daemon/daemon.h"
@@ -121,7 +123,36 @@ static void on_image_damaged(const struct node *n, const struct image_damage *da
 	daemon_emit(SCHEMA_EVENT_BLOCK_IMAGE_CORRUPTED, &event);
 }
 
+#define SECTOR_BYTES 512
+
+static void on_child_bad(const struct node *child, enum quorum_op_type op, int error,
+			 uint64_t offset, uint64_t bytes)
+{
+	uint64_t first = offset / SECTOR_BYTES;
+	struct quorum_report_bad_event event = {
+		.type = op,
+		.error = error < 0 ? strerror(-error) : NULL,
+		.node_name = (char *)child->name,
+		.sector_num = (int64_t)first,
+		.sectors_count = (int64_t)(div_round_up(offset + bytes, SECTOR_BYTES) - first),
+	};
+	daemon_emit(SCHEMA_EVENT_QUORUM_REPORT_BAD, &event);
+}
+
+static void on_vote_failed(const struct node *n, uint64_t offset, uint64_t bytes)
+{
+	uint64_t first = offset / SECTOR_BYTES;
+	struct quorum_failure_event event = {
+		.reference = (char *)n->name,
+		.sector_num = (int64_t)first,
+		.sectors_count = (int64_t)(div_round_up(offset + bytes, SECTOR_BYTES) - first),
+	};
+	daemon_emit(SCHEMA_EVENT_QUORUM_FAILURE, &event);
+}
+
 const struct graph_observer graph_events = {
 	.threshold_exceeded = on_threshold_exceeded,
 	.image_damaged = on_image_damaged,
+	.child_bad = on_child_bad,
+	.vote_failed = on_vote_failed,
 };

@@ -7,6 +7,7 @@
 #include "drivers/blkdebug/blkdebug.h"
 #include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
+#include "drivers/quorum/quorum.h"
 
 const struct driver *const driver_table[] = {
 	&blkdebug_driver,
@@ -20,6 +21,7 @@ const struct driver *const driver_table[] = {
 	&null_co_driver,
 	&preallocate_driver,
 	&qcow2_driver,
+	&quorum_driver,
 	&raw_driver,
 	&throttle_driver,
 	NULL,
