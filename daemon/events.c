@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "block/driver.h"
 #include "daemon/daemon.h"
+#include "daemon/event_limit.h"
 
 static void on_export_deleted(void *arg, const char *id)
 {
@@ -136,7 +137,7 @@ static void on_child_bad(const struct node *child, enum quorum_op_type op, int e
 		.sector_num = (int64_t)first,
 		.sectors_count = (int64_t)(div_round_up(offset + bytes, SECTOR_BYTES) - first),
 	};
-	daemon_emit(SCHEMA_EVENT_QUORUM_REPORT_BAD, &event);
+	event_limit_emit(SCHEMA_EVENT_QUORUM_REPORT_BAD, child->name, &event);
 }
 
 static void on_vote_failed(const struct node *n, uint64_t offset, uint64_t bytes)
@@ -147,7 +148,7 @@ static void on_vote_failed(const struct node *n, uint64_t offset, uint64_t bytes
 		.sector_num = (int64_t)first,
 		.sectors_count = (int64_t)(div_round_up(offset + bytes, SECTOR_BYTES) - first),
 	};
-	daemon_emit(SCHEMA_EVENT_QUORUM_FAILURE, &event);
+	event_limit_emit(SCHEMA_EVENT_QUORUM_FAILURE, n->name, &event);
 }
 
 const struct graph_observer graph_events = {

@@ -20,6 +20,7 @@
 #include "daemon/background.h"
 #include "daemon/chardev.h"
 #include "daemon/daemon.h"
+#include "daemon/event_limit.h"
 #include "daemon/help.h"
 #include "daemon/monitor.h"
 #include "daemon/object.h"
@@ -124,6 +125,7 @@ static void co_fn shut_down(struct run *run)
 	graph_change_end(the_daemon.graph);
 	co_queue_wake_all(&the_daemon.all_closed);
 	qmp_server_quiesce(the_daemon.qmp);
+	event_limit_finish();
 	object_delete_all();
 	qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
 	parts_free();
