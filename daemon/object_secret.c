@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/aes256.h"
 #include "base/base64.h"
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "block/secret.h"
 #include "daemon/daemon.h"
@@ -18,6 +20,8 @@
 
 static const struct object_property properties[] = {
 	{"format", "QCryptoSecretFormat"},
+	{"keyid", "string"},
+	{"iv", "string"},
 	{"file", "string"},
 	{"data", "string"},
 	{0},
@@ -83,13 +87,64 @@ static int decode(const struct secret_properties *p, struct content *c, struct e
 	return 0;
 }
 
+/* What another secret and the initialisation vector are, for decrypting. */
+static int find_key(const struct secret_properties *p, const struct secret **ret_key,
+		    uint8_t **ret_iv, struct error **errp)
+{
+	size_t iv_bytes;
+	const struct secret *key = secret_find(the_daemon.graph, p->keyid, errp);
+	if (!key)
+		return -ENOENT;
+	if (key->bytes != AES256_KEY_BYTES)
+		return error_set(errp, -EINVAL, "Key should be %d bytes in length",
+				 AES256_KEY_BYTES);
+	if (!p->iv)
+		return error_set(errp, -EINVAL, "IV is required to decrypt secret");
+	int r = base64_decode(p->iv, ret_iv, &iv_bytes, errp);
+	if (r >= 0 && iv_bytes != AES256_BLOCK_BYTES)
+		r = error_set(errp, -EINVAL, "IV should be %d bytes in length not %zu",
+			      AES256_BLOCK_BYTES, iv_bytes);
+	*ret_key = key;
+	return r;
+}
+
+/* Take the padding from decrypted data: so many bytes of that value. */
+static int strip_padding(struct content *c, struct error **errp)
+{
+	if (c->bytes == 0)
+		return 0;
+	uint8_t padding = c->data[c->bytes - 1];
+	if (padding == 0 || padding > AES256_BLOCK_BYTES)
+		return error_set(errp, -EINVAL, "Incorrect number of padding bytes (%u) found on "
+				 "decrypted data", padding);
+	c->bytes -= padding;
+	c->data[c->bytes] = 0;
+	return 0;
+}
+
+static int decrypt(const struct secret_properties *p, struct content *c, struct error **errp)
+{
+	const struct secret *key = NULL;
+	uint8_t *iv _cleanup_free_ = NULL;
+	int r = find_key(p, &key, &iv, errp);
+	if (r >= 0)
+		r = decode(p, c, errp);
+	if (r >= 0 && c->bytes % AES256_BLOCK_BYTES != 0)
+		r = error_set(errp, -EINVAL, "Length %zu must be a multiple of block size %d",
+			      c->bytes, AES256_BLOCK_BYTES);
+	if (r < 0)
+		return r;
+	aes256_cbc_decrypt(key->data, iv, c->data, c->bytes);
+	return strip_padding(c, errp);
+}
+
 static int co_fn create(struct object *o, struct error **errp)
 {
 	const struct secret_properties *p = &o->options->u.secret;
 	struct content c = {0};
 	int r = read_content(p, &c, errp);
 	if (r >= 0)
-		r = decode(p, &c, errp);
+		r = p->keyid ? decrypt(p, &c, errp) : decode(p, &c, errp);
 	if (r >= 0)
 		o->engine = secret_create(the_daemon.graph, o->options->id, c.data, c.bytes);
 	content_finish(&c);
@@ -113,6 +168,10 @@ static struct json_t *get(const struct object *o, const char *property)
 	const struct secret_properties *p = &o->options->u.secret;
 	if (strcmp(property, "format") == 0)
 		return json_string(q_crypto_secret_format_name(p->format));
+	if (strcmp(property, "keyid") == 0)
+		return string_or_null(p->keyid);
+	if (strcmp(property, "iv") == 0)
+		return string_or_null(p->iv);
 	return string_or_null(strcmp(property, "file") == 0 ? p->file : p->data);
 }
 
