@@ -148,6 +148,7 @@ struct driver {
 	 * STATUS_FROM_BACKING to leave the answer to its child. Default: all data.
 	 */
 	int co_fn (*status)(struct node *n, uint64_t offset, struct extent *ret);
+	bool status_is_costly; /* it asks a server: not worth it to save a read */
 	bool supports_fua, can_compress;
 
 	/*

@@ -68,6 +68,8 @@ struct extent {
 
 /* What @n shows at @offset, looking through the whole chain. *ret->bytes is at most @bytes. */
 int co_fn node_status(struct node *n, uint64_t offset, uint64_t bytes, struct extent *ret);
+/* Whether node_status() of @n may ask a server, which may take as long as a read. */
+bool node_status_is_costly(const struct node *n);
 /*
  * Whether the range is allocated in the layers from @top down to, not
  * including, @base (NULL: the whole chain). Sets *ret->flags to

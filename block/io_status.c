@@ -127,6 +127,17 @@ int co_fn node_status(struct node *n, uint64_t offset, uint64_t bytes, struct ex
 	return 0;
 }
 
+bool node_status_is_costly(const struct node *n)
+{
+	for (; n; n = node_chain_next(n)) {
+		for (const struct node *m = n; m; m = m->file ? m->file->child : NULL) {
+			if (m->driver->status_is_costly)
+				return true;
+		}
+	}
+	return false;
+}
+
 int co_fn node_status_above(struct node *top, struct node *base, uint64_t offset, uint64_t bytes,
 			    struct extent *ret, unsigned *ret_depth)
 {

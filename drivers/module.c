@@ -31,16 +31,12 @@ struct attempt {
 	struct error *error;
 };
 
-/* The folder of the running program; NULL when it cannot be told. */
-static char *program_folder(void)
+/* Whether the running program has not been installed. */
+static bool is_in_build_tree(void)
 {
 	char *path _cleanup_free_ = xalloc(1, PATH_MAX);
 	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
-	if (length <= 0)
-		return NULL;
-	path[length] = '\0';
-	char *slash = strrchr(path, '/');
-	return slash ? xasprintf("%.*s", (int)(slash - path), path) : NULL;
+	return length > 0 && string_starts_with(path, CAIRN_BUILD_DIR "/");
 }
 
 /* The module's path where it is, or else where it is expected. */
@@ -49,13 +45,8 @@ static char *find(const char *name)
 	const char *chosen = secure_getenv(ENVIRONMENT);
 	if (chosen && *chosen)
 		return xasprintf("%s/cairn-block-%s.so", chosen, name);
-	char *folder _cleanup_free_ = program_folder();
-	if (folder) {
-		char *path = xasprintf("%s/../drivers/cairn-block-%s.so", folder, name);
-		if (access(path, F_OK) == 0)
-			return path;
-		free(path);
-	}
+	if (is_in_build_tree())
+		return xasprintf("%s/drivers/cairn-block-%s.so", CAIRN_BUILD_DIR, name);
 	return xasprintf("%s/cairn-block-%s.so", CAIRN_MODULE_DIR, name);
 }
 
@@ -97,7 +88,7 @@ static const struct module *find_loaded(const char *name)
 	return NULL;
 }
 
-const struct driver *co_fn module_load(const char *name, const char *package, struct error **errp)
+const struct driver *co_fn driver_module_load(const char *name, const char *package, struct error **errp)
 {
 	const struct module *m = find_loaded(name);
 	if (m)

@@ -5,9 +5,9 @@
  * the rest is loaded when the first node of the driver is asked for, and stays.
  *
  * A module is looked for in the folder that the environment variable CAIRN_MODULES
- * names and nowhere else; without it in ../drivers beside the program's own folder, as
- * in a build tree, and then where it is installed. It calls functions of the
- * program that loads it, and belongs to its very version.
+ * names; without it, in the build tree by programs that were not installed, and
+ * else where it is installed. It calls functions of the program that loads it, and
+ * belongs to its very version.
  */
 #ifndef DRIVERS_MODULE_H
 #define DRIVERS_MODULE_H
@@ -39,6 +39,6 @@ struct module {
  * sentence in *errp when the module or the library is missing or unfit; the
  * next call looks again. Loads off the loop. Control thread, in a coroutine.
  */
-const struct driver *co_fn module_load(const char *name, const char *package, struct error **errp);
+const struct driver *co_fn driver_module_load(const char *name, const char *package, struct error **errp);
 
 #endif

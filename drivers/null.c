@@ -24,7 +24,9 @@ static int co_fn null_open(struct node *n, const struct blockdev_options *option
 	null->latency_ns = o->latency_ns;
 	null->read_zeroes = o->read_zeroes;
 	n->size = align_up((uint64_t)o->size, 512);
-	n->filename = xasprintf("%s://", n->driver->name);
+	/* A name says nothing of the options. */
+	if (!o->has_size && !o->has_read_zeroes)
+		n->filename = xasprintf("%s://", n->driver->name);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ const struct driver *const driver_table[] = {
 	&qcow2_driver,
 	&quorum_driver,
 	&raw_driver,
+	&rbd_row,
 	&throttle_driver,
 	NULL,
 };

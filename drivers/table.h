@@ -17,6 +17,7 @@ extern const struct driver nbd_row;
 extern const struct driver null_aio_driver;
 extern const struct driver null_co_driver;
 extern const struct driver raw_driver;
+extern const struct driver rbd_row;
 extern const struct driver throttle_driver;
 
 #endif

@@ -8,7 +8,7 @@
 
 static const struct driver *co_fn load(struct error **errp)
 {
-	return module_load("gluster", "libgfapi0", errp);
+	return driver_module_load("gluster", "libgfapi0", errp);
 }
 
 const struct driver gluster_row = {

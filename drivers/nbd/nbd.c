@@ -297,6 +297,7 @@ static const struct driver nbd_driver = {
 	.is_preexisting = true,
 	.state_size = sizeof(struct nbd),
 	.supports_fua = true,
+	.status_is_costly = true,
 	.open = remote_open,
 	.close = remote_close,
 	.read = remote_read,

@@ -8,7 +8,7 @@
 
 static const struct driver *co_fn load(struct error **errp)
 {
-	return module_load("nbd", "libnbd0", errp);
+	return driver_module_load("nbd", "libnbd0", errp);
 }
 
 const struct driver nbd_row = {

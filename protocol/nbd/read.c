@@ -4,7 +4,7 @@
  *
  * A long read of a client with structured replies is divided into data and
  * holes first: what reads as zeroes is neither read nor sent. For a short one
- * asking costs more than sending zeroes.
+ * asking costs more than sending zeroes, and so it does where storage is remote.
  */
 #include "base/buffer.h"
 #include "block/io.h"
@@ -136,7 +136,7 @@ int nbd_read(struct nbd_transaction *t)
 		return 0;
 	}
 	if (r->length < SPARSE_MIN || !t->connection->session.structured ||
-	    r->flags & NBD_CMD_FLAG_DF)
+	    r->flags & NBD_CMD_FLAG_DF || node_status_is_costly(edge_of(t)->child))
 		return read_whole(t);
 
 	struct sparse *s = (struct sparse *)nbd_reply_extra(t);

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One open image. Control thread, unless a function says otherwise.
+ *
+ * Completions come on librbd's threads and only post. When librbd says that the
+ * header has changed, an asker, which is a thread of its own because it may have to
+ * wait for the cluster, gets the size, and posts. It may be there still when the
+ * image is being closed: under the guard it finds out whether there is anybody to
+ * post to.
+ */
+#include "drivers/rbd/image.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/detached.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+/* How long closing may take, which has nothing left to write. */
+#define CLOSE_NS (3 * NS_PER_S)
+
+static void guard_lock(struct image *image)
+{
+	while (atomic_flag_test_and_set_explicit(&image->guard, memory_order_acquire))
+		;
+}
+
+static void guard_unlock(struct image *image)
+{
+	atomic_flag_clear_explicit(&image->guard, memory_order_release);
+}
+
+static void on_size_posted(struct loop_post *post)
+{
+	struct image *image = container_of(post, struct image, post);
+	guard_lock(image);
+	bool is_watching = image->is_watching;
+	image->is_posted = false;
+	guard_unlock(image);
+	if (image->closer)
+		co_wake(TAKE(image->closer));
+	/* What was read before a resize of our own says nothing any more. */
+	else if (is_watching && image->noticed_resizes == atomic_load(&image->resizes))
+		image->on_size(image);
+}
+
+/* On a thread of its own: ask for the size that the image has now, and tell the loop. */
+static void ask_size(void *arg)
+{
+	struct image *image = arg;
+	unsigned resizes = atomic_load(&image->resizes);
+	uint64_t size;
+	if (rbd_get_size(image->handle, &size) >= 0) {
+		guard_lock(image);
+		if (image->is_watching) {
+			atomic_store(&image->size, size);
+			image->noticed_resizes = resizes;
+			if (!image->is_posted) {
+				image->is_posted = true;
+				loop_post(image->loop, &image->post);
+			}
+		}
+		guard_unlock(image);
+	}
+	atomic_fetch_sub(&image->askers, 1);
+}
+
+/* On a thread of librbd, which must not wait: the image's header has changed. */
+static void on_update(void *arg)
+{
+	struct image *image = arg;
+	atomic_fetch_add(&image->askers, 1);
+	if (detached_start(ask_size, image) < 0)
+		atomic_fetch_sub(&image->askers, 1);
+}
+
+/* On a thread of its own. The image's memory is left. */
+static int close_blocking(void *arg)
+{
+	struct image *image = arg;
+	if (image->has_watch)
+		rbd_update_unwatch(image->handle, image->watch);
+	while (atomic_load(&image->askers) > 0)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	if (image->handle)
+		rbd_close(image->handle);
+	if (image->pool)
+		rados_ioctx_destroy(image->pool);
+	return 0;
+}
+
+static void image_free(struct image *image)
+{
+	free(image->snapshot);
+	free(image);
+}
+
+/* What opening on a thread of its own needs. */
+struct opening {
+	struct image *image;
+	char *pool, *namespace, *name;
+	struct error *error;
+};
+
+static void opening_free(struct opening *o)
+{
+	free(o->pool);
+	free(o->namespace);
+	free(o->name);
+	error_free(o->error);
+	free(o);
+}
+
+static uint64_t setting(rados_t rados, const char *name)
+{
+	char text[64];
+	return rados_conf_get(rados, name, text, sizeof(text)) < 0 ? 0 : strtoull(text, NULL, 10);
+}
+
+/* What does not change while the image is open. */
+static int get_facts(struct opening *o)
+{
+	struct image *image = o->image;
+	rbd_image_info_t info;
+	uint64_t overlap, unit, count;
+	int r = rbd_stat(image->handle, &info, sizeof(info));
+	if (r >= 0)
+		r = rbd_get_overlap(image->handle, &overlap);
+	if (r >= 0)
+		r = rbd_get_stripe_unit(image->handle, &unit);
+	if (r >= 0)
+		r = rbd_get_stripe_count(image->handle, &count);
+	if (r < 0)
+		return error_set_errno(&o->error, r, "error getting the facts of image %s", o->name);
+	atomic_store(&image->size, info.size);
+	image->object_size = info.obj_size;
+	image->has_simple_layout = overlap == 0 && unit == info.obj_size && count == 1;
+	image->discard_granularity =
+		setting(image->cluster->rados, "rbd_discard_granularity_bytes");
+	return 0;
+}
+
+static int enter_namespace(struct opening *o)
+{
+	bool exists;
+	int r = rbd_namespace_exists(o->image->pool, o->namespace, &exists);
+	if (r < 0)
+		return error_set_errno(&o->error, r, "error looking for namespace '%s'",
+				       o->namespace);
+	if (!exists)
+		return error_set(&o->error, -ENOENT, "namespace '%s' does not exist", o->namespace);
+	rados_ioctx_set_namespace(o->image->pool, o->namespace);
+	return 0;
+}
+
+static int open_blocking(void *arg)
+{
+	struct opening *o = arg;
+	struct image *image = o->image;
+	int r = rados_ioctx_create(image->cluster->rados, o->pool, &image->pool);
+	if (r < 0) {
+		image->pool = NULL;
+		return error_set_errno(&o->error, r, "error opening pool %s", o->pool);
+	}
+	r = o->namespace ? enter_namespace(o) : 0;
+	if (r < 0)
+		return r;
+	if (image->read_only)
+		r = rbd_open_read_only(image->pool, o->name, &image->handle, image->snapshot);
+	else
+		r = rbd_open(image->pool, o->name, &image->handle, image->snapshot);
+	if (r < 0) {
+		image->handle = NULL;
+		return error_set_errno(&o->error, r, "error reading header from %s%s%s", o->name,
+				       image->snapshot ? "@" : "",
+				       image->snapshot ? image->snapshot : "");
+	}
+	/* A reader has no watch on the header, and librbd makes none for this. */
+	if (!image->read_only)
+		image->has_watch = rbd_update_watch(image->handle, &image->watch, on_update,
+						    image) >= 0;
+	return get_facts(o);
+}
+
+static void opening_release(void *arg)
+{
+	struct opening *o = arg;
+	close_blocking(o->image);
+	image_free(o->image);
+	opening_free(o);
+}
+
+static void release_nothing(void *arg)
+{
+}
+
+int co_fn image_open(struct loop *loop, const struct blockdev_options_rbd *o, bool read_only,
+		     bool is_cached, void (*on_size)(struct image *image), void *owner,
+		     struct image **ret, struct error **errp)
+{
+	struct cluster *cluster;
+	int r = cluster_get(o, is_cached, &cluster, errp);
+	if (r < 0)
+		return r;
+	struct image *image = NEW(struct image);
+	*image = (struct image){
+		.loop = loop,
+		.cluster = cluster,
+		.snapshot = o->snapshot ? xstrdup(o->snapshot) : NULL,
+		.read_only = read_only,
+		.is_cached = is_cached,
+		.guard = ATOMIC_FLAG_INIT,
+		.post = {.fn = on_size_posted},
+		.on_size = on_size,
+		.owner = owner,
+	};
+	struct opening *opening = NEW(struct opening);
+	*opening = (struct opening){
+		.image = image,
+		.pool = xstrdup(o->pool),
+		.namespace = o->namespace ? xstrdup(o->namespace) : NULL,
+		.name = xstrdup(o->image),
+	};
+	r = co_detached(open_blocking, opening, opening_release, cluster->patience_ns);
+	if (r == DETACHED_ABANDONED)
+		/* The thread may use the connection for as long as it likes: it stays. */
+		return error_set(errp, -ETIMEDOUT, "error opening image %s/%s: the Ceph cluster does "
+						   "not answer", o->pool, o->image);
+	if (r < 0) {
+		error_move(errp, TAKE(opening->error));
+		opening_free(opening);
+		image_close(image);
+		return r;
+	}
+	opening_free(opening);
+	image->is_watching = on_size != NULL;
+	*ret = image;
+	return 0;
+}
+
+void co_fn image_close(struct image *image)
+{
+	if (!image)
+		return;
+	struct cluster *cluster = image->cluster;
+	guard_lock(image);
+	image->is_watching = false;
+	bool is_posted = image->is_posted;
+	guard_unlock(image);
+	if (is_posted) {
+		image->closer = co_self();
+		co_yield();
+	}
+	int r = co_detached(close_blocking, image, release_nothing, CLOSE_NS);
+	/* A thread that still closes uses the image and the connection: they stay. */
+	if (r == DETACHED_ABANDONED)
+		return;
+	image_free(image);
+	cluster_put(cluster);
+}
+
+/* A request under way. */
+struct flight {
+	struct loop *loop;
+	struct loop_post post;
+	struct coroutine *waiter;
+	int64_t result;
+};
+
+static void on_landed(struct loop_post *post)
+{
+	co_wake(container_of(post, struct flight, post)->waiter);
+}
+
+/* On a thread of librbd. */
+static void on_complete(rbd_completion_t completion, void *arg)
+{
+	struct flight *f = arg;
+	f->result = rbd_aio_get_return_value(completion);
+	rbd_aio_release(completion);
+	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
+}
+
+static int submit_vec(struct image *image, const struct image_request *q, rbd_completion_t c)
+{
+	void *p = vec_contiguous(q->v, q->bytes);
+	if (p)
+		return q->op == IMAGE_READ ? rbd_aio_read(image->handle, q->offset, q->bytes, p, c)
+					   : rbd_aio_write(image->handle, q->offset, q->bytes, p, c);
+	/* librbd keeps the pieces' addresses, not this array. */
+	struct iovec *iov = xalloc(q->v.count, sizeof(*iov));
+	int count = vec_to_iovecs(q->v, q->bytes, iov, q->v.count);
+	int r = q->op == IMAGE_READ ? rbd_aio_readv(image->handle, iov, count, q->offset, c)
+				    : rbd_aio_writev(image->handle, iov, count, q->offset, c);
+	free(iov);
+	return r;
+}
+
+static int submit(struct image *image, const struct image_request *q, rbd_completion_t c)
+{
+	switch (q->op) {
+	case IMAGE_ZERO:
+		return rbd_aio_write_zeroes(image->handle, q->offset, q->bytes, c,
+					    q->keeps_blocks ? RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
+							    : 0, 0);
+	case IMAGE_DISCARD:
+		return rbd_aio_discard(image->handle, q->offset, q->bytes, c);
+	case IMAGE_FLUSH:
+		return rbd_aio_flush(image->handle, c);
+	default:
+		return submit_vec(image, q, c);
+	}
+}
+
+int64_t co_fn image_run(struct image *image, const struct image_request *request)
+{
+	struct flight f = {.loop = image->loop, .post = {.fn = on_landed}, .waiter = co_self()};
+	rbd_completion_t completion;
+	int r = rbd_aio_create_completion(&f, on_complete, &completion);
+	if (r < 0)
+		return r;
+	r = submit(image, request, completion);
+	if (r < 0) {
+		rbd_aio_release(completion);
+		return r;
+	}
+	co_yield();
+	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
+}
+
+struct resizing {
+	struct image *image;
+	uint64_t size;
+};
+
+static int resize_blocking(void *arg)
+{
+	const struct resizing *z = arg;
+	return rbd_resize(z->image->handle, z->size);
+}
+
+int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
+{
+	struct resizing z = {.image = image, .size = size};
+	atomic_fetch_add(&image->resizes, 1);
+	/* It ends with the request timeout of each of its steps. */
+	int r = co_detached(resize_blocking, &z, NULL, 0);
+	guard_lock(image);
+	atomic_fetch_add(&image->resizes, 1);
+	if (r >= 0)
+		atomic_store(&image->size, size);
+	guard_unlock(image);
+	if (r < 0)
+		return error_set_errno(errp, r, "Failed to resize the image");
+	return 0;
+}

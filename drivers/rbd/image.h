@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One open image: its handles, requests and changes of size. Control thread.
+ */
+#ifndef DRIVERS_RBD_IMAGE_H
+#define DRIVERS_RBD_IMAGE_H
+
+#include <rbd/librbd.h>
+#include <stdatomic.h>
+
+#include "base/loop.h"
+#include "base/vec.h"
+#include "drivers/rbd/cluster.h"
+
+struct image {
+	struct loop *loop;
+	struct cluster *cluster;
+	rados_ioctx_t pool;
+	rbd_image_t handle;
+	char *snapshot; /* NULL for the image itself */
+	bool read_only, is_cached;
+	uint64_t object_size;
+	bool has_simple_layout;       /* each object holds a range of this image, and no parent's */
+	uint64_t discard_granularity; /* librbd rounds discards inwards to it */
+
+	/* Another client may change the size; see image.c. */
+	bool has_watch;
+	uint64_t watch;
+	atomic_uint askers;        /* threads that ask for the size */
+	atomic_flag guard;         /* of the next two, and of posting */
+	bool is_watching;
+	bool is_posted;
+	struct loop_post post;
+	struct coroutine *closer;
+	atomic_uint_fast64_t size;
+	atomic_uint resizes;       /* of our own, begun and ended */
+	unsigned noticed_resizes;  /* their number before the size was read */
+	/* Called when the size has changed. Must not wait. */
+	void (*on_size)(struct image *image);
+	void *owner;
+};
+
+/*
+ * Open the image that @o describes. @on_size may be NULL. Errors: that of the
+ * cluster, -ENOENT without such a pool, image or snapshot, -ETIMEDOUT.
+ */
+int co_fn image_open(struct loop *loop, const struct blockdev_options_rbd *o, bool read_only,
+		     bool is_cached, void (*on_size)(struct image *image), void *owner,
+		     struct image **ret, struct error **errp);
+/* Close, in bounded time. No request may be under way. NULL is allowed. */
+void co_fn image_close(struct image *image);
+
+enum image_op { IMAGE_READ, IMAGE_WRITE, IMAGE_ZERO, IMAGE_DISCARD, IMAGE_FLUSH };
+
+struct image_request {
+	enum image_op op;
+	uint64_t offset, bytes;
+	struct vec v;      /* of reads and writes */
+	bool keeps_blocks; /* of zeroing: the blocks stay allocated */
+};
+
+/* Run a request. Returns a negative errno, the bytes that a read has got, or 0. */
+int64_t co_fn image_run(struct image *image, const struct image_request *request);
+
+/* Change the size. */
+int co_fn image_resize(struct image *image, uint64_t size, struct error **errp);
+
+/* The image's size in bytes, as last heard of. */
+static inline uint64_t image_size(const struct image *image)
+{
+	return atomic_load_explicit(&image->size, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""A Ceph cluster for the scripts test-rbd-*, and its own client.
+
+with-ceph starts one for several scripts and names its folder in $CEPH_TEST_DIR; a
+script that is run alone starts its own.
+"""
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support import ROOT, need, run, skip  # noqa: E402
+
+SCRIPT = os.path.join(ROOT, "tests", "servers", "ceph")
+PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "rbd")
+
+
+class Ceph:
+    def __init__(self, folder):
+        self.dir = folder
+        self.conf = f"{folder}/ceph.conf"
+
+    def start(self, store="memstore"):
+        result = subprocess.run([SCRIPT, "start", self.dir], capture_output=True, text=True,
+                                env=dict(os.environ, CEPH_STORE=store))
+        if result.returncode != 0:
+            skip(f"no Ceph cluster: {result.stderr.strip()}")
+
+    def stop(self):
+        run(SCRIPT, "stop", self.dir)
+
+    def pid(self, which):
+        return int(run(SCRIPT, "pid", self.dir, which))
+
+    def signal(self, which, number):
+        os.kill(self.pid(which), number)
+
+    @contextlib.contextmanager
+    def frozen(self, *which):
+        """The monitor, the OSD or both do not answer meanwhile."""
+        pids = [self.pid(w) for w in which]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def rbd(self, *arguments, **options):
+        return run("rbd", "-c", self.conf, *arguments, timeout=60, **options)
+
+    def ceph(self, *arguments):
+        return run("ceph", "-c", self.conf, *arguments, timeout=60)
+
+    def create(self, name, size, *arguments):
+        """A new image in place of any old one."""
+        subprocess.run(["rbd", "-c", self.conf, "rm", name], capture_output=True)
+        self.rbd("create", name, "--size", f"{size}B", *arguments)
+
+    def content(self, name):
+        """The bytes as Ceph's own client sees them."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.rbd("export", name, f"{folder}/image")
+            with open(f"{folder}/image", "rb") as f:
+                return f.read()
+
+    def name(self, image, *settings):
+        return ":".join([f"rbd:rbd/{image}", f"conf={self.conf}", *settings])
+
+    def options(self, image, **more):
+        return dict(driver="rbd", pool="rbd", image=image, conf=self.conf, **more)
+
+
+@contextlib.contextmanager
+def cluster(store="memstore", own=False):
+    """The shared cluster, or one of one's own."""
+    need(*PROGRAMS)
+    shared = os.environ.get("CEPH_TEST_DIR")
+    if shared and not own:
+        yield Ceph(shared)
+        return
+    folder = tempfile.mkdtemp(prefix="cairn-ceph-")
+    ceph = Ceph(folder)
+    try:
+        ceph.start(store)
+        yield ceph
+    finally:
+        if os.path.exists(ceph.conf):
+            ceph.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def need_module():
+    """Skip where cairnd has no rbd."""
+    from support import CAIRND
+    module = os.path.join(os.path.dirname(CAIRND), "..", "drivers", "cairn-block-rbd.so")
+    if not os.path.exists(module):
+        skip("the module of rbd is not built")
