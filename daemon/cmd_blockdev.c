@@ -108,6 +108,9 @@ static int co_fn remove_child(struct node *n, const char *name, struct error **e
 	if (!n->driver->remove_child)
 		return error_set(errp, -ENOTSUP, "The node %s does not support removing a child",
 				 n->name);
+	if (found->frozen > 0)
+		return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'",
+				 found->name, n->name, found->child->name);
 	struct drain drain;
 	drain_begin(n->graph, &n, 1, &drain);
 	int r = n->driver->remove_child(n, found, errp);

@@ -2,6 +2,8 @@
 /*
  * Commands of objects. Control thread.
  */
+#include "block/graph.h"
+#include "daemon/daemon.h"
 #include "daemon/object.h"
 #include "schema/commands.h"
 
@@ -12,9 +14,13 @@ int co_fn qmp_object_add(const struct object_options *args, struct error **errp)
 
 int co_fn qmp_object_del(const struct object_del_args *args, struct error **errp)
 {
+	/* A reopen under way may be about to use it. */
+	graph_change_begin(the_daemon.graph);
 	struct object *o = object_find(args->id);
-	return o ? object_delete(o, errp)
-		 : error_set(errp, -ENOENT, "object '%s' not found", args->id);
+	int r = o ? object_delete(o, errp)
+		  : error_set(errp, -ENOENT, "object '%s' not found", args->id);
+	graph_change_end(the_daemon.graph);
+	return r;
 }
 
 int co_fn qmp_qom_list(const struct qom_list_args *args, struct object_property_info_list *ret,
