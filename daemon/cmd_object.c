@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 #include "daemon/object.h"
 #include "schema/commands.h"
+#include "schema/schema.h"
 
 int co_fn qmp_object_add(const struct object_options *args, struct error **errp)
 {
@@ -45,6 +46,35 @@ int co_fn qmp_qom_set(const struct qom_set_args *args, struct error **errp)
 	struct object_place place;
 	int r = object_resolve(args->path, &place, errp);
 	return r < 0 ? r : object_set(&place, args->property, args->value, errp);
+}
+
+static struct object_properties_values *describe(const struct object_place *place)
+{
+	struct object_properties_values *values = NEW(struct object_properties_values);
+	struct object_property_info_list list = {0};
+	object_list(place, &list);
+	for (size_t i = 0; i < list.count; i++) {
+		struct object_property_value *v = NEW(struct object_property_value);
+		v->name = xstrdup(list.items[i]->name);
+		v->type = xstrdup(list.items[i]->type);
+		(void)object_get(place, v->name, &v->value, NULL);
+		object_property_value_list_append(&values->properties, v);
+	}
+	schema_finish(&object_property_info_list_type, &list);
+	return values;
+}
+
+int co_fn qmp_qom_list_get(const struct qom_list_get_args *args,
+			   struct object_properties_values_list *ret, struct error **errp)
+{
+	for (size_t i = 0; i < args->paths.count; i++) {
+		struct object_place place;
+		int r = object_resolve(args->paths.items[i], &place, errp);
+		if (r < 0)
+			return r;
+		object_properties_values_list_append(ret, describe(&place));
+	}
+	return 0;
 }
 
 int co_fn qmp_qom_list_types(const struct qom_list_types_args *args,
