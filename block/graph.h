@@ -29,7 +29,10 @@ struct image_damage {
 	uint64_t offset, bytes;
 };
 
-/* What others want to know of nodes; called at the moment it happens. Members may be NULL and must not wait. */
+/*
+ * What others want to know of nodes, called at the moment it happens. Members may be
+ * NULL, and must not wait.
+ */
 struct graph_observer {
 	/* A write reaches @excess bytes beyond n->write_threshold, which is none from now on. */
 	void (*threshold_exceeded)(const struct node *n, uint64_t excess, uint64_t threshold);

@@ -153,8 +153,8 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 	if (r < 0)
 		return r;
 	if (!s)
-		return error_set(errp, -ENOENT, "Snapshot with id '%s' and name '%s' does not exist on "
-				 "device '%s'", args->id ? args->id : "null",
+		return error_set(errp, -ENOENT, "Snapshot with id '%s' and name '%s' does not exist "
+				 "on device '%s'", args->id ? args->id : "null",
 				 args->name ? args->name : "null", args->device);
 	if (n->read_only)
 		r = error_set(errp, -EROFS, "Device '%s' is read only", args->device);

@@ -259,7 +259,7 @@ static char *blkdebug_plain_name(const struct node *n)
 }
 
 static const char *const strong_options[] = {
-	"config", "align", "max-transfer", "opt-write-zero",  "max-write-zero",
+	"config", "align", "max-transfer", "opt-write-zero", "max-write-zero",
 	"opt-discard", "max-discard", "inject-error", "set-state", "take-child-perms",
 	"unshare-child-perms", NULL,
 };
