@@ -116,13 +116,25 @@ int qmp_nbd_server_add(const struct nbd_server_add_options *args, struct error *
 	if (!n)
 		return -ENOENT;
 	char *name = args->name ? args->name : args->device;
+	struct block_dirty_bitmap_or_str bitmap = {
+		.kind = BLOCK_DIRTY_BITMAP_OR_STR_LOCAL,
+		.u.local = args->bitmap,
+	};
 	return export_add(the_daemon.exports, &(struct block_export_options){
 		.type = BLOCK_EXPORT_TYPE_NBD,
 		.id = name,
 		.node_name = args->device,
 		/* In this old command a wish rather than a condition. */
 		.writable = args->writable && !n->read_only,
-		.u.nbd = {.name = name, .description = args->description},
+		.u.nbd = {
+			.name = name,
+			.description = args->description,
+			.has_bitmaps = args->bitmap,
+			.bitmaps = {
+				.items = (struct block_dirty_bitmap_or_str *[]){&bitmap},
+				.count = args->bitmap ? 1 : 0,
+			},
+		},
 	}, errp);
 }
 

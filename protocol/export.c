@@ -181,9 +181,8 @@ static void co_fn remove_export(void *arg)
 
 	while (e->users > 0)
 		co_queue_wait(&e->unused);
-	e->type->finish(e);
-
 	graph_change_begin(r->graph);
+	e->type->finish(e);
 	edge_detach(e->edge);
 	graph_change_end(r->graph);
 

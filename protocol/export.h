@@ -28,8 +28,8 @@ struct export_type {
 			   void *arg, struct error **errp);
 	/* No new client finds @e from now on, and those it has are disconnected. Must not wait. */
 	void (*disconnect)(struct export *e);
-	/* Free e->state. No user is left. Must not wait. */
-	void (*finish)(struct export *e);
+	/* Free e->state. No user is left. The change lock is held. */
+	void co_fn (*finish)(struct export *e);
 };
 
 struct export {

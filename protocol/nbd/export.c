@@ -11,26 +11,6 @@
 
 #define PREFERRED_BLOCK_MIN 4096u
 
-static int co_fn allocation_status(const struct nbd_context *c, struct node *n, uint64_t offset,
-				   uint32_t bytes, struct nbd_extent *ret)
-{
-	struct extent extent;
-	int r = node_status(n, offset, bytes, &extent);
-	if (r < 0)
-		return r;
-	*ret = (struct nbd_extent){
-		.bytes = extent.bytes,
-		.flags = (extent.flags & EXTENT_DATA ? 0 : NBD_STATE_HOLE) |
-			 (extent.flags & EXTENT_ZERO ? NBD_STATE_ZERO : 0),
-	};
-	return 0;
-}
-
-const struct nbd_context nbd_context_allocation = {
-	.name = "base:allocation",
-	.status = allocation_status,
-};
-
 static uint16_t flags_of(const struct nbd_export *x)
 {
 	uint16_t flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA |
@@ -101,8 +81,9 @@ const struct nbd_directory nbd_server_directory = {
 	.for_each = directory_for_each,
 };
 
-static void export_free(struct nbd_export *x)
+static void co_fn export_free(struct nbd_export *x)
 {
+	nbd_contexts_end(x->contexts, x->context_count);
 	free(x->name);
 	free(x->description);
 	free(x);
@@ -119,6 +100,25 @@ static int check_options(struct nbd_server *s, const char *name, const char *des
 		return error_set(errp, -EINVAL, "description '%.80s...' too long", description);
 	if (find(s, name))
 		return error_set(errp, -EEXIST, "NBD server already has export named '%s'", name);
+	return 0;
+}
+
+static int add_contexts(struct nbd_export *x, const struct block_export_options_nbd *options,
+			struct error **errp)
+{
+	x->contexts[x->context_count++] = nbd_context_allocation();
+	if (options->allocation_depth)
+		x->contexts[x->context_count++] = nbd_context_depth();
+	for (size_t i = 0; i < options->bitmaps.count; i++) {
+		if (x->context_count == NBD_CONTEXTS_MAX)
+			return error_set(errp, -E2BIG, "More than %u bitmaps cannot be exported",
+					 (unsigned)i);
+		int r = nbd_context_bitmap(x->export->edge->child, options->bitmaps.items[i],
+					   x->export->writable, &x->contexts[x->context_count], errp);
+		if (r < 0)
+			return r;
+		x->context_count++;
+	}
 	return 0;
 }
 
@@ -139,7 +139,12 @@ static int co_fn start(struct export *e, const struct block_export_options *opti
 	x->name = xstrdup(name);
 	x->description = xstrdup(nbd->description);
 	list_init(&x->connections);
-	x->contexts[x->context_count++] = nbd_context_allocation;
+	r = add_contexts(x, nbd, errp);
+	if (r < 0) {
+		export_free(x);
+		return r;
+	}
+	nbd_contexts_begin(x->contexts, x->context_count);
 	list_add_tail(&s->exports, &x->link);
 	e->state = x;
 	return 0;
@@ -155,7 +160,7 @@ static void disconnect(struct export *e)
 		nbd_connection_disconnect(c);
 }
 
-static void finish(struct export *e)
+static void co_fn finish(struct export *e)
 {
 	export_free(e->state);
 }

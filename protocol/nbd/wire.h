@@ -136,6 +136,9 @@ enum nbd_chunk_type {
 	NBD_REPLY_TYPE_ERROR_OFFSET = (1 << 15) + 2,
 };
 
+/* The flag of extents in the contexts qemu:dirty-bitmap:NAME. */
+#define NBD_STATE_DIRTY 1u
+
 /* Flags of extents in the context base:allocation. */
 enum nbd_state { NBD_STATE_HOLE = 1 << 0, NBD_STATE_ZERO = 1 << 1 };
 
