@@ -246,6 +246,8 @@ static void merge_words(struct dirty_bitmap *target, const struct dirty_bitmap *
 	uint64_t end = MIN(first + WORD_BITS, source->words[0]);
 	for (uint64_t i = first; i < end; i++) {
 		uint64_t added = source->levels[0][i] & ~target->levels[0][i];
+		if (added == 0)
+			continue;
 		target->levels[0][i] |= added;
 		target->dirty_granules += (uint64_t)__builtin_popcountll(added);
 	}

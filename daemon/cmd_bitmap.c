@@ -19,17 +19,18 @@
 struct change {
 	struct node *node;       /* one reference: the bitmap's */
 	struct bitmap *bitmap;
-	struct dirty_bitmap *old; /* the bits before, where they were exchanged */
+	struct dirty_bitmap *old; /* the bits before, where they may have to come back */
 	bool was_enabled;
 };
 
-static void note_change(struct action *a, struct bitmap *b)
+static struct change *note_change(struct action *a, struct bitmap *b)
 {
 	struct change *c = NEW(struct change);
 	c->node = node_ref(b->node);
 	c->bitmap = b;
 	c->was_enabled = b->enabled;
 	a->state = c;
+	return c;
 }
 
 static void co_fn clean(struct transaction *t, struct action *a)
@@ -164,21 +165,13 @@ const struct action_kind bitmap_remove_action = {
 	.clean = clean,
 };
 
-/* Give the bitmap other bits, and keep its old ones in @a. */
-static void exchange_bits(struct action *a, struct bitmap *b, struct dirty_bitmap *bits)
-{
-	note_change(a, b);
-	struct change *c = a->state;
-	c->old = b->bits;
-	b->bits = bits;
-}
-
-static void co_fn abort_exchange(struct transaction *t, struct action *a)
+/* Give the bitmap its old bits back. */
+static void co_fn abort_bits(struct transaction *t, struct action *a)
 {
 	struct change *c = a->state;
 	struct dirty_bitmap *bits = c->bitmap->bits;
-	c->bitmap->bits = c->old;
-	c->old = bits;
+	c->bitmap->bits = TAKE(c->old);
+	dirty_bitmap_destroy(bits);
 }
 
 static int co_fn prepare_clear(struct transaction *t, struct action *a, struct error **errp)
@@ -190,14 +183,15 @@ static int co_fn prepare_clear(struct transaction *t, struct action *a, struct e
 		dirty_bitmap_create(b->node->size, dirty_bitmap_granularity(b->bits));
 	if (!clean_bits)
 		return error_set(errp, -ENOMEM, "No memory to clear bitmap '%s'", b->name);
-	exchange_bits(a, b, clean_bits);
+	note_change(a, b)->old = b->bits;
+	b->bits = clean_bits;
 	return 0;
 }
 
 const struct action_kind bitmap_clear_action = {
 	.list_nodes = list_node,
 	.prepare = prepare_clear,
-	.abort = abort_exchange,
+	.abort = abort_bits,
 	.clean = clean,
 };
 
@@ -265,20 +259,16 @@ static struct bitmap *find_source(const struct bitmap *target,
 				 errp);
 }
 
-static int merge_item(const struct bitmap *target, const struct block_dirty_bitmap_or_str *item,
-		      struct dirty_bitmap *sum, struct error **errp)
+static int check_item(const struct bitmap *target, const struct block_dirty_bitmap_or_str *item,
+		      struct error **errp)
 {
-	struct bitmap *source = find_source(target, item, errp);
+	const struct bitmap *source = find_source(target, item, errp);
 	if (!source)
 		return -ENOENT;
 	int r = bitmap_check(target, BITMAP_UNWRITABLE, errp);
 	if (r >= 0)
 		r = bitmap_check(source, BITMAP_UNREADABLE, errp);
-	if (r >= 0)
-		r = bitmap_check_merge(target, source, errp);
-	if (r >= 0)
-		dirty_bitmap_merge(sum, source->bits);
-	return r;
+	return r < 0 ? r : bitmap_check_merge(target, source, errp);
 }
 
 /* What the image says of @target is about to be too little. */
@@ -301,23 +291,25 @@ static int co_fn prepare_merge(struct transaction *t, struct action *a, struct e
 	int r = announce_merge(target, errp);
 	if (r < 0)
 		return r;
-	/* From here on nothing waits: a write could be marked in the old bits alone. */
-	struct dirty_bitmap *sum = dirty_bitmap_clone(target->bits);
-	if (!sum)
-		return error_set(errp, -ENOMEM, "No memory to merge into bitmap '%s'", target->name);
 	for (size_t i = 0; i < args->bitmaps.count && r >= 0; i++)
-		r = merge_item(target, args->bitmaps.items[i], sum, errp);
-	if (r >= 0)
-		exchange_bits(a, target, sum);
-	else
-		dirty_bitmap_destroy(sum);
-	return r;
+		r = check_item(target, args->bitmaps.items[i], errp);
+	if (r < 0)
+		return r;
+	/* Only a transaction may have to undo it. */
+	struct dirty_bitmap *old = t ? dirty_bitmap_clone(target->bits) : NULL;
+	if (t && !old)
+		return error_set(errp, -ENOMEM, "No memory to merge into bitmap '%s'", target->name);
+	for (size_t i = 0; i < args->bitmaps.count; i++)
+		dirty_bitmap_merge(target->bits,
+				   find_source(target, args->bitmaps.items[i], NULL)->bits);
+	note_change(a, target)->old = old;
+	return 0;
 }
 
 const struct action_kind bitmap_merge_action = {
 	.list_nodes = list_target,
 	.prepare = prepare_merge,
-	.abort = abort_exchange,
+	.abort = abort_bits,
 	.clean = clean,
 };
 
