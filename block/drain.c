@@ -60,8 +60,8 @@ static void hold_consumers_of(struct drain *d, struct graph *g, const struct nod
 	}
 }
 
-/* Wherever an operation of a held consumer may be waiting, have it go on. */
-static void hurry(struct drain *d, struct graph *g)
+/* Have operations of held consumers, and work of the nodes in @above, go on wherever they wait. */
+static void hurry(struct drain *d, struct graph *g, const struct node_array *above)
 {
 	if (list_is_empty(&g->throttle_groups))
 		return;
@@ -71,6 +71,8 @@ static void hurry(struct drain *d, struct graph *g)
 		list_for_each (e, &d->consumers[i]->edges, parent_link)
 			node_array_add(&tops, e->child);
 	}
+	for (size_t i = 0; i < above->count; i++)
+		node_array_add(&tops, above->items[i]);
 	walk_below(g, tops.items, tops.count, &below);
 	d->hurried = xalloc(MAX(below.count, 1), sizeof(d->hurried[0]));
 	for (size_t i = 0; i < below.count; i++) {
@@ -128,7 +130,7 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 	struct node_array above _cleanup_node_array_;
 	walk_above(g, nodes, count, &above);
 	hold_consumers_of(ret, g, &above);
-	hurry(ret, g);
+	hurry(ret, g, &above);
 
 	/* A consumer may go away, or come in, while another is waited for: look afresh each time. */
 	struct consumer *busy;

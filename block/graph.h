@@ -96,7 +96,9 @@ void co_fn graph_change_resume(struct graph *g, bool was_held);
 /*
  * Drain: consumers whose edges lead to any of @nodes, however far down, start
  * no new operation, and those under way have ended when the call returns, as has
- * all work of the nodes' own from there down to @nodes. May be nested. The caller must not be inside an operation of such a consumer.
+ * all work of the nodes' own from there down to @nodes. Nobody waits for a rate
+ * limit meanwhile. May be nested. The caller must not be inside an operation of
+ * such a consumer.
  *
  * A consumer that gets an edge to one of @nodes, or to what leads there, while
  * the drain is in force is held as well: it starts no operation before the end.
