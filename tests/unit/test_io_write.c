@@ -351,6 +351,49 @@ FIXTURE_TEST(last_block_may_be_short)
 	node_unref(n);
 }
 
+static uint64_t excess_told, threshold_told;
+static unsigned times_told;
+
+static void on_threshold(const struct node *n, uint64_t excess, uint64_t threshold)
+{
+	excess_told = excess;
+	threshold_told = threshold;
+	times_told++;
+}
+
+FIXTURE_TEST(a_threshold_is_told_once)
+{
+	static const struct graph_observer observer = {.threshold_exceeded = on_threshold};
+	f->graph->observer = &observer;
+	struct disk *d = disk_new(f, "disk", 1 << 20);
+	struct node *n = disk_open(f, d, &disk_driver);
+	struct user u;
+	user_init_ok(&u, n);
+	n->write_threshold = 5000;
+	ck_assert_int_eq(user_fill(&u, 4096, 904, 'x'), 0);
+	ck_assert_uint_eq(times_told, 0);
+	ck_assert_int_eq(user_fill(&u, 4096, 905, 'x'), 0);
+	ck_assert_int_eq(user_fill(&u, 8192, 905, 'x'), 0);
+	ck_assert_uint_eq(times_told, 1);
+	ck_assert_uint_eq(excess_told, 1);
+	ck_assert_uint_eq(threshold_told, 5000);
+	ck_assert_uint_eq(n->write_threshold, 0);
+	/* Writes that fail, and zeroes, count as well; what is not permitted does not. */
+	n->write_threshold = 1;
+	d->write_error = -EIO;
+	ck_assert_int_eq(user_fill(&u, 2 << 20, 512, 'x'), -EIO);
+	ck_assert_uint_eq(times_told, 1);
+	ck_assert_int_eq(user_fill(&u, 0, 512, 'x'), -EIO);
+	ck_assert_uint_eq(times_told, 2);
+	n->write_threshold = 1;
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(edge_zero(u.edge, 0, 4096, 0), 0);
+	consumer_leave(&u.consumer);
+	ck_assert_uint_eq(excess_told, 4095);
+	user_finish(&u);
+	node_unref(n);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(any_range_writes_right),
 	FIXTURE_ROW(neighbours_keep_their_bytes),
@@ -363,6 +406,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(zeroes_are_detected),
 	FIXTURE_ROW(compressed_needs_a_format),
 	FIXTURE_ROW(last_block_may_be_short),
+	FIXTURE_ROW(a_threshold_is_told_once),
 };
 
 UNIT_MAIN("io_write", tests)
