@@ -9,6 +9,8 @@
 #include "base/util.h"
 
 #define NS_PER_S 1e9
+/* 30 years. */
+#define DELAY_MAX_NS 1e18
 #define VALUE_MAX UINT64_C(1000000000000000)
 /* Without a burst rate a bucket holds this part of a second's worth. */
 #define PART_OF_SECOND 10
@@ -170,6 +172,8 @@ uint64_t throttle_delay_ns(struct throttle *t, enum throttle_direction d, uint64
 	double delay = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds_of[d]); i++)
 		delay = MAX(delay, bucket_delay(t, kinds_of[d][i]));
+	/* What drains have let pass may add up to ages. */
+	delay = MIN(delay, DELAY_MAX_NS);
 	/* A fraction is a whole one, lest the same moment come again and again. */
 	return delay > 0 ? (uint64_t)delay + 1 : 0;
 }

@@ -131,6 +131,17 @@ START_TEST(large_requests_count_as_several)
 }
 END_TEST
 
+START_TEST(no_delay_is_longer_than_can_be_told)
+{
+	struct throttle t;
+	struct throttle_config c = config_ok("bps-total=1");
+	throttle_set(&t, &c, 0);
+	for (int i = 0; i < 1000; i++)
+		throttle_take(&t, THROTTLE_READ, UINT64_C(1) << 40);
+	ck_assert_uint_eq(throttle_delay_ns(&t, THROTTLE_WRITE, 0), UINT64_C(1000000000000000001));
+}
+END_TEST
+
 START_TEST(all_that_is_told_is_what_was_set)
 {
 	struct throttle_config c = config_ok(
@@ -419,6 +430,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_rate_is_kept_in_the_long_run),
 	UNIT_TEST(bursts_are_let_through),
 	UNIT_TEST(large_requests_count_as_several),
+	UNIT_TEST(no_delay_is_longer_than_can_be_told),
 	UNIT_TEST(all_that_is_told_is_what_was_set),
 	STAGE_ROW(a_node_keeps_to_the_limits_of_its_group),
 	STAGE_ROW(zeroing_and_discarding_count_as_writing),
