@@ -41,6 +41,10 @@
 /* Pieces of one urgent copy that are in flight at a time. */
 #define URGENT_PIECES 8
 
+/* What a sweep may have in flight while users are at work, and how long its pieces are then. */
+#define CONSIDERATE_ROOM (UINT64_C(1) << 20)
+#define CONSIDERATE_PIECE (CONSIDERATE_ROOM / 4)
+
 enum piece_kind { PIECE_DATA, PIECE_ZERO, PIECE_UNKNOWN, PIECE_UP };
 
 /* A call of copy_urgently(), on its stack. */
@@ -72,6 +76,8 @@ struct copy {
 	uint64_t piece_bytes, piece_limit; /* of data */
 	uint64_t room; /* bytes of sweeps in flight at most, as urgent copies need it */
 	uint64_t room_changed_ns;
+	bool is_considerate; /* users are at work */
+	uint64_t data_end; /* what copy_dirty() finds dirty up to there is data */
 	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
 	bool is_up;                  /* copy_up() is under way */
 	int result;
@@ -135,6 +141,11 @@ void copy_limit_piece(struct copy *c, uint64_t bytes)
 {
 	bytes = align_down(bytes, COPY_PIECE_MIN);
 	c->piece_limit = MIN(MAX(bytes, COPY_PIECE_MIN), COPY_PIECE_MAX);
+}
+
+void copy_set_considerate(struct copy *c, bool is_considerate)
+{
+	c->is_considerate = is_considerate;
 }
 
 uint64_t copy_bytes_in_flight(const struct copy *c)
@@ -374,7 +385,7 @@ static uint64_t room_now(struct copy *c)
 		c->room *= 2;
 		c->room_changed_ns = now_ns;
 	}
-	return c->room;
+	return c->is_considerate ? MIN(c->room, CONSIDERATE_ROOM) : c->room;
 }
 
 /* True when a piece of a sweep may begin: one may always be in flight. */
@@ -438,6 +449,8 @@ static bool co_fn admit(struct copy *c, uint64_t bytes)
 static uint64_t data_piece_max(const struct copy *c)
 {
 	uint64_t max = MIN(MIN(c->piece_bytes, c->piece_limit), c->settings.piece_max);
+	if (c->is_considerate)
+		max = MIN(max, CONSIDERATE_PIECE);
 	/* Two pieces at least share what room there is. */
 	return MIN(max, MAX(c->room / 2, COPY_PIECE_MIN));
 }
@@ -576,13 +589,42 @@ static struct piece *take_dirty(struct copy *c, struct dirty_bitmap *b, uint64_t
 	return p;
 }
 
+/*
+ * How much of the dirty area to take as one piece: a long one only where all of it
+ * reads as zeroes now. The piece looks again when it has begun.
+ */
+static uint64_t co_fn piece_of_area(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
+				    uint64_t bytes)
+{
+	/* Bits are cleared for whole granules only. */
+	uint64_t data = MAX(data_piece_max(c), dirty_bitmap_granularity(b));
+	if (bytes <= data || offset < c->data_end)
+		return MIN(bytes, data);
+	struct extent x;
+	consumer_enter(c->settings.consumer);
+	int r = node_status(c->settings.source->child, offset, bytes, &x);
+	consumer_leave(c->settings.consumer);
+	if (r < 0)
+		return data;
+	if (!(x.flags & EXTENT_ZERO)) {
+		c->data_end = offset + x.bytes;
+		return data;
+	}
+	if (x.bytes == bytes)
+		return bytes;
+	uint64_t end = align_down(offset + x.bytes, dirty_bitmap_granularity(b));
+	return end > offset + data ? end - offset : data;
+}
+
 int co_fn copy_dirty(struct copy *c, struct dirty_bitmap *b)
 {
 	uint64_t cursor = 0, offset, bytes;
 	c->result = 0;
 	c->bitmap = b;
 	c->is_up = false;
-	while (admit(c, 0) && dirty_bitmap_next_area(b, cursor, data_piece_max(c), &offset, &bytes)) {
+	c->data_end = 0;
+	while (admit(c, 0) && dirty_bitmap_next_area(b, cursor, ZERO_PIECE_MAX, &offset, &bytes)) {
+		bytes = piece_of_area(c, b, offset, bytes);
 		uint64_t end = offset + bytes;
 		if (!admit(c, bytes) || !enter(c, offset, bytes))
 			break;

@@ -126,6 +126,8 @@ int co_fn copy_urgently(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
 
 /* Limit pieces to @bytes from now on, as with slow rates; at least COPY_PIECE_MIN holds. */
 void copy_limit_piece(struct copy *c, uint64_t bytes);
+/* Keep little in flight from now on, in small pieces, or no longer: users are at work. */
+void copy_set_considerate(struct copy *c, bool is_considerate);
 /*
  * Hold a range: waits until no piece and no other hold overlaps it, and makes
  * those that come wait. For writes of users, inside an operation of theirs.

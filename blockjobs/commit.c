@@ -129,6 +129,7 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 		return r;
 	}
 	c->is_in_graph = true;
+	c->common.users = c->filter;
 	node_ref(c->top);
 	copy_job_freeze(&c->common, c->filter, c->base);
 	block_all(c);
@@ -206,6 +207,7 @@ int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error *
 	copy_job_thaw(&c->common);
 	c->is_in_graph = false;
 	c->common.source = c->common.target = NULL;
+	c->common.users = NULL;
 	graph_tx_commit(&tx);
 	return 0;
 }

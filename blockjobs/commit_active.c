@@ -17,7 +17,7 @@ static int co_fn compare(struct sync *s, uint64_t offset, uint64_t bytes, struct
 	struct extent x;
 	int r = node_status_above(c->top, c->base, offset, bytes, &x, NULL);
 	if (r >= 0)
-		*ret = (struct sync_extent){.bytes = x.bytes, .differs = x.flags & EXTENT_ALLOCATED};
+		*ret = (struct sync_extent){x.bytes, x.flags & EXTENT_ALLOCATED};
 	return r;
 }
 

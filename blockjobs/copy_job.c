@@ -17,6 +17,8 @@
 /* Pieces last a quarter of a second at least, at slow rates. */
 #define PIECES_PER_S 4
 #define BACK_OFF_NS UINT64_C(100000000)
+/* So long after a request users are taken to be at work. */
+#define USERS_AT_WORK_NS UINT64_C(50000000)
 
 /* How many pieces may be in flight, where the type says how many bytes; else 0. */
 static unsigned workers(const struct copy_job *c)
@@ -35,6 +37,17 @@ static uint64_t piece_limit(const struct copy_job *c)
 	return limit;
 }
 
+/* True when users have requests in flight, or had just now. */
+static bool users_are_at_work(const struct copy_job *c)
+{
+	const struct node *n = c->users;
+	if (!n)
+		return false;
+	uint64_t last_ns = n->stats.last_access_ns;
+	return !list_is_empty(&n->requests) ||
+	       (last_ns > 0 && loop_now_ns(n->loop) - last_ns < USERS_AT_WORK_NS);
+}
+
 int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 {
 	struct job *j = &c->job;
@@ -48,6 +61,7 @@ int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 			job_sleep_ns(j, BACK_OFF_NS);
 	}
 	copy_limit_piece(c->copy, piece_limit(c));
+	copy_set_considerate(c->copy, users_are_at_work(c));
 	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
 }
 

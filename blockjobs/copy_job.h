@@ -22,6 +22,7 @@ struct copy_job {
 	enum blockdev_on_error on_source_error, on_target_error;
 	/* What is left to copy, where a bitmap knows it; progress follows it then. */
 	struct dirty_bitmap *bitmap;
+	struct node *users; /* whom the job leaves room for use this node; NULL: not known */
 	uint64_t buffer_limit; /* bytes in flight at most; 0 for the default */
 	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */
 	bool finishing; /* inside prepare(): neither pauses nor retries */

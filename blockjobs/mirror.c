@@ -49,7 +49,7 @@ static int co_fn compare_top(struct mirror *m, uint64_t offset, uint64_t bytes,
 	struct extent x;
 	int r = node_status_above(m->source, m->base, offset, bytes, &x, NULL);
 	if (r >= 0)
-		*ret = (struct sync_extent){.bytes = x.bytes, .differs = x.flags & EXTENT_ALLOCATED};
+		*ret = (struct sync_extent){x.bytes, x.flags & EXTENT_ALLOCATED};
 	return r;
 }
 
@@ -65,7 +65,7 @@ static bool co_fn target_shows_zeroes(const struct mirror *m, uint64_t offset, u
 	return x.flags & EXTENT_ZERO;
 }
 
-/* Zeroes are written only over what is not zero. A backing file of the target shows through, and counts. */
+/* Zeroes are written only over what is not zero; what the target's backing file shows counts. */
 static int co_fn compare_full(struct mirror *m, uint64_t offset, uint64_t bytes,
 			      struct sync_extent *ret)
 {
@@ -179,6 +179,7 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 		return r;
 	}
 	m->is_in_graph = true;
+	c->users = m->filter;
 	if (m->base)
 		copy_job_freeze(c, m->source, m->base);
 	job_block(&c->job, m->filter, 0);
@@ -259,7 +260,7 @@ int co_fn mirror_start(struct job_table *t, const struct blockdev_mirror_args *a
 
 /* --- Out of the graph ------------------------------------------------------------------ */
 
-/* Give the users of the filter back to the source, and let those of m->replaces go on with @heir. */
+/* Give the source its users back, and let those of m->replaces go on with @heir. */
 static int change_links(struct mirror *m, struct graph_tx *tx, struct node *heir,
 			struct error **errp)
 {
@@ -275,7 +276,10 @@ static int change_links(struct mirror *m, struct graph_tx *tx, struct node *heir
 	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
 }
 
-/* @heir NULL leaves the users where they are. Holding the change lock; users of the filter are drained. */
+/*
+ * @heir NULL leaves the users where they are. The caller holds the change lock; users
+ * of the filter are drained.
+ */
 static int co_fn leave_graph(struct mirror *m, struct node *heir, struct error **errp)
 {
 	struct graph *g = m->common.job.table->graph;
@@ -293,6 +297,7 @@ static int co_fn leave_graph(struct mirror *m, struct node *heir, struct error *
 		copy_job_thaw(&m->common);
 		m->is_in_graph = false;
 		m->common.source = m->common.target = NULL;
+		m->common.users = NULL;
 		graph_tx_commit(&tx);
 	}
 	drain_end(&drain);

@@ -58,7 +58,7 @@ static void set_modes(const struct node *source, const struct drive_mirror_args 
 	ret->discard = unmap ? BLOCKDEV_DISCARD_OPTIONS_UNMAP : BLOCKDEV_DISCARD_OPTIONS_IGNORE;
 }
 
-/* The image of @source's chain that @image, opened without its backing file, names as that; or NULL. */
+/* The image of @source's chain that @image names as its backing file, or NULL. */
 static struct node *find_backing(struct node *source, const struct node *image)
 {
 	char *name _cleanup_free_ = NULL;

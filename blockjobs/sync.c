@@ -181,7 +181,7 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 {
 	struct graph *g = s->job->job.table->graph;
 	s->job->finishing = true;
-	/* While the job was pending, more may have been written; and a flush now spares one later. */
+	/* While the job was pending, more may have been written; a flush now spares one later. */
 	int r = converge(s);
 	if (r >= 0)
 		r = copy_job_flush(s->job, errp);

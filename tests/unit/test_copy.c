@@ -591,6 +591,48 @@ FIXTURE_TEST(holds_and_drains_do_not_deadlock)
 	task_finish(&t);
 }
 
+/* --- Long and short pieces ------------------------------------------------------------- */
+
+FIXTURE_TEST(dirty_zeroes_are_one_piece)
+{
+	struct task t;
+	task_init(&t, f, 0);
+	struct dirty_bitmap *b = dirty_bitmap_create(SIZE, 4096);
+	memset(t.from->data, 0, SIZE);
+	/* But for the begin and a sector in the middle of a granule. */
+	t.from->data[0] = t.from->data[SIZE - G + 512] = 1;
+	dirty_bitmap_set(b, 0, SIZE);
+	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
+	expect_equal(&t);
+	ck_assert_uint_eq(dirty_bitmap_count(b), 0);
+	ck_assert_uint_eq(t.advanced, SIZE);
+	/* The first that is long reaches from the data at the begin to those at the end. */
+	ck_assert_uint_ge(t.largest, SIZE - 4 * COPY_PIECE_MAX / 4 - G);
+	dirty_bitmap_destroy(b);
+	task_finish(&t);
+}
+
+FIXTURE_TEST(considerate_sweeps_keep_little_in_flight)
+{
+	struct task t;
+	task_init(&t, f, 0);
+	struct dirty_bitmap *b = dirty_bitmap_create(SIZE, G);
+	memset(t.from->data, 1, SIZE);
+	dirty_bitmap_set(b, 0, SIZE);
+	copy_set_considerate(t.copy, true);
+	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
+	expect_equal(&t);
+	ck_assert_uint_le(t.largest, COPY_PIECE_MAX / 4);
+	ck_assert_uint_le(MAX(t.from->most_in_flight, t.to->most_in_flight), 4);
+	/* Pieces grow again when the users have gone. */
+	copy_set_considerate(t.copy, false);
+	dirty_bitmap_set(b, 0, SIZE);
+	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
+	ck_assert_uint_gt(t.largest, COPY_PIECE_MAX / 4);
+	dirty_bitmap_destroy(b);
+	task_finish(&t);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(everything_arrives_once),
 	FIXTURE_ROW(workers_are_bounded),
@@ -607,6 +649,8 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(sweeps_leave_room_for_urgent_copies),
 	FIXTURE_ROW(a_drain_halts_it),
 	FIXTURE_ROW(holds_and_drains_do_not_deadlock),
+	FIXTURE_ROW(dirty_zeroes_are_one_piece),
+	FIXTURE_ROW(considerate_sweeps_keep_little_in_flight),
 };
 
 UNIT_MAIN("copy", tests)
