@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Rows of tests/bench/bench on jobs that copy: how fast, at which price, and what users feel.
+
+Each measurement starts a daemon of its own with a source and a fresh target of one
+format, both with O_DIRECT, and runs the job from its command until it is ready or has
+ended.
+"""
+import json
+import os
+import subprocess
+import time
+
+from support import Daemon, run
+
+# Bytes per second that no copy here exceeds: reads beside one last as long as at that rate.
+READ_WHILE_COPYING = 2 << 30
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def blockdev(qmp, name, path, image_format):
+    direct = {"direct": True}
+    qmp.execute("blockdev-add", driver=image_format, node_name=name, cache=direct,
+                file={"driver": "file", "filename": path, "cache": direct})
+
+
+class JobRow:
+    """One job over a full image. start(qmp) sends its command for the nodes source and target."""
+
+    def __init__(self, name, image_format, start, *targets, end="BLOCK_JOB_READY", reads=False):
+        self.name, self.format, self.start, self.targets = name, image_format, start, targets
+        self.end, self.reads, self.files = end, reads, image_format
+
+    def measure(self, bench, side):
+        image = bench.image(side, self.format)
+        target = f"{bench.dir}/{side}-target.{self.format}"
+        run("qemu-img", "create", "-q", "-f", self.format, target, str(bench.args.size_bytes))
+        try:
+            with Daemon("--nbd-server", "addr.type=unix,addr.path={dir}/nbd.sock",
+                        program=bench.program(side)) as daemon:
+                blockdev(daemon.qmp, "source", image, self.format)
+                blockdev(daemon.qmp, "target", target, self.format)
+                return self.run(bench, daemon)
+        finally:
+            os.unlink(target)
+
+    def run(self, bench, daemon):
+        qmp, pid = daemon.qmp, daemon.process.pid
+        load = self.load(bench, daemon) if self.reads else None
+        cpu, begin = cpu_seconds(pid), time.monotonic()
+        self.start(qmp)
+        qmp.wait_event(self.end)
+        took, cpu = time.monotonic() - begin, cpu_seconds(pid) - cpu
+        mib = bench.args.size_bytes / (1 << 20)
+        result = {"mib_per_s": mib / took, "cpu_us_per_mib": cpu * 1e6 / mib}
+        if load:
+            reads = json.loads(load.communicate()[0])
+            result.update(p99_us=reads["p99_us"], reads_per_s=reads["iops"])
+        if qmp.execute("query-block-jobs"):
+            qmp.execute("block-job-cancel", device="j", force=True)
+            qmp.wait_event("JOB_STATUS_CHANGE", status="null")
+        return result
+
+    def load(self, bench, daemon):
+        """A client's random reads while the job runs, and no longer than it does."""
+        seconds = bench.args.size_bytes / READ_WHILE_COPYING
+        daemon.qmp.execute("block-export-add", type="nbd", id="e", node_name="source")
+        return subprocess.Popen([bench.args.nbdload, "--op", "randread", "--depth", "4",
+                                 "--bs", "4K", "--seconds", f"{seconds:.2f}", "--export", "source",
+                                 "--server-pid", str(daemon.process.pid),
+                                 f"unix:{daemon.dir}/nbd.sock"],
+                                stdout=subprocess.PIPE, text=True)
+
+
+class EmptyRow:
+    """A mirror of an empty image of 1 TiB to another one."""
+
+    def __init__(self, name, *targets):
+        self.name, self.targets, self.files = name, targets, None
+
+    def measure(self, bench, side):
+        with Daemon(program=bench.program(side)) as daemon:
+            for name in ("source", "target"):
+                path = daemon.path(name)
+                run("qemu-img", "create", "-q", "-f", "qcow2", path, "1T")
+                daemon.qmp.execute("blockdev-add", driver="qcow2", node_name=name,
+                                   file={"driver": "file", "filename": path})
+            daemon.qmp.socket.settimeout(300)
+            begin = time.monotonic()
+            mirror(daemon.qmp)
+            daemon.qmp.wait_event("BLOCK_JOB_READY")
+            return {"ready_ms": (time.monotonic() - begin) * 1e3}
+
+
+def mirror(qmp):
+    qmp.execute("blockdev-mirror", job_id="j", device="source", target="target", sync="full")
+
+
+def job_rows(target):
+    """@target makes what a row's figure must be."""
+    for image_format in ("raw", "qcow2"):
+        yield JobRow(f"mirror-{image_format}", image_format, mirror,
+                     target("mib_per_s", at_least=1), target("cpu_us_per_mib", at_most=0.7))
+        yield JobRow(f"mirror-{image_format}-reads", image_format, mirror,
+                     target("mib_per_s", at_least=1), target("p99_us", at_most=0.5), reads=True)
+    yield EmptyRow("mirror-empty-1t", target("ready_ms", at_most=0.2))
