@@ -142,7 +142,7 @@ static void co_fn diarist_main(void *arg)
 	d->ended = true;
 }
 
-/* How many deeds @shown has seen, at least @least; fails the test when it is no state of the past. */
+/* Fails the test unless @shown is the state after some deed, the one called @least or later. */
 static void expect_past_state(const struct diarist *d, const uint8_t *shown, unsigned least)
 {
 	uint8_t *state _cleanup_free_ = xmemdup(d->before, CHAIN_SIZE);
