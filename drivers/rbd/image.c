@@ -23,6 +23,9 @@
 /* How long closing may take, which has nothing left to write. */
 #define CLOSE_NS (3 * NS_PER_S)
 
+/* How long the owner of the exclusive lock may take to answer when an image is opened. */
+#define LOCK_WAIT_MS 3000
+
 static void guard_lock(struct image *image)
 {
 	while (atomic_flag_test_and_set_explicit(&image->guard, memory_order_acquire))
@@ -157,6 +160,47 @@ static int enter_namespace(struct opening *o)
 	return 0;
 }
 
+/* Free with free(); NULL when nobody holds the exclusive lock, or we do. */
+static char *lock_owner(rbd_image_t handle)
+{
+	rbd_lock_mode_t mode;
+	char *owner;
+	size_t count = 1;
+	int is_ours = 0;
+	if (rbd_lock_get_owners(handle, &mode, &owner, &count) < 0 || count == 0)
+		return NULL;
+	char *name = rbd_is_exclusive_lock_owner(handle, &is_ours) >= 0 && !is_ours
+			     ? xstrdup(owner) : NULL;
+	rbd_lock_get_owners_cleanup(&owner, count);
+	return name;
+}
+
+static void on_probed(rbd_completion_t completion, void *arg)
+{
+}
+
+/*
+ * Whether another client keeps the lock to itself: then a flush, which asks for it,
+ * is refused. One that does not answer is left to the first write.
+ */
+static int check_lock(struct opening *o)
+{
+	char *owner _cleanup_free_ = lock_owner(o->image->handle);
+	rbd_completion_t probe;
+	if (!owner || rbd_aio_create_completion(NULL, on_probed, &probe) < 0)
+		return 0;
+	int r = rbd_aio_flush(o->image->handle, probe);
+	for (int i = 0; r >= 0 && i < LOCK_WAIT_MS && !rbd_aio_is_complete(probe); i++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	if (r >= 0 && rbd_aio_is_complete(probe))
+		r = (int)rbd_aio_get_return_value(probe);
+	rbd_aio_release(probe);
+	if (r == -EROFS)
+		return error_set(&o->error, r, "image %s is locked by another client, %s, which "
+				 "does not share it", o->name, owner);
+	return 0;
+}
+
 static int open_blocking(void *arg)
 {
 	struct opening *o = arg;
@@ -183,7 +227,8 @@ static int open_blocking(void *arg)
 	if (!image->read_only)
 		image->has_watch = rbd_update_watch(image->handle, &image->watch, on_update,
 						    image) >= 0;
-	return get_facts(o);
+	r = image->read_only || image->snapshot ? 0 : check_lock(o);
+	return r < 0 ? r : get_facts(o);
 }
 
 static void opening_release(void *arg)

@@ -98,6 +98,7 @@ def cluster(store="memstore", own=False):
 def need_module():
     """Skip where cairnd has no rbd."""
     from support import CAIRND
-    module = os.path.join(os.path.dirname(CAIRND), "..", "drivers", "cairn-block-rbd.so")
+    folder = os.environ.get("CAIRN_MODULES") or os.path.join(os.path.dirname(CAIRND), "..", "drivers")
+    module = os.path.join(folder, "cairn-block-rbd.so")
     if not os.path.exists(module):
         skip("the module of rbd is not built")
