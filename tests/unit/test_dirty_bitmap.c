@@ -137,6 +137,15 @@ START_TEST(huge_map_is_fast)
 			found++;
 		ck_assert_uint_eq(found, 1000);
 	}
+	struct dirty_bitmap *other = dirty_bitmap_create(size, 65536);
+	dirty_bitmap_set(other, size / 2, size);
+	for (int round = 0; round < 20; round++) {
+		dirty_bitmap_merge(b, other);
+		dirty_bitmap_merge(other, b);
+	}
+	ck_assert_uint_eq(dirty_bitmap_count(b), size / 2 + 501 * 65536);
+	ck_assert_uint_eq(dirty_bitmap_count(other), dirty_bitmap_count(b));
+	dirty_bitmap_destroy(other);
 	dirty_bitmap_set(b, 0, UINT64_MAX);
 	ck_assert_uint_eq(dirty_bitmap_count(b), size);
 	dirty_bitmap_clear(b, 0, UINT64_MAX);

@@ -203,6 +203,37 @@ IMAGE_TEST(what_cannot_be_stored_stays_in_use)
 	image_close(i);
 }
 
+IMAGE_TEST(failures_are_told_and_lose_nothing)
+{
+	struct error *error = NULL;
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	dirty_bitmap_set(add(i, "b", 65536)->bits, 0, MiB);
+	image_close(i);
+	i->disk.write_error = -EIO;
+	_cleanup_free_ char *sentence = image_open_error(i, "");
+
+	ck_assert_str_eq(sentence, "Could not mark the bitmaps as in use: Input/output error");
+	i->disk.write_error = 0;
+	image_open_ok(i, "");
+	i->disk.flush_error = -EIO;
+	ck_assert_int_eq(qcow2_remove_bitmap(i->node, "b", &error), -EIO);
+	ck_assert_str_eq(error->message,
+			 "Failed to remove bitmap 'b' from file: Input/output error");
+	error_free(error);
+	/* Which directory the header names is unknown: nothing more is written. Here it is the new. */
+	ck_assert(i->node->corrupt);
+	i->disk.flush_error = 0;
+	image_reopen(i, "");
+	ck_assert_ptr_null(bitmap_find(i->node, "b"));
+	struct image_check result = {0};
+
+	ck_assert_int_eq(qcow2_check(i->node, 0, &result, NULL), 0);
+	ck_assert_uint_eq(result.corruptions, 0);
+	image_close(i);
+}
+
 IMAGE_TEST(another_size_fits)
 {
 	struct error *error = NULL;
@@ -365,6 +396,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(open_for_writing_means_in_use),
 	IMAGE_ROW(power_may_fail_at_any_time),
 	IMAGE_ROW(what_cannot_be_stored_stays_in_use),
+	IMAGE_ROW(failures_are_told_and_lose_nothing),
 	IMAGE_ROW(another_size_fits),
 	IMAGE_ROW(damaged_directories_are_refused),
 	IMAGE_ROW(impossible_tables_make_inconsistent_bitmaps),
