@@ -63,6 +63,7 @@ struct driver {
 	const char *name; /* as in BlockdevDriver, or an internal filter's name */
 	size_t state_size;
 	bool is_filter;       /* shows its EDGE_FILTERED child's data unchanged */
+	bool votes;           /* shows what most of its children agree on */
 	bool is_format;       /* interprets an EDGE_PRIMARY child */
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */

@@ -28,7 +28,7 @@ int mirror_find_source(struct graph *g, const char *name, struct node **ret, str
 /* The node that the target replaces; @name NULL means @source itself. */
 int mirror_find_replaced(struct node *source, const char *name, struct node **ret,
 			 struct error **errp);
-/* True when the users of @n may get a copy of @source instead and see the same. */
+/* True when the users of @n may get a copy of @source instead: they see the same, or outvote it. */
 bool mirror_can_replace(struct node *source, const struct node *n);
 /* Find the nodes that @args name, and check the other arguments. */
 int mirror_select(struct graph *g, const struct blockdev_mirror_args *args,

@@ -32,12 +32,25 @@ int mirror_find_source(struct graph *g, const char *name, struct node **ret, str
 	return r;
 }
 
+static bool has_one_parent(const struct node *n)
+{
+	return !list_is_empty(&n->parents) && n->parents.next->next == &n->parents;
+}
+
+/* Depth is bounded by GRAPH_NESTING_MAX. */
 bool mirror_can_replace(struct node *source, const struct node *n)
 {
-	struct node *shown = source;
-	while (shown != n && shown->driver->is_filter && shown->file)
-		shown = shown->file->child;
-	return shown == n;
+	if (source == n)
+		return true;
+	if (source->driver->is_filter && source->file)
+		return mirror_can_replace(source->file->child, n);
+	struct edge *e;
+	/* One that was outvoted may be exchanged; but who else uses it would notice. */
+	list_for_each (e, &source->children, parent_link) {
+		if (source->driver->votes && has_one_parent(n) && mirror_can_replace(e->child, n))
+			return true;
+	}
+	return false;
 }
 
 int mirror_find_replaced(struct node *source, const char *name, struct node **ret,

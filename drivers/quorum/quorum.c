@@ -292,6 +292,7 @@ static const char *const strong_options[] = {"children", "blkverify", "rewrite-c
 const struct driver quorum_driver = {
 	.name = "quorum",
 	.state_size = sizeof(struct quorum),
+	.votes = true,
 	.supports_fua = true,
 	.strong_options = strong_options,
 	.open = quorum_open,
