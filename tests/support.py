@@ -146,6 +146,9 @@ class Daemon:
         command = [program or CAIRND, *(a.replace("{dir}", self.dir) for a in arguments),
                    "--chardev", f"socket,id=qmp0,path={self.dir}/qmp.sock,server=on,wait=off",
                    "--monitor", "chardev=qmp0", "--pidfile", pidfile]
+        if env is None and program:
+            # Memory faults of others are not looked for here.
+            env = {k: v for k, v in os.environ.items() if k != "MALLOC_PERTURB_"}
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, env=env)
         deadline = time.monotonic() + TIMEOUT_S

@@ -101,6 +101,10 @@ class Daemon:
         self.directory = tempfile.TemporaryDirectory(prefix='cairn-')
         self.path = os.path.join(self.directory.name, 'monitor.sock')
         options = [o.replace('${DIR}', self.directory.name) for o in options]
+        if program:
+            # Memory faults of others are not looked for here.
+            more.setdefault('env', {k: v for k, v in os.environ.items()
+                                    if k != 'MALLOC_PERTURB_'})
         self.process = subprocess.Popen(
             [program or CAIRND] + options +
             ['--chardev', 'socket,id=monitor,path=%s,server=on,wait=off' % self.path,
