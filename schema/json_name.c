@@ -26,7 +26,31 @@ static void guess_driver(json_t *object)
 		json_object_set_new(object, "driver", json_string("file"));
 }
 
-static void guess_drivers(json_t *root)
+static bool has_value(const json_t *object, const char *key, const char *value)
+{
+	return string_equal(json_string_value(json_object_get(object, key)), value);
+}
+
+/* Names of servers of GlusterFS once had a type "tcp", and a "socket" where there is a path now. */
+static void modernise(json_t *object)
+{
+	size_t i;
+	json_t *server;
+	if (!has_value(object, "driver", "gluster"))
+		return;
+	json_array_foreach (json_object_get(object, "server"), i, server) {
+		json_t *socket = json_object_get(server, "socket");
+		if (has_value(server, "type", "tcp"))
+			json_object_set_new(server, "type", json_string("inet"));
+		if (!socket || !has_value(server, "type", "unix") || json_object_get(server, "path"))
+			continue;
+		json_object_set(server, "path", socket);
+		json_object_del(server, "socket");
+	}
+}
+
+/* Say what older names leave out, or say otherwise. */
+static void straighten(json_t *root)
 {
 	json_t *storage[16], **next;
 	struct worklist l = WORKLIST(storage);
@@ -37,6 +61,7 @@ static void guess_drivers(json_t *root)
 		const char *key;
 
 		guess_driver(object);
+		modernise(object);
 		json_object_foreach(object, key, child)
 			if (json_is_object(child))
 				*(json_t **)worklist_push(&l) = child;
@@ -75,7 +100,7 @@ int schema_decode_json_text(const struct schema_type *t, const char *text, void 
 
 	if (r < 0)
 		return r;
-	guess_drivers(json);
+	straighten(json);
 	r = schema_decode_input(t, json, SCHEMA_INPUT_EITHER, NULL, ret, errp);
 	json_release(json);
 	return r;
@@ -90,7 +115,7 @@ int json_name_decode(const char *name, const char *default_driver, struct blockd
 
 	if (r < 0)
 		return r;
-	guess_drivers(json);
+	straighten(json);
 	if (default_driver && !json_object_get(json, "driver"))
 		json_object_set_new(json, "driver", json_string(default_driver));
 	r = schema_decode_input(&blockdev_options_type, json, SCHEMA_INPUT_EITHER, NULL, &options,

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "schema/json_name.h"
 #include "schema/schema.h"
 #include "tests/unit/unit.h"
 
@@ -168,11 +169,41 @@ START_TEST(other_images_have_json_names)
 }
 END_TEST
 
+/* As documented for, and written by, older versions. */
+START_TEST(older_json_names_are_understood)
+{
+	static const char tcp[] = "json:{\"driver\": \"gluster\", \"volume\": \"v\", \"path\": "
+		"\"i\", \"server\": [{\"type\": \"tcp\", \"host\": \"h\", \"port\": \"5\"}, "
+		"{\"type\": \"unix\", \"socket\": \"/s\"}]}";
+	static const char dotted[] = "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"gluster\", "
+		"\"volume\": \"v\", \"path\": \"i\", \"server.0.type\": \"unix\", "
+		"\"server.0.socket\": \"/s\"}}";
+	struct blockdev_options *o = NULL, *expected = decode("driver=gluster,volume=v,path=i,"
+		INET("h", "5") ",server.1.type=unix,server.1.path=/s");
+	ck_assert_int_eq(json_name_decode(tcp, NULL, &o, NULL), 0);
+	ck_assert(schema_equal(&blockdev_options_type, o, expected));
+	blockdev_options_free(o);
+	blockdev_options_free(expected);
+
+	ck_assert_int_eq(json_name_decode(dotted, NULL, &o, NULL), 0);
+	expected = decode("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
+			  "file.server.0.type=unix,file.server.0.path=/s");
+	ck_assert(schema_equal(&blockdev_options_type, o, expected));
+	blockdev_options_free(o);
+	blockdev_options_free(expected);
+	ck_assert_int_lt(json_name_decode("json:{\"driver\": \"gluster\", \"volume\": \"v\", "
+					  "\"path\": \"i\", \"server\": [{\"type\": \"unix\", "
+					  "\"socket\": \"/s\", \"path\": \"/s\"}]}", NULL, &o,
+					  NULL), 0);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(names_mean_options),
 	UNIT_TEST(bad_names_are_refused),
 	UNIT_TEST(printed_names_open_the_same),
 	UNIT_TEST(other_images_have_json_names),
+	UNIT_TEST(older_json_names_are_understood),
 };
 
 UNIT_MAIN("gluster_name", tests)
