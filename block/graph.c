@@ -24,6 +24,7 @@ struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 	list_init(&g->drains);
 	list_init(&g->throttle_groups);
 	list_init(&g->secrets);
+	list_init(&g->tls_creds);
 	co_queue_init(&g->worked);
 	co_mutex_init(&g->change_lock);
 	return g;

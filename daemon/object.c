@@ -20,6 +20,8 @@ static struct list objects = LIST_INIT(objects);
 static const struct object_class *const classes[] = {
 	[OBJECT_TYPE_SECRET] = &secret_class,
 	[OBJECT_TYPE_THROTTLE_GROUP] = &throttle_group_class,
+	[OBJECT_TYPE_TLS_CREDS_PSK] = &tls_creds_psk_class,
+	[OBJECT_TYPE_TLS_CREDS_X509] = &tls_creds_x509_class,
 };
 
 /* Types that no object is of alone, and those of the places that objects are in. */
@@ -31,6 +33,7 @@ static const struct {
 	{"interface", NULL, true},
 	{"object", NULL, true},
 	{"secret_common", "object", true},
+	{"tls-creds", "object", true},
 	{"user-creatable", "interface", true},
 };
 

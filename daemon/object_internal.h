@@ -12,7 +12,7 @@ struct object {
 	struct list link;
 	const struct object_class *class;
 	struct object_options *options; /* as given */
-	void *engine; /* what it stands for: a struct throttle_group, a struct secret */
+	void *engine; /* what it stands for: a struct throttle_group, a struct secret, ... */
 };
 
 struct object_property {
@@ -32,6 +32,7 @@ struct object_class {
 	int (*set)(struct object *o, const char *property, struct json_t *value, struct error **errp);
 };
 
-extern const struct object_class secret_class, throttle_group_class;
+extern const struct object_class secret_class, throttle_group_class, tls_creds_psk_class,
+	tls_creds_x509_class;
 
 #endif

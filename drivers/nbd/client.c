@@ -114,8 +114,12 @@ static int co_fn connect_one(struct nbd_client *client, struct nbd_connection *c
 			     uint64_t deadline_ns, struct error **errp)
 {
 	client->attempt = c;
-	int r = connection_open(c, &client->address, client->config.export_name,
-				client->config.context, deadline_ns, errp);
+	int r = connection_open(c, &(struct nbd_goal){
+		.address = &client->address,
+		.name = client->config.export_name,
+		.context = client->config.context,
+		.tls = client->config.tls,
+	}, deadline_ns, errp);
 	client->attempt = NULL;
 	return r;
 }

@@ -19,6 +19,7 @@ struct nbd_client_config {
 	const struct socket_address *server; /* must outlive the client */
 	const char *export_name;             /* likewise */
 	const char *context;                 /* metadata context; likewise */
+	const struct tls_creds *tls;         /* likewise; NULL for none */
 	uint64_t open_timeout_ns;            /* 0: one attempt */
 	uint64_t reconnect_delay_ns;
 };

@@ -13,6 +13,7 @@
 #include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -140,6 +141,22 @@ static void note_connected(struct nbd_connection *c)
 		c->is_connected = getpeername(c->fd, (struct sockaddr *)&peer, &length) == 0;
 }
 
+static int start_watch(struct nbd_connection *c);
+
+/* Whoever connects by name tries one address after the other, each on a socket of its own. */
+static void follow_socket(struct nbd_connection *c)
+{
+	struct stat now, watched;
+	int fd = c->is_connected ? -1 : nbd_aio_get_fd(c->handle);
+	if (fd < 0 || fstat(fd, &now) < 0 || fstat(c->fd, &watched) < 0 ||
+	    now.st_ino == watched.st_ino)
+		return;
+	loop_fd_free(TAKE(c->watch));
+	close(TAKE_FD(c->fd));
+	if (start_watch(c) < 0)
+		wake_waiter(c); /* whose time will run out */
+}
+
 static void on_socket(void *arg, unsigned events)
 {
 	struct nbd_connection *c = arg;
@@ -152,12 +169,25 @@ static void on_socket(void *arg, unsigned events)
 		r = nbd_aio_notify_write(c->handle);
 	if (r < 0)
 		note_failure(c);
+	if (!nbd_aio_is_dead(c->handle))
+		follow_socket(c);
 	look_after(c);
 }
 
+/* Have the handle speak TLS, and nothing else. */
+static int set_tls(struct nbd_handle *h, const struct tls_creds *tls)
+{
+	if (nbd_set_tls(h, LIBNBD_TLS_REQUIRE) < 0 ||
+	    nbd_set_tls_verify_peer(h, tls->verify_peer) < 0)
+		return -1;
+	if (tls->kind == TLS_CREDS_X509)
+		return nbd_set_tls_certificates(h, tls->dir);
+	char *keys _cleanup_free_ = xasprintf("%s/keys.psk", tls->dir);
+	return nbd_set_tls_psk_file(h, keys) < 0 ? -1 : nbd_set_tls_username(h, tls->username);
+}
+
 /* A handle that asks for the export. */
-static int make_handle(struct nbd_connection *c, const char *name, const char *context,
-		       struct error **errp)
+static int make_handle(struct nbd_connection *c, const struct nbd_goal *goal, struct error **errp)
 {
 	c->handle = nbd_create();
 	if (!c->handle)
@@ -165,8 +195,9 @@ static int make_handle(struct nbd_connection *c, const char *name, const char *c
 	c->generation++;
 	c->is_connected = false;
 	c->failure = 0;
-	if (nbd_set_export_name(c->handle, name) < 0 ||
-	    nbd_add_meta_context(c->handle, context) < 0) {
+	if (nbd_set_export_name(c->handle, goal->name) < 0 ||
+	    nbd_add_meta_context(c->handle, goal->context) < 0 ||
+	    (goal->tls && set_tls(c->handle, goal->tls) < 0)) {
 		int code = nbd_get_errno();
 		error_set(errp, -code, "libnbd: %s", nbd_get_error());
 		drop_handle(c);
@@ -186,18 +217,48 @@ static int start_watch(struct nbd_connection *c)
 	return 0;
 }
 
-/* Begin to connect: to @target, or by the descriptor of @address. */
-static int begin(struct nbd_connection *c, struct nbd_address *address,
-		 const struct nbd_target *target)
+/*
+ * With certificates the library must know the server by its name, to compare it,
+ * and therefore looks it up itself.
+ */
+static bool goes_by_name(const struct nbd_goal *goal)
 {
-	int r;
-	if (target)
-		r = nbd_aio_connect(c->handle, (const struct sockaddr *)&target->address,
-				    target->length);
-	else
-		r = nbd_aio_connect_socket(c->handle, TAKE_FD(address->fd));
+	return goal->tls && goal->tls->kind == TLS_CREDS_X509 && goal->tls->verify_peer;
+}
+
+struct connecting {
+	struct nbd_connection *connection;
+	const struct inet_socket_address *server;
+};
+
+/* On a worker thread, while the connection's coroutine waits: the look-up may take long. */
+static int connect_by_name_blocking(void *arg)
+{
+	struct connecting *by = arg;
+	int r = nbd_aio_connect_tcp(by->connection->handle, by->server->host, by->server->port);
 	if (r < 0)
-		note_failure(c);
+		note_failure(by->connection);
+	return r;
+}
+
+/* Begin to connect: by name, to @target, or by the descriptor of the address. */
+static int co_fn begin(struct nbd_connection *c, const struct nbd_goal *goal,
+		       const struct nbd_target *target)
+{
+	struct nbd_address *address = goal->address;
+	int r;
+	if (goes_by_name(goal)) {
+		r = co_blocking(connect_by_name_blocking, &(struct connecting){
+			.connection = c, .server = &address->options->u.inet});
+	} else {
+		if (target)
+			r = nbd_aio_connect(c->handle, (const struct sockaddr *)&target->address,
+					    target->length);
+		else
+			r = nbd_aio_connect_socket(c->handle, TAKE_FD(address->fd));
+		if (r < 0)
+			note_failure(c);
+	}
 	if (r < 0 || nbd_aio_is_dead(c->handle))
 		return -1;
 	r = start_watch(c);
@@ -214,10 +275,14 @@ static int begin(struct nbd_connection *c, struct nbd_address *address,
 }
 
 /* The sentence for a connection that did not come about. */
-static int report(struct nbd_connection *c, const struct nbd_address *address,
-		  struct error **errp)
+static int report(struct nbd_connection *c, const struct nbd_goal *goal, struct error **errp)
 {
+	const struct nbd_address *address = goal->address;
 	int code = c->failure < 0 ? c->failure : -ECONNRESET;
+	/* Looking up, connecting and the beginning of the handshake are one then. */
+	if (!c->is_connected && goes_by_name(goal) && c->failure_text)
+		return error_set(errp, code, "Failed to connect to '%s': %s", address->text,
+				 c->failure_text);
 	if (!c->is_connected)
 		return error_set_errno(errp, code, "Failed to connect to '%s'", address->text);
 	if (code == -ENOENT)
@@ -256,16 +321,17 @@ static int read_export(struct nbd_connection *c, const char *context, struct err
 }
 
 /* One attempt on one address. */
-static int co_fn try_target(struct nbd_connection *c, struct nbd_address *address,
-			    const struct nbd_target *target, const char *name,
-			    const char *context, uint64_t deadline_ns, struct error **errp)
+static int co_fn try_target(struct nbd_connection *c, const struct nbd_goal *goal,
+			    const struct nbd_target *target, uint64_t deadline_ns,
+			    struct error **errp)
 {
-	int r = make_handle(c, name, context, errp);
+	struct nbd_address *address = goal->address;
+	int r = make_handle(c, goal, errp);
 	if (r < 0)
 		return r;
-	if (begin(c, address, target) < 0) {
+	if (begin(c, goal, target) < 0) {
 		drop_handle(c);
-		return report(c, address, errp);
+		return report(c, goal, errp);
 	}
 	note_connected(c);
 	look_after(c);
@@ -281,21 +347,21 @@ static int co_fn try_target(struct nbd_connection *c, struct nbd_address *addres
 		wait_event(c, deadline_ns);
 	}
 	if (!c->handle)
-		return report(c, address, errp);
-	r = read_export(c, context, errp);
+		return report(c, goal, errp);
+	r = read_export(c, goal->context, errp);
 	if (r < 0)
 		drop_handle(c);
 	return r;
 }
 
 /* The same, and again while a UNIX server's backlog is full. */
-static int co_fn try_patiently(struct nbd_connection *c, struct nbd_address *address,
-			       const struct nbd_target *target, const char *name,
-			       const char *context, uint64_t deadline_ns, struct error **errp)
+static int co_fn try_patiently(struct nbd_connection *c, const struct nbd_goal *goal,
+			       const struct nbd_target *target, uint64_t deadline_ns,
+			       struct error **errp)
 {
 	for (;;) {
 		struct error *error = NULL;
-		int r = try_target(c, address, target, name, context, deadline_ns, &error);
+		int r = try_target(c, goal, target, deadline_ns, &error);
 		uint64_t now_ns = loop_now_ns(c->loop);
 		if (r != -EAGAIN || c->is_cancelled || now_ns >= deadline_ns)
 			return error ? error_move(errp, error) : r;
@@ -304,9 +370,10 @@ static int co_fn try_patiently(struct nbd_connection *c, struct nbd_address *add
 	}
 }
 
-int co_fn connection_open(struct nbd_connection *c, struct nbd_address *address, const char *name,
-			  const char *context, uint64_t deadline_ns, struct error **errp)
+int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
+			  uint64_t deadline_ns, struct error **errp)
 {
+	struct nbd_address *address = goal->address;
 	assert(!c->handle);
 	c->is_cancelled = false;
 	int r, count = 0;
@@ -315,7 +382,7 @@ int co_fn connection_open(struct nbd_connection *c, struct nbd_address *address,
 	if (is_socket && address->fd < 0)
 		return error_set(errp, -ENOTCONN, "The socket of %s cannot be connected again",
 				 address->text);
-	if (!is_socket) {
+	if (!is_socket && !goes_by_name(goal)) {
 		targets = xalloc(NBD_TARGETS_MAX, sizeof(targets[0]));
 		count = nbd_address_look_up(address, targets, errp);
 		if (count < 0)
@@ -327,8 +394,7 @@ int co_fn connection_open(struct nbd_connection *c, struct nbd_address *address,
 	do {
 		error_free(error);
 		error = NULL;
-		r = try_patiently(c, address, is_socket ? NULL : &targets[i], name, context,
-				  deadline_ns, &error);
+		r = try_patiently(c, goal, count > 0 ? &targets[i] : NULL, deadline_ns, &error);
 	} while (r < 0 && ++i < count && !c->is_cancelled && loop_now_ns(c->loop) < deadline_ns);
 	if (r < 0)
 		return error_move(errp, error);

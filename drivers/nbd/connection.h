@@ -9,6 +9,7 @@
 
 #include "base/loop.h"
 #include "base/socket.h"
+#include "block/tls_creds.h"
 #include "drivers/nbd/address.h"
 
 struct nbd_handle;
@@ -25,6 +26,14 @@ struct nbd_export {
 };
 
 enum nbd_op { NBD_READ, NBD_WRITE, NBD_FLUSH, NBD_TRIM, NBD_ZERO, NBD_STATUS };
+
+/* Where a connection shall lead; the caller's memory. */
+struct nbd_goal {
+	struct nbd_address *address;
+	const char *name;            /* of the export */
+	const char *context;         /* the metadata context to ask for */
+	const struct tls_creds *tls; /* NULL: without TLS */
+};
 
 /* One command: the caller's memory, filled in up to the blank line. */
 struct nbd_command {
@@ -72,13 +81,12 @@ void connection_init(struct nbd_connection *c, struct loop *loop,
 void connection_finish(struct nbd_connection *c);
 
 /*
- * Connect to @address and choose the export @name, before @deadline_ns.
- * @context is the metadata context to ask for. Errors: that of the socket,
+ * Connect and choose the export, before @deadline_ns. Errors: that of the socket,
  * -ENOENT when there is no such export, -ETIMEDOUT, -ECANCELED, and others of the
  * handshake.
  */
-int co_fn connection_open(struct nbd_connection *c, struct nbd_address *address, const char *name,
-			  const char *context, uint64_t deadline_ns, struct error **errp);
+int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
+			  uint64_t deadline_ns, struct error **errp);
 /* Have a connection_open() that is under way fail soon with -ECANCELED. */
 void connection_cancel(struct nbd_connection *c);
 

@@ -172,7 +172,7 @@ static char *print_json(const struct blockdev_options_nbd *o)
 {
 	return json_name_encode(&(struct blockdev_options){
 		.driver = BLOCKDEV_DRIVER_NBD,
-		.u.nbd = {.server = o->server, .export = o->export},
+		.u.nbd = {.server = o->server, .export = o->export, .tls_creds = o->tls_creds},
 	});
 }
 
@@ -205,6 +205,9 @@ static char *print_inet(const struct blockdev_options_nbd *o)
 
 char *nbd_name_print(const struct blockdev_options_nbd *o)
 {
+	/* No name tells of credentials. */
+	if (o->tls_creds)
+		return print_json(o);
 	switch (o->server->type) {
 	case SOCKET_ADDRESS_TYPE_INET:
 		return print_inet(o);

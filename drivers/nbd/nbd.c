@@ -26,6 +26,7 @@
 
 struct nbd {
 	struct nbd_client client;
+	struct tls_creds *tls; /* held; NULL without */
 };
 
 static int check_options(const struct blockdev_options_nbd *o, struct error **errp)
@@ -34,6 +35,38 @@ static int check_options(const struct blockdev_options_nbd *o, struct error **er
 		return error_set(errp, -EINVAL, "export name too long to send to server");
 	if (o->x_dirty_bitmap && strlen(o->x_dirty_bitmap) > NAME_MAX_BYTES)
 		return error_set(errp, -EINVAL, "x-dirty-bitmap query too long to send to server");
+	return 0;
+}
+
+/* A certificate is one of a name, and the library looks that up by itself. */
+static int check_is_named(const struct socket_address *server, struct error **errp)
+{
+	if (server->type != SOCKET_ADDRESS_TYPE_INET)
+		return error_set(errp, -EINVAL, "No hostname for certificate validation");
+	if (server->u.inet.has_ipv4 || server->u.inet.has_ipv6)
+		return error_set(errp, -ENOTSUP, "Certificates cannot be validated together with "
+						 "'ipv4' and 'ipv6'");
+	return 0;
+}
+
+/* The credentials that @o names, held; NULL when it names none. */
+static int find_credentials(struct node *n, const struct blockdev_options_nbd *o,
+			    struct tls_creds **ret, struct error **errp)
+{
+	*ret = NULL;
+	if (!o->tls_creds)
+		return 0;
+	struct tls_creds *c = tls_creds_hold(n->graph, o->tls_creds, false, errp);
+	if (!c)
+		return -EINVAL;
+	if (c->kind == TLS_CREDS_X509 && c->verify_peer) {
+		int r = check_is_named(o->server, errp);
+		if (r < 0) {
+			tls_creds_release(c);
+			return r;
+		}
+	}
+	*ret = c;
 	return 0;
 }
 
@@ -68,20 +101,22 @@ static int co_fn remote_open(struct node *n, const struct blockdev_options *opti
 	struct nbd *nbd = n->state;
 	const struct blockdev_options_nbd *o = &options->u.nbd;
 	int r = check_options(o, errp);
+	if (r >= 0)
+		r = find_credentials(n, o, &nbd->tls, errp);
 	if (r < 0)
 		return r;
 	r = nbd_client_open(&nbd->client, n->loop, &(struct nbd_client_config){
 		.server = o->server,
 		.export_name = o->export ? o->export : "",
 		.context = o->x_dirty_bitmap ? o->x_dirty_bitmap : LIBNBD_CONTEXT_BASE_ALLOCATION,
+		.tls = nbd->tls,
 		.open_timeout_ns = o->open_timeout * NS_PER_S,
 		.reconnect_delay_ns = o->reconnect_delay * NS_PER_S,
 	}, errp);
-	if (r < 0)
-		return r;
-	r = check_export(n, o, errp);
-	if (r < 0) {
+	if (r >= 0 && (r = check_export(n, o, errp)) < 0)
 		nbd_client_close(&nbd->client);
+	if (r < 0) {
+		tls_creds_release(nbd->tls);
 		return r;
 	}
 	nbd->client.must_write = !n->read_only;
@@ -95,6 +130,7 @@ static void co_fn remote_close(struct node *n)
 {
 	struct nbd *nbd = n->state;
 	nbd_client_close(&nbd->client);
+	tls_creds_release(nbd->tls);
 }
 
 /* How much of the range is within the export. */
