@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/detached.h"
 #include "base/util.h"
+#include "block/secret.h"
 #include "schema/schema.h"
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -34,7 +35,8 @@ static struct list clusters = LIST_INIT(clusters);
 struct configuring {
 	const struct blockdev_options_rbd *options;
 	bool is_cached;
-	rados_t rados; /* the result */
+	const char *key; /* in base64; NULL for none */
+	rados_t rados;   /* the result */
 	struct error *error;
 };
 
@@ -120,6 +122,8 @@ static int set_options(struct configuring *c)
 		r = set_monitors(c);
 	if (r >= 0)
 		r = set_authentication(c);
+	if (r >= 0 && c->key)
+		r = set(c, "key", c->key);
 	if (r >= 0 && o->has_connect_timeout)
 		r = set_number(c, "client_mount_timeout", o->connect_timeout);
 	if (r >= 0 && o->has_connect_timeout)
@@ -194,11 +198,43 @@ static int explain(const struct blockdev_options_rbd *o, uint64_t seconds, int r
 	}
 }
 
+static char *base64_encode(const uint8_t *data, size_t bytes)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *text = xalloc(1, bytes / 3 * 4 + 5), *out = text;
+	for (size_t i = 0; i < bytes; i += 3) {
+		size_t left = bytes - i;
+		uint32_t group = (uint32_t)data[i] << 16 |
+				 (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
+				 (left > 2 ? data[i + 2] : 0);
+		*out++ = digits[group >> 18];
+		*out++ = digits[group >> 12 & 63];
+		*out++ = left > 1 ? digits[group >> 6 & 63] : '=';
+		*out++ = left > 2 ? digits[group & 63] : '=';
+	}
+	return text;
+}
+
+/* The key that the options name, in base64; NULL when they name none. */
+static int find_key(struct graph *g, const struct blockdev_options_rbd *o, char **ret,
+		    struct error **errp)
+{
+	*ret = NULL;
+	if (!o->key_secret)
+		return 0;
+	const struct secret *s = secret_find(g, o->key_secret, errp);
+	if (!s)
+		return -ENOENT;
+	*ret = base64_encode(s->data, s->bytes);
+	return 0;
+}
+
 /* Fill in @c, whose lock is held. */
 static int co_fn cluster_open(struct cluster *c, const struct blockdev_options_rbd *o,
-			      bool is_cached, struct error **errp)
+			      bool is_cached, const char *key, struct error **errp)
 {
-	struct configuring conf = {.options = o, .is_cached = is_cached};
+	struct configuring conf = {.options = o, .is_cached = is_cached, .key = key};
 	int r = co_blocking(configure, &conf);
 	if (r < 0)
 		return error_move(errp, conf.error);
@@ -245,13 +281,17 @@ static struct cluster *find_or_add(const struct blockdev_options_rbd *o, bool is
 	return c;
 }
 
-int co_fn cluster_get(const struct blockdev_options_rbd *o, bool is_cached, struct cluster **ret,
-		      struct error **errp)
+int co_fn cluster_get(struct graph *g, const struct blockdev_options_rbd *o, bool is_cached,
+		      struct cluster **ret, struct error **errp)
 {
+	char *key _cleanup_free_ = NULL;
+	int r = find_key(g, o, &key, errp);
+	if (r < 0)
+		return r;
 	struct cluster *c = find_or_add(o, is_cached);
 	co_mutex_lock(&c->lock);
 	/* After somebody else's failure the next one tries for itself. */
-	int r = c->is_connected ? 0 : cluster_open(c, o, is_cached, errp);
+	r = c->is_connected ? 0 : cluster_open(c, o, is_cached, key, errp);
 	co_mutex_unlock(&c->lock);
 	if (r < 0) {
 		cluster_put(c);

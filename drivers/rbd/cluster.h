@@ -12,6 +12,8 @@
 #include "base/error.h"
 #include "schema/types.h"
 
+struct graph;
+
 struct cluster {
 	struct list link;
 	unsigned references;
@@ -24,11 +26,11 @@ struct cluster {
 
 /*
  * The connection for images that @o describes, with librbd's cache on or off
- * unless a setting says so. The caller gets a reference. Errors are those of the
+ * unless a setting says so, and with a secret of @g if they name one. The caller gets a reference. Errors are those of the
  * cluster; -ETIMEDOUT when it does not answer.
  */
-int co_fn cluster_get(const struct blockdev_options_rbd *o, bool is_cached, struct cluster **ret,
-		      struct error **errp);
+int co_fn cluster_get(struct graph *g, const struct blockdev_options_rbd *o, bool is_cached,
+		      struct cluster **ret, struct error **errp);
 /* Drop a reference; the last one disconnects, in bounded time. */
 void co_fn cluster_put(struct cluster *c);
 

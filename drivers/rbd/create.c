@@ -62,11 +62,12 @@ static int make_blocking(void *arg)
 }
 
 /* Make, or remove, what @o describes. */
-static int co_fn run(const struct blockdev_create_options_rbd *o, bool removes, struct error **errp)
+static int co_fn run(struct graph *g, const struct blockdev_create_options_rbd *o, bool removes,
+		     struct error **errp)
 {
 	const struct blockdev_options_rbd *location = o->location;
 	struct cluster *cluster;
-	int r = cluster_get(location, true, &cluster, errp);
+	int r = cluster_get(g, location, true, &cluster, errp);
 	if (r < 0)
 		return r;
 	struct making *m = NEW(struct making);
@@ -102,10 +103,10 @@ int co_fn rbd_node_create(struct graph *g, const struct blockdev_create_options 
 				    o->cluster_size > OBJECT_SIZE_MAX))
 		return error_set(errp, -EINVAL, "'cluster-size' must be a power of 2 from %d to "
 				 "%" PRIu64, OBJECT_SIZE_MIN, (uint64_t)OBJECT_SIZE_MAX);
-	return run(o, false, errp);
+	return run(g, o, false, errp);
 }
 
 void co_fn rbd_node_uncreate(struct graph *g, const struct blockdev_create_options *options)
 {
-	run(&options->u.rbd, true, NULL);
+	run(g, &options->u.rbd, true, NULL);
 }

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/detached.h"
+#include "block/graph.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -243,17 +244,17 @@ static void release_nothing(void *arg)
 {
 }
 
-int co_fn image_open(struct loop *loop, const struct blockdev_options_rbd *o, bool read_only,
+int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
 		     bool is_cached, void (*on_size)(struct image *image), void *owner,
 		     struct image **ret, struct error **errp)
 {
 	struct cluster *cluster;
-	int r = cluster_get(o, is_cached, &cluster, errp);
+	int r = cluster_get(g, o, is_cached, &cluster, errp);
 	if (r < 0)
 		return r;
 	struct image *image = NEW(struct image);
 	*image = (struct image){
-		.loop = loop,
+		.loop = g->loop,
 		.cluster = cluster,
 		.snapshot = o->snapshot ? xstrdup(o->snapshot) : NULL,
 		.read_only = read_only,
@@ -402,4 +403,23 @@ int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
 	if (r < 0)
 		return error_set_errno(errp, r, "Failed to resize the image");
 	return 0;
+}
+
+static int ask_blocking(void *arg)
+{
+	struct resizing *z = arg;
+	return rbd_get_size(z->image->handle, &z->size);
+}
+
+int co_fn image_ask_size(struct image *image, uint64_t *ret)
+{
+	struct resizing z = {.image = image};
+	atomic_fetch_add(&image->resizes, 1);
+	int r = co_detached(ask_blocking, &z, NULL, 0);
+	guard_lock(image);
+	atomic_fetch_add(&image->resizes, 1);
+	if (r >= 0)
+		atomic_store(&image->size, *ret = z.size);
+	guard_unlock(image);
+	return r;
 }

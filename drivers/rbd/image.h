@@ -44,7 +44,7 @@ struct image {
  * Open the image that @o describes. @on_size may be NULL. Errors: that of the
  * cluster, -ENOENT without such a pool, image or snapshot, -ETIMEDOUT.
  */
-int co_fn image_open(struct loop *loop, const struct blockdev_options_rbd *o, bool read_only,
+int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
 		     bool is_cached, void (*on_size)(struct image *image), void *owner,
 		     struct image **ret, struct error **errp);
 /* Close, in bounded time. No request may be under way. NULL is allowed. */
@@ -64,6 +64,9 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 
 /* Change the size. */
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp);
+
+/* Ask the cluster for the size. */
+int co_fn image_ask_size(struct image *image, uint64_t *ret);
 
 /* The image's size in bytes, as last heard of. */
 static inline uint64_t image_size(const struct image *image)

@@ -26,7 +26,7 @@ static void on_size(struct image *image)
 
 static int co_fn open_image(struct node *n, bool read_only, struct image **ret, struct error **errp)
 {
-	return image_open(n->loop, &n->options->u.rbd, read_only, !n->cache_direct, on_size, n, ret,
+	return image_open(n->graph, &n->options->u.rbd, read_only, !n->cache_direct, on_size, n, ret,
 			  errp);
 }
 
@@ -227,7 +227,8 @@ static void rbd_node_reopen_abort(struct reopen *r)
 }
 
 static const char *const strong_options[] = {
-	"namespace", "conf", "snapshot", "user", "server", "auth-client-required", NULL,
+	"namespace", "conf", "snapshot", "user", "key-secret", "server", "auth-client-required",
+	NULL,
 };
 
 static const struct driver rbd_driver = {
@@ -252,6 +253,10 @@ static const struct driver rbd_driver = {
 	.reopen_prepare = rbd_node_reopen_prepare,
 	.reopen_commit = rbd_node_reopen_commit,
 	.reopen_abort = rbd_node_reopen_abort,
+	.snapshot_list = rbd_node_snapshot_list,
+	.snapshot_create = rbd_node_snapshot_create,
+	.snapshot_apply = rbd_node_snapshot_apply,
+	.snapshot_delete = rbd_node_snapshot_delete,
 	.create = rbd_node_create,
 	.uncreate = rbd_node_uncreate,
 };

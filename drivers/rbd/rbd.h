@@ -32,6 +32,12 @@ struct rbd {
 
 int co_fn rbd_node_status(struct node *n, uint64_t offset, struct extent *ret);
 
+int co_fn rbd_node_snapshot_list(struct node *n, struct snapshot_info_list *ret,
+				 struct error **errp);
+int co_fn rbd_node_snapshot_create(struct node *n, const char *name, struct error **errp);
+int co_fn rbd_node_snapshot_apply(struct node *n, const char *id, struct error **errp);
+int co_fn rbd_node_snapshot_delete(struct node *n, const char *id, struct error **errp);
+
 int co_fn rbd_node_create(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);
 void co_fn rbd_node_uncreate(struct graph *g, const struct blockdev_create_options *options);

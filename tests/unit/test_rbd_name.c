@@ -138,6 +138,7 @@ END_TEST
 static const char *const unprintable[] = {
 	"driver=rbd,pool=p,image=i,server.0.host=h,server.0.port=6789",
 	"driver=rbd,pool=p,image=i,auth-client-required.0=cephx",
+	"driver=rbd,pool=p,image=i,key-secret=s",
 };
 
 START_TEST(other_images_have_no_name)
