@@ -315,6 +315,7 @@ struct flight {
 	struct loop_post post;
 	struct coroutine *waiter;
 	int64_t result;
+	struct iovec *iov; /* of a request for several pieces */
 };
 
 static void on_landed(struct loop_post *post)
@@ -331,22 +332,22 @@ static void on_complete(rbd_completion_t completion, void *arg)
 	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
 }
 
-static int submit_vec(struct image *image, const struct image_request *q, rbd_completion_t c)
+static int submit_vec(struct image *image, const struct image_request *q, struct flight *f,
+		      rbd_completion_t c)
 {
 	void *p = vec_contiguous(q->v, q->bytes);
 	if (p)
 		return q->op == IMAGE_READ ? rbd_aio_read(image->handle, q->offset, q->bytes, p, c)
 					   : rbd_aio_write(image->handle, q->offset, q->bytes, p, c);
-	/* librbd keeps the pieces' addresses, not this array. */
-	struct iovec *iov = xalloc(q->v.count, sizeof(*iov));
-	int count = vec_to_iovecs(q->v, q->bytes, iov, q->v.count);
-	int r = q->op == IMAGE_READ ? rbd_aio_readv(image->handle, iov, count, q->offset, c)
-				    : rbd_aio_writev(image->handle, iov, count, q->offset, c);
-	free(iov);
-	return r;
+	/* librbd looks at the array when the data is there. */
+	f->iov = xalloc(q->v.count, sizeof(*f->iov));
+	int count = vec_to_iovecs(q->v, q->bytes, f->iov, q->v.count);
+	return q->op == IMAGE_READ ? rbd_aio_readv(image->handle, f->iov, count, q->offset, c)
+				   : rbd_aio_writev(image->handle, f->iov, count, q->offset, c);
 }
 
-static int submit(struct image *image, const struct image_request *q, rbd_completion_t c)
+static int submit(struct image *image, const struct image_request *q, struct flight *f,
+		  rbd_completion_t c)
 {
 	switch (q->op) {
 	case IMAGE_ZERO:
@@ -358,7 +359,7 @@ static int submit(struct image *image, const struct image_request *q, rbd_comple
 	case IMAGE_FLUSH:
 		return rbd_aio_flush(image->handle, c);
 	default:
-		return submit_vec(image, q, c);
+		return submit_vec(image, q, f, c);
 	}
 }
 
@@ -369,12 +370,14 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 	int r = rbd_aio_create_completion(&f, on_complete, &completion);
 	if (r < 0)
 		return r;
-	r = submit(image, request, completion);
+	r = submit(image, request, &f, completion);
 	if (r < 0) {
 		rbd_aio_release(completion);
+		free(f.iov);
 		return r;
 	}
 	co_yield();
+	free(f.iov);
 	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
 }
 

@@ -43,7 +43,6 @@ static int co_fn rbd_node_open(struct node *n, const struct blockdev_options *op
 		r = open_image(n, n->read_only, &rbd->image, errp);
 	if (r < 0)
 		return r;
-	rbd->loses_on_failure = true;
 	n->size = image_size(rbd->image);
 	n->filename = rbd_name_print(o);
 	return 0;
@@ -134,7 +133,7 @@ static int co_fn rbd_node_flush(struct node *n)
 	if (rbd->flush_error < 0)
 		return rbd->flush_error;
 	int r = (int)image_run(rbd->image, &(struct image_request){.op = IMAGE_FLUSH});
-	if (r < 0 && rbd->loses_on_failure)
+	if (r < 0)
 		rbd->flush_error = r;
 	return r;
 }

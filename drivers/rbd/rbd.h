@@ -25,7 +25,6 @@ struct rbd {
 	struct image *image;
 	struct co_group closing; /* images that reopening has replaced */
 	uint64_t generation;     /* changes begun and ended */
-	bool loses_on_failure;   /* writes may be acknowledged before they are stored */
 	int flush_error;         /* final */
 	struct rbd_map *map;     /* NULL before the first question */
 };
