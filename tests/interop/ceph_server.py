@@ -84,6 +84,8 @@ def cluster(store="memstore", own=False):
     if shared and not own:
         yield Ceph(shared)
         return
+    # Nobody who is told to end shall leave a cluster behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = tempfile.mkdtemp(prefix="cairn-ceph-")
     ceph = Ceph(folder)
     try:
