@@ -60,6 +60,9 @@ struct graph {
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;
 	uint64_t walk_epoch; /* see walk.h */
+	/* What is known of deep backing chains; see layers.h. */
+	struct list layer_maps, layer_pages;
+	size_t layer_page_count;
 };
 
 /* Longest backing chain, in nodes, that is opened or created. */
@@ -74,6 +77,8 @@ struct graph {
 struct graph *graph_new(struct loop *loop, const struct driver *const *drivers);
 /* Every node must be gone. */
 void graph_free(struct graph *g);
+/* Memory is short: drop what can be learned again. */
+void graph_drop_caches(struct graph *g);
 /* The driver called @name, or NULL. It may have to be loaded before use; see driver.h. */
 const struct driver *graph_find_driver(const struct graph *g, const char *name);
 /* The driver called @name, loaded; NULL and *errp when there is none to be had. */

@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
+#include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/request.h"
 
@@ -20,12 +21,18 @@ static uint64_t co_fn cluster_size(struct node *n)
 	return n->limits.request_alignment;
 }
 
+static void note_copy(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	n->write_generation++;
+	layers_note_write(n, offset, bytes);
+}
+
 static int co_fn store(struct node *n, uint64_t offset, uint64_t bytes, struct vec v)
 {
 	node_debug_event(n, BLKDEBUG_EVENT_COR_WRITE);
 	int r = vec_is_zero(v, bytes) ? io_zero(n, offset, bytes, REQUEST_UNCHANGED)
 				      : io_write(n, offset, bytes, v, REQUEST_UNCHANGED);
-	node_note_change(n);
+	note_copy(n, offset, bytes);
 	return r;
 }
 
@@ -76,7 +83,7 @@ static int co_fn zero_up(struct node *n, uint64_t offset, uint64_t *bytes, struc
 		return 1;
 	node_debug_event(n, BLKDEBUG_EVENT_COR_WRITE);
 	r = io_zero(n, start, zeroes, REQUEST_UNCHANGED);
-	node_note_change(n);
+	note_copy(n, start, zeroes);
 	if (r < 0)
 		return r;
 	*bytes = MIN(*bytes, start + zeroes - offset);

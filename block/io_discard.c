@@ -8,6 +8,7 @@
 #include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
+#include "block/layers.h"
 #include "block/request.h"
 
 static int co_fn discard_by_driver(struct node *n, uint64_t offset, uint64_t bytes)
@@ -64,6 +65,7 @@ static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes
 	request_begin(&rq, n, offset, bytes);
 	int r = discard_blocks(n, first, last - first);
 	io_note_write(n, 0, 0);
+	layers_note_write(n, offset, bytes);
 	if (!list_is_empty(&n->bitmaps))
 		bitmaps_mark(n, offset, bytes);
 	request_end(&rq);

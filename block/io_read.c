@@ -11,6 +11,7 @@
 #include "base/buffer.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
+#include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/request.h"
 
@@ -83,10 +84,17 @@ static int co_fn read_lower(struct node *n, uint64_t offset, uint64_t *bytes, st
 static int co_fn read_step(struct node *top, uint64_t offset, uint64_t *bytes, struct vec v,
 			   unsigned flags)
 {
-	for (struct node *n = top; n && offset < n->size; n = node_chain_next(n)) {
+	struct node *n = top;
+	if (top->layers && offset < top->size) {
+		*bytes = MIN(*bytes, top->size - offset);
+		n = layers_find(top, offset, bytes);
+	}
+	for (unsigned depth = 1; n && offset < n->size; n = node_chain_next(n), depth++) {
 		*bytes = MIN(*bytes, n->size - offset);
 		int r = n == top ? io_read_layer(n, offset, bytes, v, flags)
 				 : read_lower(n, offset, bytes, v, flags);
+		if (depth == LAYERS_MIN && !top->layers)
+			layers_create(top);
 		if (r != READ_FROM_BACKING)
 			return r;
 	}

@@ -73,8 +73,7 @@ static int co_fn recurse(struct extent *x)
 	return 0;
 }
 
-/* One layer's own answer, within its size. */
-static int co_fn layer_status(struct node *n, uint64_t offset, uint64_t bytes, struct extent *x)
+int co_fn node_layer_status(struct node *n, uint64_t offset, uint64_t bytes, struct extent *x)
 {
 	bytes = MIN(bytes, n->size - offset);
 	int r = ask_driver(n, offset, bytes, x);
@@ -107,7 +106,7 @@ int co_fn node_status(struct node *n, uint64_t offset, uint64_t bytes, struct ex
 		}
 		if (passes_on(layer))
 			continue;
-		int r = layer_status(layer, offset, left, &x);
+		int r = node_layer_status(layer, offset, left, &x);
 		if (r == STATUS_FROM_BACKING)
 			continue;
 		if (r < 0)
@@ -158,7 +157,7 @@ int co_fn node_status_above(struct node *top, struct node *base, uint64_t offset
 			depth++;
 			break;
 		}
-		int r = layer_status(n, offset, left, &x);
+		int r = node_layer_status(n, offset, left, &x);
 		if (r == STATUS_FROM_BACKING)
 			continue;
 		if (r < 0)

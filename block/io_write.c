@@ -12,6 +12,7 @@
 #include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/io_internal.h"
+#include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/probe.h"
 #include "block/request.h"
@@ -54,6 +55,7 @@ bool io_needs_flush(const struct node *n, unsigned flags)
 void io_note_write(struct node *n, uint64_t offset, uint64_t bytes)
 {
 	n->write_generation++;
+	layers_note_write(n, offset, bytes);
 	n->stats.highest_written = MAX(n->stats.highest_written, offset + bytes);
 	if (!list_is_empty(&n->bitmaps))
 		bitmaps_mark(n, offset, bytes);

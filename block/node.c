@@ -15,6 +15,7 @@
 #include "block/drain.h"
 #include "block/driver.h"
 #include "block/edge.h"
+#include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/permission_update.h"
 #include "block/walk.h"
@@ -183,6 +184,7 @@ static void node_free(struct node *n)
 	free(n->backing_format);
 	free(n->auto_backing_name);
 	free(n->state);
+	layers_destroy(n);
 	free(n);
 }
 
@@ -258,6 +260,7 @@ void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count)
 	walk_above(g, nodes, count, &above);
 	for (size_t i = 0; i < above.count; i++) {
 		struct node *n = above.items[i];
+		layers_forget(n);
 		if (!n->is_open)
 			continue;
 		if (n->file)
@@ -270,6 +273,7 @@ void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count)
 void node_note_change(struct node *n)
 {
 	n->write_generation++;
+	layers_note_write(n, 0, UINT64_MAX);
 }
 
 void node_refresh_limits(struct node *n)
@@ -287,6 +291,7 @@ void node_set_size(struct node *n, uint64_t size)
 	if (n->size == size)
 		return;
 	n->size = size;
+	layers_forget(n);
 	if (!list_is_empty(&n->bitmaps))
 		bitmaps_resize(n);
 	struct edge *e;

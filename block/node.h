@@ -22,6 +22,7 @@ struct consumer;
 struct driver;
 struct edge;
 struct graph;
+struct layer_map;
 
 #define NODE_NAME_MAX 31
 
@@ -97,6 +98,9 @@ struct node {
 
 	/* Sentences on why certain operations are refused; see blocker.h. */
 	struct list blockers;
+
+	struct layer_map *layers; /* of the chain from here on; NULL for none. See layers.h */
+	unsigned layer_uses;      /* maps of chains with this node */
 
 	/* Scratch of one walk over the graph; see walk.h. */
 	uint64_t walk_epoch;

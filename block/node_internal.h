@@ -38,6 +38,10 @@ void node_refresh_filename(struct node *n);
 /* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
 struct node *node_chain_next(const struct node *n);
 
+struct extent;
+/* One layer's own answer about a range that begins within its size; cut to that. */
+int co_fn node_layer_status(struct node *n, uint64_t offset, uint64_t bytes, struct extent *x);
+
 /* Flush without an edge, as when the node is closed. */
 int co_fn node_flush(struct node *n);
 

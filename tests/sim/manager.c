@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one who manages the simulated guest's images: takes external snapshots and
- * merges parts of the chain with block-commit, while the guest works.
+ * merges parts of the chain with block-commit and block-stream, while the guest works.
  */
 #include <stdio.h>
 
 #include "block/driver.h"
 #include "block/snapshot.h"
 #include "blockjobs/commit.h"
+#include "blockjobs/stream.h"
 #include "tests/sim/world.h"
 
 /* Longest chain, the backing file not counted. */
@@ -91,6 +92,23 @@ static void co_fn follow_job(struct world *w, struct job_table *jobs)
 	}
 }
 
+/* Stay with what has been started, or not: @r and @error. */
+static bool co_fn see_through(struct world *w, struct job_table *jobs, const char *what,
+			      const char *detail, int r, struct error *error)
+{
+	struct node *chain[DEPTH_MAX];
+	unsigned depth = find_chain(w, chain);
+	tell(w, what, error ? error->message : detail, r);
+	if (r >= 0)
+		follow_job(w, jobs);
+	else if (!w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
+		world_fault(w, xasprintf("a %s could not start: %s", what, error->message));
+	error_free(error);
+	bool merged = find_chain(w, chain) < depth;
+	tell(w, merged ? "merged" : "did not merge", detail, 0);
+	return merged;
+}
+
 static void co_fn commit_some(struct world *w, struct job_table *jobs)
 {
 	struct node *chain[DEPTH_MAX];
@@ -114,15 +132,33 @@ static void co_fn commit_some(struct world *w, struct job_table *jobs)
 		 chain[base]->file->child->filename);
 	struct error *error = NULL;
 	int r = commit_start(jobs, &args, &error);
-	tell(w, "commit", error ? error->message : detail, r);
-	if (r >= 0)
-		follow_job(w, jobs);
-	else if (!w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
-		world_fault(w, xasprintf("a commit could not start: %s", error->message));
-	bool merged = find_chain(w, chain) < depth;
-	w->commits += merged;
-	tell(w, merged ? "merged" : "did not merge", detail, 0);
-	error_free(error);
+	w->commits += see_through(w, jobs, "commit", detail, r, error);
+}
+
+static void co_fn stream_some(struct world *w, struct job_table *jobs)
+{
+	struct node *chain[DEPTH_MAX];
+	unsigned depth = find_chain(w, chain);
+	if (depth < 2)
+		return;
+	unsigned top = (unsigned)choose(&w->random, depth - 1);
+	/* One more than there are: the whole chain, with what is below the images. */
+	unsigned base = (unsigned)choose_between(&w->random, top + 2, depth + 1);
+	struct block_stream_args args = {
+		.job_id = (char *)"job",
+		.device = chain[top]->name,
+		.base_node = base < depth ? chain[base]->name : NULL,
+		.has_auto_finalize = true,
+		.auto_finalize = true,
+		.has_auto_dismiss = true,
+		.auto_dismiss = true,
+	};
+	char detail[100];
+	snprintf(detail, sizeof(detail), "%s down to %s", chain[top]->file->child->filename,
+		 base < depth ? chain[base]->file->child->filename : "the end");
+	struct error *error = NULL;
+	int r = stream_start(jobs, &args, &error);
+	w->streams += see_through(w, jobs, "stream", detail, r, error);
 }
 
 void co_fn manager_live(struct world *w)
@@ -136,8 +172,10 @@ void co_fn manager_live(struct world *w)
 			break;
 		if (choose(&w->random, 2) && find_chain(w, chain) < DEPTH_MAX - 1)
 			take_snapshot(w);
-		else
+		else if (choose(&w->random, 2))
 			commit_some(w, &jobs);
+		else
+			stream_some(w, &jobs);
 		hold_top(w);
 	}
 	job_cancel_all_and_wait(&jobs);

@@ -116,7 +116,7 @@ void plan_print(const struct plan *p)
 	       p->weights.discard, p->weights.read, p->weights.flush,
 	       p->weights.resize);
 	if (p->is_managed)
-		printf("  snapshots and commits\n");
+		printf("  snapshots, commits and streams\n");
 	if (p->has_fault)
 		printf("  fault: operations %#x, after %" PRIu64 ", %" PRIu64 " times, %s, late %"
 		       PRIu64 " ns\n",

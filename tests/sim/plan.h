@@ -28,7 +28,7 @@ struct plan {
 		unsigned write, durable_write, zero, unmap, discard, read, flush, resize;
 	} weights;
 
-	/* Whoever manages it takes snapshots and commits them while the guest works. */
+	/* Whoever manages it takes snapshots and merges them while the guest works. */
 	bool is_managed;
 
 	/* The disk. */

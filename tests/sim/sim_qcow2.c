@@ -121,9 +121,9 @@ int main(int argc, char **argv)
 		runs++;
 	}
 	printf("%" PRIu64 " seeds, %" PRIu64 " requests, %" PRIu64 " snapshots, %" PRIu64
-	       " commits, %" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64
+	       " commits, %" PRIu64 " streams, %" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64
 	       " checks by qemu-img, %" PRIu64 " clusters leaked\n",
-	       runs, stats.requests, stats.snapshots, stats.commits, stats.events, stats.crashes,
-	       stats.qemu_img_checks, stats.leaks);
+	       runs, stats.requests, stats.snapshots, stats.commits, stats.streams, stats.events,
+	       stats.crashes, stats.qemu_img_checks, stats.leaks);
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -116,6 +116,7 @@ static void live_once(struct trial *t, uint64_t seed)
 	t->stats->requests += t->plan.requests - w->requests_left;
 	t->stats->snapshots += w->snapshots;
 	t->stats->commits += w->commits;
+	t->stats->streams += w->streams;
 	t->stats->events += sim_store_position(t->store);
 }
 

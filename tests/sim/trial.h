@@ -16,7 +16,7 @@ struct trial_options {
 };
 
 struct trial_stats {
-	uint64_t requests, snapshots, commits, events, crashes, qemu_img_checks, leaks;
+	uint64_t requests, snapshots, commits, streams, events, crashes, qemu_img_checks, leaks;
 };
 
 /* Returns false when something was wrong, after telling what. Adds to @stats. */

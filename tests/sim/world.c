@@ -11,12 +11,14 @@
 #include "base/aio.h"
 #include "base/cleanup.h"
 #include "block/driver.h"
+#include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
 #include "drivers/table.h"
 #include "schema/schema.h"
 #include "tests/sim/sim_driver.h"
 
-static const struct driver *const drivers[] = {&sim_driver, &raw_driver, &qcow2_driver, NULL};
+static const struct driver *const drivers[] = {&copy_on_read_driver, &sim_driver, &raw_driver,
+					       &qcow2_driver, NULL};
 
 /* Far from those of the guest. */
 uint64_t world_backing_number = UINT64_C(0xbac0000000000001);

@@ -41,7 +41,7 @@ struct world {
 	} *tops;
 	size_t top_count;
 	bool guest_is_done;
-	uint64_t snapshots, commits; /* that succeeded */
+	uint64_t snapshots, commits, streams; /* that succeeded */
 
 	char *fault; /* the first thing that went wrong, as a sentence */
 };
@@ -76,7 +76,7 @@ extern uint64_t world_backing_number;
 /* guest.c: the guest's life: requests until none is left. */
 void co_fn guest_live(struct world *w);
 
-/* manager.c: take snapshots and commit them until the guest is done. */
+/* manager.c: take snapshots and merge them until the guest is done. */
 void co_fn manager_live(struct world *w);
 
 #endif
