@@ -77,8 +77,8 @@ struct graph {
 struct graph *graph_new(struct loop *loop, const struct driver *const *drivers);
 /* Every node must be gone. */
 void graph_free(struct graph *g);
-/* Memory is short: drop what can be learned again. */
-void graph_drop_caches(struct graph *g);
+/* Memory is short: drop what can be learned again. Returns how many bytes that were. */
+size_t graph_drop_caches(struct graph *g);
 /* The driver called @name, or NULL. It may have to be loaded before use; see driver.h. */
 const struct driver *graph_find_driver(const struct graph *g, const char *name);
 /* The driver called @name, loaded; NULL and *errp when there is none to be had. */

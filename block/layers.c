@@ -114,11 +114,13 @@ static known *find_known(const struct layer_map *m, uint64_t granule)
 							: NULL;
 }
 
-void graph_drop_caches(struct graph *g)
+size_t graph_drop_caches(struct graph *g)
 {
+	size_t bytes = g->layer_page_count * sizeof(struct page);
 	struct page *p;
 	while ((p = list_first(&g->layer_pages, struct page, link)))
 		page_drop(p);
+	return bytes;
 }
 
 /* --- The chain --------------------------------------------------------------------- */

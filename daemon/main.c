@@ -27,6 +27,7 @@
 #include "daemon/options.h"
 #include "daemon/parts.h"
 #include "daemon/pidfile.h"
+#include "daemon/pressure.h"
 #include "daemon/systemd.h"
 #include "drivers/table.h"
 #include "protocol/qmp/server.h"
@@ -131,6 +132,7 @@ static void co_fn shut_down(struct run *run)
 	parts_free();
 	graph_free(the_daemon.graph);
 	pidfile_remove(run->pidfile);
+	pressure_forget();
 	forget_signals(run);
 }
 
@@ -168,6 +170,7 @@ static int serve(const struct options *options)
 	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
 	parts_create();
 	watch_signals(&run);
+	pressure_watch();
 	loop_run_coroutine(the_daemon.loop, run_daemon, &run);
 	loop_free(the_daemon.loop);
 	return run.result < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

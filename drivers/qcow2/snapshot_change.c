@@ -281,6 +281,7 @@ int co_fn qcow2_snapshot_apply(struct node *n, const char *id, struct error **er
 		qcow2_free_later(q, old.offset, old.count * sizeof(uint64_t), FREE_SNAPSHOT);
 	qcow2_table_finish(&old);
 	node_set_size(n, size);
+	node_note_change(n);
 	return finish(q, errp);
 }
 
