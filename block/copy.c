@@ -79,7 +79,9 @@ struct copy {
 	bool is_considerate; /* users are at work */
 	uint64_t data_end; /* what copy_dirty() finds dirty up to there is data */
 	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
-	bool is_up;                  /* copy_up() is under way */
+	bool is_up;                  /* copy_up() is under way: */
+	uint64_t given, reported;    /* so far pieces have been given out, and is all done */
+	struct piece *in_hand;       /* waits to be started; NULL for none */
 	int result;
 
 	/* What copy_allocated() and copy_up() know of the range before extent_end. */
@@ -293,6 +295,20 @@ static void end_urgent(struct piece *p, int r)
 		p->urgent->result = r;
 }
 
+/* Users of copy_up() see how far all is done, as if it went from the start to the end. */
+static void report_up(struct copy *c)
+{
+	uint64_t done = c->in_hand ? MIN(c->given, c->in_hand->offset) : c->given;
+	const struct piece *p;
+	list_for_each (p, &c->in_flight, link)
+		done = MIN(done, p->offset);
+	list_for_each (p, &c->failed, link)
+		done = MIN(done, p->offset);
+	if (done > c->reported)
+		c->settings.hooks->advanced(c->settings.arg, done - c->reported);
+	c->reported = MAX(c->reported, done);
+}
+
 static void end_piece(struct piece *p, int r, bool is_read)
 {
 	struct copy *c = p->copy;
@@ -305,12 +321,14 @@ static void end_piece(struct piece *p, int r, bool is_read)
 
 	list_del_init(&p->link);
 	c->in_flight_bytes -= p->bytes;
-	if (r >= 0 && c->settings.hooks)
+	if (r >= 0 && c->settings.hooks && !c->is_up)
 		c->settings.hooks->advanced(c->settings.arg, p->bytes);
 	if (r < 0 && !p->bitmap)
 		list_add_tail(&c->failed, &p->link);
 	else
 		free(p);
+	if (c->is_up)
+		report_up(c);
 	co_queue_wake_all(&c->changed);
 }
 
@@ -515,7 +533,8 @@ static struct piece *co_fn next_allocated(struct copy *c, struct node *limit, ui
 	uint64_t start = *offset, bytes = c->extent_end - start;
 	if (!c->extent_allocated) {
 		*offset = c->extent_end;
-		c->settings.hooks->advanced(c->settings.arg, bytes);
+		if (!c->is_up)
+			c->settings.hooks->advanced(c->settings.arg, bytes);
 		return NULL;
 	}
 	/* Pieces end at multiples of their size, so that they match the clusters below. */
@@ -543,17 +562,24 @@ static int co_fn copy_layers(struct copy *c, struct node *limit, uint64_t bytes)
 	uint64_t offset = 0;
 	c->result = 0;
 	c->bitmap = NULL;
-	c->extent_end = 0;
+	c->extent_end = c->given = c->reported = 0;
 	free_failed(c);
 	while (admit(c, 0)) {
 		struct piece *p = take_failed(c);
 		if (!p && offset < bytes)
 			p = next_allocated(c, limit, &offset, bytes);
+		c->in_hand = p;
+		c->given = offset;
+		if (c->is_up)
+			report_up(c);
 		if (p) {
 			if (!admit(c, p->bytes) || !enter(c, p->offset, p->bytes)) {
+				c->given = MIN(c->given, p->offset);
+				c->in_hand = NULL;
 				free(p);
 				break;
 			}
+			c->in_hand = NULL;
 			start_swept(c, p);
 		} else if (offset >= bytes && c->swept_count > 0) {
 			/* Those under way may fail and come back. */

@@ -93,8 +93,9 @@ int co_fn copy_allocated(struct copy *c, struct node *base, uint64_t bytes);
  * Copy what the first @bytes of the source show of the layers below it down to, and
  * with, @bottom, which is in its chain, into the source itself: by copy-on-read
  * requests, so that users may write there meanwhile. The source's edge permits them;
- * it is also the target. What is below @bottom may change. Returns as above, or 0
- * when everything that failed was left out.
+ * it is also the target. What is below @bottom may change. advanced() tells how far
+ * everything is done from the start on. Returns as above, or 0 when everything that
+ * failed was left out.
  */
 int co_fn copy_up(struct copy *c, struct node *bottom, uint64_t bytes);
 
