@@ -31,6 +31,18 @@ static void freeze(struct node *n, int change)
 		chain_edge(n)->frozen += (unsigned)change;
 }
 
+/* What a job has put between comes and goes without asking, and so do links that it relies on. */
+static int check_links(const struct node *n, const struct node *bottom, struct error **errp)
+{
+	for (struct node *at = n->file->child; at != bottom; at = chain_edge(at)->child) {
+		if (!at->options || chain_edge(at)->frozen > 0)
+			return error_set(errp, -EBUSY,
+					 "Node '%s' is busy: its link to '%s' is in use", at->name,
+					 chain_edge(at)->child->name);
+	}
+	return 0;
+}
+
 static int set_bottom(struct node *n, const char *name, struct error **errp)
 {
 	struct copy_on_read *c = n->state;
@@ -42,6 +54,9 @@ static int set_bottom(struct node *n, const char *name, struct error **errp)
 	if (!node_chain_contains(n->file->child, bottom))
 		return error_set(errp, -EINVAL, "Bottom node '%s' is not in the backing chain of '%s'",
 				 name, n->file->child->name);
+	int r = check_links(n, bottom, errp);
+	if (r < 0)
+		return r;
 	c->bottom = node_ref(bottom);
 	c->is_frozen = true;
 	freeze(n, 1);
