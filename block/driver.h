@@ -186,6 +186,11 @@ struct driver {
 				 struct error **errp);
 	void (*set_permissions)(struct node *n, unsigned permissions, unsigned shared);
 	void (*abort_permissions)(struct node *n);
+	/*
+	 * Optional: @n was marked by node_unsettle(), as from set_permissions, and the
+	 * change of the graph is over. May wait, and make changes of its own.
+	 */
+	void co_fn (*settle)(struct node *n);
 
 	/*
 	 * Optional, for drivers that let requests wait without need. Between the two,

@@ -60,6 +60,7 @@ struct graph {
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;
 	uint64_t walk_epoch; /* see walk.h */
+	struct list unsettled;               /* struct node.unsettled_link; see node_unsettle() */
 	/* What is known of deep backing chains; see layers.h. */
 	struct list layer_maps, layer_pages;
 	size_t layer_page_count;

@@ -331,8 +331,10 @@ void co_fn graph_tx_commit(struct graph_tx *tx)
 			a->ops->commit(a->arg);
 	}
 	permission_update_commit(TAKE(tx->update));
-	nodes_refresh(tx->graph, tx->touched, tx->touched_count);
+	struct graph *g = tx->graph;
+	nodes_refresh(g, tx->touched, tx->touched_count);
 	clean(tx);
+	nodes_settle(g);
 }
 
 void co_fn graph_tx_abort(struct graph_tx *tx)

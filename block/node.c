@@ -75,6 +75,7 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	list_init(&n->requests);
 	list_init(&n->bitmaps);
 	list_init(&n->blockers);
+	list_init(&n->unsettled_link);
 	co_queue_init(&n->conflicts);
 	co_mutex_init(&n->flush_lock);
 	co_mutex_init(&n->resize_lock);
@@ -143,6 +144,7 @@ static void unregister(struct node *n, struct list *doomed)
 	HASH_DELETE(by_name, n->graph->by_name, n);
 	list_del_init(&n->link);
 	list_add_tail(doomed, &n->link);
+	list_del_init(&n->unsettled_link);
 	drain_forget_node(n);
 	struct node *heir;
 	list_for_each (heir, &n->graph->nodes, link) {
@@ -188,6 +190,23 @@ static void node_free(struct node *n)
 	free(n);
 }
 
+void node_unsettle(struct node *n)
+{
+	if (!list_is_linked(&n->unsettled_link))
+		list_add_tail(&n->graph->unsettled, &n->unsettled_link);
+}
+
+void co_fn nodes_settle(struct graph *g)
+{
+	struct node *n;
+	while ((n = list_first(&g->unsettled, struct node, unsettled_link))) {
+		list_del_init(&n->unsettled_link);
+		node_ref(n);
+		n->driver->settle(n);
+		node_unref(n);
+	}
+}
+
 void co_fn node_unref(struct node *n)
 {
 	if (!n)
@@ -198,6 +217,7 @@ void co_fn node_unref(struct node *n)
 
 	/* A closing node may drop the last reference on the next, down a chain of any length. */
 	struct list doomed;
+	struct graph *g = n->graph;
 	list_init(&doomed);
 	unregister(n, &doomed);
 	while ((n = list_first(&doomed, struct node, link))) {
@@ -211,6 +231,7 @@ void co_fn node_unref(struct node *n)
 		list_del_init(&n->link);
 		node_free(n);
 	}
+	nodes_settle(g);
 }
 
 static void merge_limit(uint64_t *limit, uint64_t other)

@@ -99,6 +99,7 @@ struct node {
 	/* Sentences on why certain operations are refused; see blocker.h. */
 	struct list blockers;
 
+	struct list unsettled_link; /* in graph.unsettled */
 	struct layer_map *layers; /* of the chain from here on; NULL for none. See layers.h */
 	unsigned layer_uses;      /* maps of chains with this node */
 
@@ -170,6 +171,9 @@ void node_work_end(struct node *n);
  * a new header: the next flush has something to do.
  */
 void node_note_change(struct node *n);
+
+/* Have driver->settle called at the end of the change of the graph that is under way. Must not wait. */
+void node_unsettle(struct node *n);
 
 /* Re-read parents' and own limits after a change below. */
 void node_refresh_limits(struct node *n);

@@ -29,6 +29,9 @@ int co_fn edge_attach_node(struct node *parent, const char *name, struct node *c
 /* Bring limits, sizes and names of @nodes and of all above them up to date. Never waits. */
 void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count);
 
+/* Call driver->settle of the nodes that wait for it: a change is over. */
+void co_fn nodes_settle(struct graph *g);
+
 /* Set n->limits from the children and the driver. */
 void node_compute_limits(struct node *n);
 

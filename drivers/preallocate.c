@@ -7,31 +7,20 @@
  * 1. What the node shows ends where the data ends; the file may end later.
  * 2. As long as the file is longer, the filter keeps the permission to cut it, even
  *    when nobody above may write any more.
- * 3. It is cut when the writers have gone, by a coroutine of its own, since
- *    permissions change where nothing may wait; or else when the node is closed.
+ * 3. It is cut when the writers have gone, or else when the node is closed.
  */
 #include "drivers/filters.h"
 
-#include <stdlib.h>
-
-#include "base/loop.h"
 #include "block/driver.h"
 #include "block/graph.h"
 
 #define SECTOR_BYTES 512
-
-/* A coroutine that is to cut the file. */
-struct cutter {
-	struct node *node; /* NULL: it has been closed */
-	struct graph *graph;
-};
 
 struct preallocate {
 	uint64_t align, size; /* bytes */
 	bool is_longer;       /* the file may be longer than the data */
 	bool is_hopeless;     /* the file cannot be extended in advance */
 	struct co_mutex extend_lock;
-	struct cutter *cutter; /* NULL: none is under way */
 };
 
 static int check_options(const struct blockdev_options_preallocate *o, struct error **errp)
@@ -94,34 +83,22 @@ static void co_fn update_permissions(struct node *n)
 		graph_tx_commit(&tx);
 }
 
-static void co_fn cutter_main(void *arg)
-{
-	struct cutter *c = arg;
-	struct graph *g = c->graph;
-	graph_change_begin(g);
-	struct node *n = c->node;
-	if (n) {
-		struct preallocate *p = n->state;
-		p->cutter = NULL;
-		if (!may_resize(n->permissions)) {
-			cut(n);
-			/* Not being able to is no reason to hold on to the permission. */
-			p->is_longer = false;
-			update_permissions(n);
-		}
-	}
-	graph_change_end(g);
-	free(c);
-}
-
 static void set_permissions(struct node *n, unsigned permissions, unsigned shared)
 {
+	const struct preallocate *p = n->state;
+	if (!may_resize(permissions) && p->is_longer)
+		node_unsettle(n);
+}
+
+static void co_fn settle(struct node *n)
+{
 	struct preallocate *p = n->state;
-	if (may_resize(permissions) || !p->is_longer || p->cutter)
+	if (may_resize(n->permissions) || !p->is_longer)
 		return;
-	p->cutter = NEW(struct cutter);
-	*p->cutter = (struct cutter){.node = n, .graph = n->graph};
-	co_start(n->loop, cutter_main, p->cutter);
+	cut(n);
+	/* Not being able to is no reason to hold on to the permission. */
+	p->is_longer = false;
+	update_permissions(n);
 }
 
 static void child_permissions(struct node *n, const char *name, unsigned role,
@@ -139,9 +116,6 @@ static void child_permissions(struct node *n, const char *name, unsigned role,
 
 static void co_fn close_filter(struct node *n)
 {
-	struct preallocate *p = n->state;
-	if (p->cutter)
-		p->cutter->node = NULL;
 	cut(n);
 }
 
@@ -230,6 +204,7 @@ const struct driver preallocate_driver = {
 	.child_resized = child_resized,
 	.child_permissions = child_permissions,
 	.set_permissions = set_permissions,
+	.settle = settle,
 	.reopen_options = reopen_options,
 	.reopen_prepare = reopen_prepare,
 	.reopen_commit = reopen_commit,
