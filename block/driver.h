@@ -255,6 +255,12 @@ struct driver {
 	 */
 	int co_fn (*make_empty)(struct node *n, struct error **errp);
 	/*
+	 * Change options of the image to those of @options that are given, durably. The size
+	 * and where the image lies do not count. Nobody else uses it.
+	 */
+	int co_fn (*amend)(struct node *n, const struct blockdev_create_options *options,
+			   struct error **errp);
+	/*
 	 * How much room an image made with @options, whose size is that of the content,
 	 * takes; with what @source (NULL: nothing) shows in it.
 	 */

@@ -64,6 +64,8 @@ int co_fn qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t bytes,
 			    enum preallocation preallocation, struct error **errp);
 int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *options,
 		       struct error **errp);
+int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *options,
+		      struct error **errp);
 int co_fn qcow2_make_empty(struct node *n, struct error **errp);
 int co_fn qcow2_measure(const struct blockdev_create_options *options, struct node *source,
 			struct image_measure *ret, struct error **errp);

@@ -42,6 +42,7 @@ const struct driver qcow2_driver = {
 	.remove_bitmap = qcow2_remove_bitmap,
 	.change_bitmaps = qcow2_change_bitmaps,
 	.create = qcow2_create,
+	.amend = qcow2_amend,
 	.make_empty = qcow2_make_empty,
 	.measure = qcow2_measure,
 	.probe = qcow2_probe,

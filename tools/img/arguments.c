@@ -76,6 +76,16 @@ static void take_words(char **to, const char *text)
 	*to = joined;
 }
 
+static int take_step(const struct img_argument *a, const char *value)
+{
+	struct img_steps *steps = a->to;
+
+	if (steps->count == IMG_STEPS_MAX)
+		return img_error("More than %d actions", IMG_STEPS_MAX);
+	steps->items[steps->count++] = (struct img_step){a->what, value};
+	return 0;
+}
+
 static int take(const struct img_argument *a, const char *text)
 {
 	switch (a->kind) {
@@ -99,9 +109,17 @@ static int take(const struct img_argument *a, const char *text)
 			return img_error("--output must be used with human or json as argument.");
 		*(bool *)a->to = strcmp(text, "json") == 0;
 		return 0;
+	case ARGUMENT_STEP:
+	case ARGUMENT_STEP_ON:
+		return take_step(a, text);
 	default:
 		return take_count(a, text);
 	}
+}
+
+static bool is_bare(const struct img_argument *a)
+{
+	return a->kind == ARGUMENT_FLAG || a->kind == ARGUMENT_STEP;
 }
 
 /* The table as getopt_long(3) wants it. */
@@ -119,13 +137,13 @@ static unsigned fill(const struct img_argument *table, struct option *ret_long, 
 		if (a->name)
 			*o++ = (struct option){
 				.name = a->name,
-				.has_arg = a->kind == ARGUMENT_FLAG ? no_argument : required_argument,
+				.has_arg = is_bare(a) ? no_argument : required_argument,
 				.val = CODE_FIRST_LONG + (int)count,
 			};
 		if (!a->letter)
 			continue;
 		*ret_short++ = a->letter;
-		if (a->kind != ARGUMENT_FLAG)
+		if (!is_bare(a))
 			*ret_short++ = ':';
 	}
 	*ret_short = '\0';

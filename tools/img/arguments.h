@@ -16,12 +16,23 @@ enum img_argument_kind {
 	ARGUMENT_SIZE,   /* int64_t: bytes, with a suffix */
 	ARGUMENT_CACHE,  /* struct img_cache */
 	ARGUMENT_OUTPUT, /* bool: true for json, false for human */
+	ARGUMENT_STEP,   /* struct img_steps: one more step, called @what */
+	ARGUMENT_STEP_ON,/* the same with a value */
 	ARGUMENT_COUNT,  /* int64_t from 0 to 2^31 - 1; without @what -1 for anything else */
 };
 
 /* How the host's page cache is used, and whether writes go through it. */
 struct img_cache {
 	bool direct, no_flush, writethrough;
+};
+
+/* What is to be done, in the order of the arguments. */
+#define IMG_STEPS_MAX 64
+struct img_steps {
+	unsigned count;
+	struct img_step {
+		const char *name, *value; /* value NULL for none */
+	} items[IMG_STEPS_MAX];
 };
 
 struct img_argument {
@@ -40,6 +51,8 @@ struct img_argument {
 #define IMG_SIZE(name, letter, to, what) {name, letter, ARGUMENT_SIZE, to, what}
 #define IMG_CACHE(name, letter, to, what) {name, letter, ARGUMENT_CACHE, to, what}
 #define IMG_COUNT(name, letter, to, what) {name, letter, ARGUMENT_COUNT, to, what}
+#define IMG_STEP(name, to) {name, 0, ARGUMENT_STEP, to, name}
+#define IMG_STEP_ON(name, to) {name, 0, ARGUMENT_STEP_ON, to, name}
 #define IMG_ARGUMENTS_END {0}
 
 /*

@@ -9,6 +9,13 @@ struct img the_img;
 #define COMMON "[--image-opts] [-f FORMAT] "
 
 const struct img_command img_commands[] = {
+	{"amend", img_amend, COMMON "[-t CACHE] [-p] [-q] [--force] -o OPTIONS FILE"},
+	{"bench", img_bench,
+	 COMMON "[-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET] [-w] [--pattern=BYTE]\n"
+	 "    [--flush-interval=COUNT] [--no-drain] [-n] [-i AIO] [-t CACHE] [-q] [-U] FILE"},
+	{"bitmap", img_bitmap,
+	 "(--add | --remove | --clear | --enable | --disable | --merge=BITMAP)...\n"
+	 "    [-g GRANULARITY] [-b SOURCE_FILE [-F FORMAT]] [--image-opts] [-f FORMAT] FILE BITMAP"},
 	{"check", img_check,
 	 COMMON "[--output=human|json] [-r leaks|all] [-T CACHE] [-U] [-q] FILE"},
 	{"commit", img_commit,
@@ -19,7 +26,7 @@ const struct img_command img_commands[] = {
 	 "[--image-opts] [-f FORMAT] [-U] [-T CACHE] [-l SNAPSHOT] [--salvage]\n"
 	 "    [--target-image-opts] [-O FORMAT] [-t CACHE] [-n [--target-is-zero]] [-o OPTIONS] [-c]\n"
 	 "    [-B BACKING_FILE [-F FORMAT]] [-S SPARSE_SIZE] [-r RATE] [-m COROUTINES] [-W] [-C]\n"
-	 "    [-p] [-q] FILE [FILE2...] TARGET"},
+	 "    [--bitmaps [--skip-broken-bitmaps]] [-p] [-q] FILE [FILE2...] TARGET"},
 	{"create", img_create,
 	 "[-q] [-f FORMAT] [-b BACKING_FILE [-F FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]"},
 	{"dd", img_dd,

@@ -34,6 +34,7 @@ extern const struct img_command img_commands[];
 
 int co_fn img_amend(int argc, char **argv);
 int co_fn img_bench(int argc, char **argv);
+int co_fn img_bitmap(int argc, char **argv);
 int co_fn img_check(int argc, char **argv);
 int co_fn img_commit(int argc, char **argv);
 int co_fn img_compare(int argc, char **argv);

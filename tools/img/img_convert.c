@@ -9,6 +9,7 @@
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/open.h"
+#include "tools/img/bitmaps.h"
 #include "tools/img/conversion.h"
 #include "tools/img/creation.h"
 #include "tools/img/snapshots.h"
@@ -23,7 +24,7 @@ struct request {
 	const char *snapshot, *backing, *backing_format;
 	char *options;
 	bool skips_creation, target_is_zero, compresses, shows_progress, is_quiet, out_of_order,
-		salvages, offloads;
+		salvages, offloads, copies_bitmaps, skips_broken_bitmaps;
 	int64_t sparse_bytes, rate, workers;
 	char **names;
 	unsigned count; /* of sources; the target's name stands behind theirs */
@@ -69,6 +70,10 @@ static int check(struct request *rq)
 		return img_error("Cannot enable copy offloading when -c is used");
 	if (rq->offloads && rq->sparse_bytes >= 0)
 		return img_error("Cannot enable copy offloading when -S is used");
+	if (rq->skips_broken_bitmaps && !rq->copies_bitmaps)
+		return img_error("Use of --skip-broken-bitmaps requires --bitmaps");
+	if (rq->count > 1 && rq->copies_bitmaps)
+		return img_error("Copying bitmaps only possible with single source");
 	if (rq->count > 1 && rq->snapshot)
 		return img_error("No support for concatenating multiple snapshot");
 	if (rq->count > 1 && rq->backing)
@@ -114,6 +119,13 @@ static uint64_t total_size(const struct request *rq, const struct image *sources
 	return total;
 }
 
+static int check_bitmaps(const struct request *rq, const struct driver *target)
+{
+	if (!rq->copies_bitmaps || target->can_store_bitmap)
+		return 0;
+	return img_error("Format driver '%s' does not support bitmaps", target->name);
+}
+
 static int check_creation(const struct request *rq, const struct creation *c,
 			  struct error **errp)
 {
@@ -157,6 +169,10 @@ static int co_fn create_target(struct request *rq, uint64_t size, struct convers
 
 	if (r >= 0)
 		r = take_backing(rq, &c, &error);
+	if (r >= 0 && check_bitmaps(rq, c.format) != 0) {
+		creation_finish(&c);
+		return 1;
+	}
 	if (r >= 0) {
 		c.size = c.has_size ? c.size : size;
 		r = creation_run(&c, &error);
@@ -184,6 +200,8 @@ static int co_fn open_target(struct request *rq, uint64_t size, struct conversio
 		return img_error("output file is smaller than input file");
 	if (rq->compresses && !target->node->driver->can_compress)
 		return img_error("Compression not supported for this file format");
+	if (check_bitmaps(rq, target->node->driver) != 0)
+		return 1;
 	if (rq->skips_creation) {
 		conversion->only_top = rq->backing;
 		conversion->target_is_zero = rq->target_is_zero;
@@ -207,6 +225,8 @@ static int co_fn convert(struct request *rq, struct image *sources, struct image
 	int status = open_sources(rq, sources);
 	uint64_t size = status == 0 ? total_size(rq, sources) : 0;
 
+	if (status == 0 && rq->copies_bitmaps)
+		status = bitmaps_check_copy(&sources[0], rq->skips_broken_bitmaps);
 	if (status == 0 && !rq->skips_creation)
 		status = create_target(rq, size, &conversion);
 	if (status == 0)
@@ -215,6 +235,8 @@ static int co_fn convert(struct request *rq, struct image *sources, struct image
 		return status;
 	img_progress_begin(rq->shows_progress);
 	status = conversion_run(&conversion);
+	if (status == 0 && rq->copies_bitmaps)
+		status = bitmaps_copy(&sources[0], target);
 	img_progress_end(status != 0);
 	return status;
 }
@@ -261,6 +283,8 @@ int co_fn img_convert(int argc, char **argv)
 		IMG_FLAG("image-opts", 0, &rq.source.is_description),
 		IMG_FLAG("target-image-opts", 0, &rq.target.is_description),
 		IMG_FLAG("target-is-zero", 0, &rq.target_is_zero),
+		IMG_FLAG("bitmaps", 0, &rq.copies_bitmaps),
+		IMG_FLAG("skip-broken-bitmaps", 0, &rq.skips_broken_bitmaps),
 		IMG_FLAG("salvage", 0, &rq.salvages),
 		IMG_ARGUMENTS_END,
 	};

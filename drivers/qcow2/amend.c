@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing the options of an image that exists. Node's loop; nobody else uses the
+ * node.
+ *
+ * 1. Each change ends with one sector of the header, written when everything that
+ *    the new header promises is durable: a crash leaves the image before or after it.
+ * 2. Version 2 has no zero clusters: before the header says so, they become
+ *    unallocated or, above a backing file, are filled with zeroes.
+ */
+#include "drivers/qcow2/bitmap.h"
+#include "drivers/qcow2/check.h"
+#include "drivers/qcow2/cluster.h"
+#include "drivers/qcow2/data.h"
+#include "drivers/qcow2/flush.h"
+#include "drivers/qcow2/header.h"
+#include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
+#include "drivers/qcow2/snapshot.h"
+
+static int too_old(struct error **errp, const char *what)
+{
+	return error_set(errp, -EINVAL,
+			 "%s compatibility level 1.1 and above (use compat=1.1 or greater)", what);
+}
+
+/* --- The version -------------------------------------------------------------------- */
+
+/* In version 3 each snapshot says how long its disk is. */
+static int co_fn complete_snapshots(struct qcow2 *q)
+{
+	uint32_t count = q->header.snapshot_count;
+
+	if (count == 0)
+		return 0;
+	struct qcow2_snapshot *list = xalloc(count, sizeof(*list));
+
+	for (uint32_t i = 0; i < count; i++) {
+		list[i] = qcow2_snapshot_copy(&q->snapshots[i]);
+		if (list[i].extra_bytes >= SNAPSHOT_ICOUNT)
+			continue;
+		list[i].extra = xrealloc(list[i].extra, 1, SNAPSHOT_ICOUNT);
+		memset(list[i].extra + list[i].extra_bytes, 0,
+		       SNAPSHOT_ICOUNT - list[i].extra_bytes);
+		list[i].extra_bytes = SNAPSHOT_ICOUNT;
+	}
+	int r = qcow2_snapshots_replace(q, list, count);
+
+	if (r < 0)
+		qcow2_snapshots_free(list, count);
+	return r < 0 ? r : qcow2_settle(q);
+}
+
+/* Write the header anew as @new, or leave it as it is. */
+static int co_fn change_header(struct qcow2 *q, const struct qcow2_header *new, struct error **errp)
+{
+	struct qcow2_header old = q->header;
+
+	q->header = *new;
+	int r = qcow2_header_rewrite(q, q->node->backing_name, q->node->backing_format, errp);
+
+	if (r < 0)
+		q->header = old;
+	return r;
+}
+
+static int co_fn upgrade(struct qcow2 *q, struct error **errp)
+{
+	int r = complete_snapshots(q);
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not write the table of snapshots");
+	struct qcow2_header new = q->header;
+
+	new.version = 3;
+	new.length = HEADER_BYTES_V3;
+	new.refcount_order = REFCOUNT_ORDER_V2;
+	return change_header(q, &new, errp);
+}
+
+static int check_downgrade(const struct qcow2 *q, struct error **errp)
+{
+	uint64_t lasting = q->header.incompatible & ~(uint64_t)INCOMPATIBLE_DIRTY;
+
+	if (q->refcount_order != REFCOUNT_ORDER_V2)
+		return error_set(errp, -ENOTSUP, "compat=0.10 requires refcount_bits=16");
+	if (lasting != 0)
+		return error_set(errp, -ENOTSUP,
+				 "Cannot downgrade an image with incompatible features set");
+	if (q->header.snapshot_count > 0)
+		return error_set(errp, -ENOTSUP,
+				 "Cannot downgrade an image with internal snapshots");
+	if (!list_is_empty(&q->bitmaps))
+		return error_set(errp, -ENOTSUP, "Cannot downgrade an image with bitmaps");
+	return 0;
+}
+
+/* Express one run of zero clusters without their flag. */
+static int co_fn expand_run(struct qcow2 *q, uint64_t offset, const struct run *run)
+{
+	if (run->type != CLUSTER_ZERO && run->type != CLUSTER_ZERO_KEPT)
+		return 0;
+	uint64_t end = align_up(offset + run->bytes, q->cluster_bytes);
+
+	return q->node->backing_name ? qcow2_write_zeroes(q, offset, run->bytes)
+				     : qcow2_drop(q, offset, end - offset, DROP_ALL);
+}
+
+static int co_fn expand_zeroes(struct qcow2 *q)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; at < q->header.size && r == 0;) {
+		struct run run;
+
+		r = qcow2_map(q, at, MIN(q->header.size - at, GiB), &run);
+		if (r == 0)
+			r = expand_run(q, at, &run);
+		at += run.bytes;
+	}
+	return r < 0 ? r : qcow2_settle(q);
+}
+
+static int co_fn downgrade(struct qcow2 *q, struct error **errp)
+{
+	int r = check_downgrade(q, errp);
+
+	if (r < 0)
+		return r;
+	q->settings.lazy_refcounts = false;
+	r = expand_zeroes(q);
+	if (r == 0)
+		r = qcow2_header_set_incompatible(q, 0, INCOMPATIBLE_DIRTY);
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not turn zero clusters into data clusters");
+	struct qcow2_header new = q->header;
+
+	new.version = 2;
+	new.length = HEADER_BYTES_V2;
+	new.compatible = new.autoclear = 0;
+	new.unknown_bytes = 0;
+	return change_header(q, &new, errp);
+}
+
+/* --- The width of refcounts ----------------------------------------------------------- */
+
+static void set_refcount_order(struct qcow2 *q, unsigned order)
+{
+	q->refcount_order = order;
+	q->header.refcount_order = order;
+	q->block_bits = q->cluster_bits + 3 - order;
+	q->refcount_max = UINT64_MAX >> (64 - (1u << order));
+}
+
+static int find_too_high(const struct check *c, unsigned order, struct error **errp)
+{
+	uint64_t max = UINT64_MAX >> (64 - (1u << order));
+
+	for (uint64_t i = 0; i < c->clusters; i++) {
+		if (c->counts[i] > max)
+			return error_set(errp, -EINVAL,
+					 "Cannot decrease refcount entry width to %u bits: Cluster "
+					 "at offset %#" PRIx64 " has a refcount of %" PRIu32,
+					 1u << order, i << c->q->cluster_bits, c->counts[i]);
+	}
+	return 0;
+}
+
+/* Count everything anew, and write the counts in the new width. */
+static int co_fn rewrite_refcounts(struct check *c, unsigned order, struct error **errp)
+{
+	struct qcow2 *q = c->q;
+	unsigned old = q->refcount_order;
+	int r = qcow2_check_count_all(c);
+
+	if (r == 0 && (c->result->corruptions > 0 || c->result->errors > 0))
+		return error_set(errp, -EIO, "The image is damaged; check it first");
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read the tables");
+	r = find_too_high(c, order, errp);
+	if (r < 0)
+		return r;
+	set_refcount_order(q, order);
+	uint64_t table = q->header.reftable_offset;
+
+	r = qcow2_rebuild_refcounts(c, errp);
+	if (r < 0 && q->header.reftable_offset == table)
+		set_refcount_order(q, old);
+	return r;
+}
+
+static int co_fn change_refcount_bits(struct qcow2 *q, uint64_t bits, struct error **errp)
+{
+	struct image_check result = {0};
+	struct check c = {.q = q, .result = &result};
+
+	if (!is_power_of_2(bits) || bits > 64)
+		return error_set(errp, -EINVAL,
+				 "Refcount width must be a power of two and may not exceed 64 bits");
+	int r = qcow2_settle(q);
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not write the tables");
+	c.clusters = qcow2_clusters(q, qcow2_file_size(q));
+	c.counts = calloc(MAX(c.clusters, 1), sizeof(uint32_t));
+	if (!c.counts)
+		return error_set_errno(errp, -ENOMEM, "Could not count the references");
+	r = rewrite_refcounts(&c, __builtin_ctzll(bits), errp);
+	free(c.counts);
+	return r;
+}
+
+/* --- The whole -------------------------------------------------------------------------- */
+
+static int co_fn change_lazy(struct qcow2 *q, bool lazy, struct error **errp)
+{
+	struct qcow2_header new = q->header;
+
+	if (lazy)
+		new.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
+	else
+		new.compatible &= ~(uint64_t)COMPATIBLE_LAZY_REFCOUNTS;
+	int r = change_header(q, &new, errp);
+
+	if (r == 0)
+		q->settings.lazy_refcounts = lazy;
+	return r;
+}
+
+int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *options,
+		      struct error **errp)
+{
+	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
+	struct qcow2 *q = n->state;
+	unsigned version = q->header.version;
+
+	if (o->has_version)
+		version = o->version == BLOCKDEV_QCOW2_VERSION_V2 ? 2 : 3;
+	if (version < 3 && o->has_refcount_bits && o->refcount_bits != 16)
+		return too_old(errp, "Refcount widths other than 16 bits require");
+	if (version < 3 && o->has_lazy_refcounts && o->lazy_refcounts)
+		return too_old(errp, "Lazy refcounts only supported with");
+	int r = qcow2_begin_writing(q, errp);
+
+	if (r == 0 && version > q->header.version)
+		r = upgrade(q, errp);
+	if (r == 0 && o->has_refcount_bits &&
+	    (uint64_t)o->refcount_bits != UINT64_C(1) << q->refcount_order)
+		r = change_refcount_bits(q, o->refcount_bits, errp);
+	if (r == 0 && o->has_lazy_refcounts && q->header.version >= 3)
+		r = change_lazy(q, o->lazy_refcounts, errp);
+	if (r == 0 && version < q->header.version)
+		r = downgrade(q, errp);
+	return r;
+}
