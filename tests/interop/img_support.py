@@ -16,7 +16,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support import ROOT, need, run, skip  # noqa: E402,F401
 
-CAIRN_IMG = os.environ.get("CAIRN_IMG") or os.path.join(ROOT, "build", "tools", "cairn-img")
+CAIRN_IMG = os.environ.get("CAIRN_IMG") or os.path.join(ROOT, "build", "tools", "img", "cairn-img")
 
 
 class Result:

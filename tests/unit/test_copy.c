@@ -633,6 +633,65 @@ FIXTURE_TEST(considerate_sweeps_keep_little_in_flight)
 	task_finish(&t);
 }
 
+/* What the hook that moves pieces was asked for. */
+struct moved {
+	struct task task;
+	uint64_t last, data, zero, crooked, cluster;
+	bool goes_back;
+};
+
+static int co_fn transfer(void *arg, uint64_t offset, uint64_t bytes, bool is_zero,
+			  bool *ret_is_read)
+{
+	struct moved *m = arg; /* its first member is the task of the other hooks */
+	m->goes_back |= offset < m->last;
+	m->last = offset;
+	m->crooked += offset % m->cluster != 0 || (bytes % m->cluster != 0 && offset + bytes != SIZE);
+	*(is_zero ? &m->zero : &m->data) += bytes;
+	*ret_is_read = false;
+	return 0;
+}
+
+static const struct copy_hooks transfer_hooks = {
+	.admit = admit, .failed = failed, .advanced = advanced, .transfer = transfer};
+
+static void co_fn move_all(struct fixture *f, struct moved *m, uint64_t cluster, bool copies_holes)
+{
+	*m = (struct moved){.cluster = cluster};
+	task_init(&m->task, f, 4);
+	const struct copy_settings s = {
+		.consumer = &m->task.consumer,
+		.hooks = &transfer_hooks,
+		.arg = m,
+		.cluster = cluster,
+		.copies_holes = copies_holes,
+	};
+	copy_configure(m->task.copy, &s);
+	ck_assert_int_eq(copy_allocated(m->task.copy, NULL, SIZE), 0);
+	ck_assert_uint_eq(m->task.advanced, SIZE);
+	ck_assert_uint_eq(m->crooked, 0);
+}
+
+FIXTURE_TEST(pieces_may_be_moved_by_a_hook)
+{
+	struct moved m;
+	/* Half of the areas are zero; clusters of two areas are then all data. */
+	move_all(f, &m, G, true);
+	ck_assert_uint_eq(m.data, SIZE / 2);
+	ck_assert_uint_eq(m.zero, SIZE / 2);
+	ck_assert_mem_eq(m.task.to->data, "\xee\xee\xee\xee", 4);
+	task_finish(&m.task);
+}
+
+FIXTURE_TEST(moved_pieces_are_whole_clusters)
+{
+	struct moved m;
+	move_all(f, &m, 2 * G, true);
+	ck_assert_uint_eq(m.data, SIZE);
+	ck_assert_uint_eq(m.zero, 0);
+	task_finish(&m.task);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(everything_arrives_once),
 	FIXTURE_ROW(workers_are_bounded),
@@ -651,6 +710,8 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(holds_and_drains_do_not_deadlock),
 	FIXTURE_ROW(dirty_zeroes_are_one_piece),
 	FIXTURE_ROW(considerate_sweeps_keep_little_in_flight),
+	FIXTURE_ROW(pieces_may_be_moved_by_a_hook),
+	FIXTURE_ROW(moved_pieces_are_whole_clusters),
 };
 
 UNIT_MAIN("copy", tests)
