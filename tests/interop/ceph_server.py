@@ -80,6 +80,8 @@ class Ceph:
 def cluster(store="memstore", own=False):
     """The shared cluster, or one of one's own."""
     need(*PROGRAMS)
+    suppressions = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ceph.lsan")
+    os.environ.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")
     shared = os.environ.get("CEPH_TEST_DIR")
     if shared and not own:
         yield Ceph(shared)
