@@ -16,6 +16,7 @@
 #include "block/io.h"
 
 struct blockdev_create_options;
+struct cbw;
 struct image_info_specific;
 struct block_stats_specific;
 struct snapshot_info_list;
@@ -64,6 +65,7 @@ struct driver {
 	size_t state_size;
 	bool is_filter;       /* shows its EDGE_FILTERED child's data unchanged */
 	bool votes;           /* shows what most of its children agree on */
+	bool named_as_child;  /* goes by its child's name, whatever its options are */
 	bool is_format;       /* interprets an EDGE_PRIMARY child */
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
@@ -192,6 +194,8 @@ struct driver {
 	 */
 	void co_fn (*settle)(struct node *n);
 
+	/* Optional: the point in time that the filter keeps of its child. Must not wait. */
+	struct cbw *(*cbw)(const struct node *n);
 	/*
 	 * Optional, for drivers that let requests wait without need. Between the two,
 	 * which may nest, somebody waits for operations whose requests may come here, and

@@ -50,8 +50,9 @@ static bool is_default(const struct node *n)
 {
 	if (!n->file || has_strong_option(n) || is_backing_overridden(n))
 		return false;
-	/* A name does not tell that there are two formats, one in the other. */
-	if (n->file->child->driver->is_format)
+	/* A name does not tell that there are two formats, one in the other, or a user's filter. */
+	const struct node *below = n->file->child;
+	if (below->driver->is_format || (below->driver->is_filter && below->options))
 		return false;
 	const struct edge *e;
 	list_for_each (e, &n->children, parent_link) {
@@ -194,7 +195,7 @@ static char *json_filename(const struct node *n)
 void node_refresh_filename(struct node *n)
 {
 	char *filename;
-	if (n->file && (!n->options || is_default(n)))
+	if (n->file && (!n->options || n->driver->named_as_child || is_default(n)))
 		filename = n->options && n->driver->plain_name
 				   ? n->driver->plain_name(n)
 				   : xstrdup(n->file->child->filename);

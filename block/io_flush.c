@@ -17,6 +17,12 @@
 #include "block/io_internal.h"
 #include "block/node_internal.h"
 
+/* A filter answers for what it shows, not for what it writes aside. */
+static bool is_aside(const struct node *n, const struct edge *e)
+{
+	return n->driver->is_filter && !(e->role & EDGE_FILTERED);
+}
+
 /*
  * Children that @n writes through, or has written through before it became
  * read-only. Depth is bounded by GRAPH_NESTING_MAX.
@@ -30,7 +36,7 @@ static int co_fn flush_children(struct node *n)
 	list_for_each (e, &n->children, parent_link) {
 		bool writes = e->permissions & (PERM_WRITE | PERM_WRITE_UNCHANGED);
 		bool was_left = e->child->flushed_generation < e->child->left_generation;
-		if ((e->role & EDGE_COW) || !(writes || was_left || (e->role & EDGE_FILTERED)))
+		if ((e->role & EDGE_COW) || is_aside(n, e) || !(writes || was_left || (e->role & EDGE_FILTERED)))
 			continue;
 		int r = node_flush(e->child);
 		if (r < 0 && result == 0)

@@ -12,6 +12,7 @@
 const struct driver *const driver_table[] = {
 	&blkdebug_driver,
 	&compress_driver,
+	&copy_before_write_driver,
 	&copy_on_read_driver,
 	&file_driver,
 	&gluster_row,
@@ -24,6 +25,7 @@ const struct driver *const driver_table[] = {
 	&quorum_driver,
 	&raw_driver,
 	&rbd_row,
+	&snapshot_access_driver,
 	&throttle_driver,
 	NULL,
 };

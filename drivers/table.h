@@ -10,6 +10,7 @@
 /* Ends with NULL; for graph_new(). */
 extern const struct driver *const driver_table[];
 
+extern const struct driver copy_before_write_driver;
 extern const struct driver file_driver;
 extern const struct driver gluster_row;
 extern const struct driver host_device_driver;
@@ -18,6 +19,7 @@ extern const struct driver null_aio_driver;
 extern const struct driver null_co_driver;
 extern const struct driver raw_driver;
 extern const struct driver rbd_row;
+extern const struct driver snapshot_access_driver;
 extern const struct driver throttle_driver;
 
 #endif

@@ -14,6 +14,7 @@
 #include "blockjobs/stream.h"
 #include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
+#include "drivers/table.h"
 #include "schema/schema.h"
 
 static struct chain *current;
@@ -72,6 +73,8 @@ static int co_fn disk_event(struct node *n)
 	int error = fails ? c->fail_error : 0;
 	if (c->delay_ns > 0)
 		co_sleep_ns(1 + loop_random(c->loop) % c->delay_ns);
+	while (c->slow_disk && strcmp(disk_of(n)->name, c->slow_disk) == 0)
+		co_sleep_ns(10000000);
 	if (event == c->crash_at && !c->crashed)
 		chain_crash(c);
 	return error;
@@ -170,8 +173,10 @@ static const struct driver disk_driver = {
 	.same_medium = disk_same_medium,
 };
 
-static const struct driver *const drivers[] = {&copy_on_read_driver, &disk_driver, &qcow2_driver,
-					       NULL};
+static const struct driver *const drivers[] = {
+	&disk_driver,		   &qcow2_driver,	    &copy_on_read_driver,
+	&copy_before_write_driver, &snapshot_access_driver, NULL,
+};
 
 /* --- What jobs announce ------------------------------------------------------------ */
 
@@ -308,16 +313,24 @@ void co_fn chain_make(struct chain *c, const char *name, uint64_t size, const ch
 	schema_free(&blockdev_create_options_type, options);
 }
 
-static struct node *co_fn open_text(struct chain *c, const char *text)
+int co_fn chain_open_text(struct chain *c, const char *text, struct node **ret,
+			  struct error **errp)
 {
 	void *options;
+	int r = schema_decode_keyval(&blockdev_options_type, text, NULL, &options, errp);
+	if (r < 0)
+		return r;
+	r = node_open(c->graph, options, ret, errp);
+	schema_free(&blockdev_options_type, options);
+	return r;
+}
+
+static struct node *co_fn open_text(struct chain *c, const char *text)
+{
 	struct node *n;
 	struct error *error _cleanup_error_ = NULL;
-	int r = schema_decode_keyval(&blockdev_options_type, text, NULL, &options, &error);
-	ck_assert_int_eq(r, 0);
-	r = node_open(c->graph, options, &n, &error);
+	int r = chain_open_text(c, text, &n, &error);
 	ck_assert_msg(r >= 0, "%s: %s", text, error ? error->message : "no error");
-	schema_free(&blockdev_options_type, options);
 	return n;
 }
 

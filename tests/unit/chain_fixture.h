@@ -34,6 +34,7 @@ struct chain {
 	struct list disks;
 
 	uint64_t delay_ns; /* of each request, at most; its length is drawn */
+	const char *slow_disk; /* whose requests hang until it is another one; NULL for none */
 	uint64_t events;   /* counted from 1 */
 	uint64_t fail_at;  /* event that fails with fail_error; 0 for none */
 	bool fails_on;     /* and so do all that follow */
@@ -72,6 +73,9 @@ struct node *co_fn chain_open(struct chain *c, const char *name);
 /* Open the images of chain_make_all() as nodes of their names that know each other; owned by the monitor. */
 void co_fn chain_open_all(struct chain *c, const char *const *names, unsigned count);
 void co_fn chain_close_all(struct chain *c);
+/* Open what key=value text describes. */
+int co_fn chain_open_text(struct chain *c, const char *text, struct node **ret,
+			  struct error **errp);
 
 /* Fail the test unless @n shows the model. */
 void co_fn chain_expect(struct chain *c, struct node *n);
