@@ -51,6 +51,8 @@ static bool users_are_at_work(const struct copy_job *c)
 int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 {
 	struct job *j = &c->job;
+	if (c->failure < 0)
+		return c->failure;
 	if (c->finishing)
 		return job_is_cancelled(j) ? -ECANCELED : 0;
 	if (job_must_pause(j))
@@ -131,6 +133,22 @@ void copy_job_begin(struct copy_job *c)
 		.allocates_zeroes = c->allocates_zeroes,
 	};
 	c->copy = copy_create(&settings);
+}
+
+void copy_job_adopt(struct copy_job *c, struct copy *copy, struct dirty_bitmap *bitmap,
+		    const struct copy_settings *s)
+{
+	struct copy_settings settings = {0};
+	if (copy) {
+		settings = *s;
+		settings.consumer = &c->job.consumer;
+		settings.hooks = &copy_hooks;
+		settings.arg = c;
+	}
+	if (copy || c->copy)
+		copy_configure(copy ? copy : c->copy, &settings);
+	c->copy = copy;
+	c->bitmap = bitmap;
 }
 
 void copy_job_end(struct copy_job *c)

@@ -25,6 +25,7 @@ struct copy_job {
 	struct node *users; /* whom the job leaves room for use this node; NULL: not known */
 	uint64_t buffer_limit; /* bytes in flight at most; 0 for the default */
 	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */
+	int failure; /* a reason from elsewhere to end, or 0 */
 	bool finishing; /* inside prepare(): neither pauses nor retries */
 	bool backs_off; /* a request failed and is to be tried again, after a while */
 	/* With copy_up(): what fails under the policy "ignore" is left out; the first such error. */
@@ -36,6 +37,13 @@ struct copy_job {
 
 /* Make the copy, once both edges are there. */
 void copy_job_begin(struct copy_job *c);
+/*
+ * Or use @copy, which is another's, and @bitmap, which tells what is left for it; @s says
+ * how, but for what is the job's business. NULL for all three gives it back, with
+ * nothing in flight.
+ */
+void copy_job_adopt(struct copy_job *c, struct copy *copy, struct dirty_bitmap *bitmap,
+		    const struct copy_settings *s);
 /* Free the copy and what else is left; the bitmap is the type's. Nothing may be in flight. */
 void copy_job_end(struct copy_job *c);
 

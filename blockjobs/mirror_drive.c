@@ -8,55 +8,8 @@
 #include "base/cleanup.h"
 #include "block/driver.h"
 #include "block/open.h"
+#include "blockjobs/drive_image.h"
 #include "blockjobs/mirror_internal.h"
-
-/* What a new image begins from: shown below what is copied into it. */
-static struct node *choose_backing(struct node *source, enum mirror_sync_mode sync)
-{
-	switch (sync) {
-	case MIRROR_SYNC_MODE_FULL:
-		return NULL;
-	case MIRROR_SYNC_MODE_NONE:
-		return source;
-	default:
-		return node_backing(source);
-	}
-}
-
-static const char *format_of(struct node *n)
-{
-	const struct driver *driver = node_skip_filters(n)->driver;
-	return driver->is_format ? driver->name : "raw";
-}
-
-static int co_fn create(struct node *source, const struct drive_mirror_args *args,
-			struct node *backing, struct error **errp)
-{
-	char *name _cleanup_free_ =
-		backing ? image_recorded_name(backing->filename, args->target) : NULL;
-	const struct image_spec spec = {
-		.filename = args->target,
-		.format = args->format ? args->format : format_of(source),
-		.size = source->size,
-		.backing_name = name,
-		.backing_format = backing ? format_of(backing) : NULL,
-	};
-	return image_create(source->graph, &spec, errp);
-}
-
-static void set_modes(const struct node *source, const struct drive_mirror_args *args,
-		      struct blockdev_options *ret)
-{
-	bool unmap = !args->has_unmap || args->unmap;
-	ret->node_name = xstrdup(args->node_name);
-	free(ret->cache);
-	ret->cache = NEW(struct blockdev_cache_options);
-	ret->cache->has_direct = ret->cache->has_no_flush = true;
-	ret->cache->direct = source->cache_direct;
-	ret->cache->no_flush = source->cache_no_flush;
-	ret->has_discard = true;
-	ret->discard = unmap ? BLOCKDEV_DISCARD_OPTIONS_UNMAP : BLOCKDEV_DISCARD_OPTIONS_IGNORE;
-}
 
 /* The image of @source's chain that @image names as its backing file, or NULL. */
 static struct node *find_backing(struct node *source, const struct node *image)
@@ -78,13 +31,14 @@ static int co_fn open_image(struct node *source, const struct drive_mirror_args 
 			    struct mirror_image *image, struct error **errp)
 {
 	struct graph *g = source->graph;
-	const char *format = args->format || !image->is_new ? args->format : format_of(source);
+	const char *format = args->format || !image->is_new ? args->format : drive_image_format(source);
 	struct blockdev_options *options;
 	bool probed;
 	int r = options_from_filename(g, args->target, format, &options, &probed, errp);
 	if (r < 0)
 		return r;
-	set_modes(source, args, options);
+	drive_image_set_modes(source, !args->has_unmap || args->unmap, options);
+	options->node_name = xstrdup(args->node_name);
 	r = node_open_with_flags(g, options, NODE_OPEN_ALONE, &image->node, errp);
 	if (r >= 0 && !image->is_new)
 		image->backing = find_backing(source, image->node);
@@ -122,8 +76,8 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 	ret->allocates_zeroes = args->has_unmap && !args->unmap;
 	ret->is_new = !args->has_mode || args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	if (ret->is_new) {
-		ret->backing = choose_backing(source, args->sync);
-		r = create(source, args, ret->backing, errp);
+		ret->backing = drive_image_backing(source, args->sync);
+		r = drive_image_create(source, args->target, args->format, ret->backing, errp);
 	}
 	return r >= 0 ? open_image(source, args, ret, errp) : r;
 }

@@ -74,9 +74,11 @@ const struct action_kind *action_kind_of(const struct transaction_action *action
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ENABLE] = &bitmap_enable_action,
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = &bitmap_disable_action,
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = &bitmap_merge_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP] = &blockdev_backup_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT] = &snapshot_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC] = &internal_snapshot_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC] = &snapshot_sync_action,
+		[TRANSACTION_ACTION_KIND_DRIVE_BACKUP] = &drive_backup_action,
 	};
 	return kinds[action->type];
 }

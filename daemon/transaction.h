@@ -85,6 +85,7 @@ const struct action_kind *action_kind_of(const struct transaction_action *action
 /* The rows. */
 extern const struct action_kind bitmap_add_action, bitmap_remove_action, bitmap_clear_action,
 	bitmap_enable_action, bitmap_disable_action, bitmap_merge_action;
+extern const struct action_kind blockdev_backup_action, drive_backup_action;
 extern const struct action_kind abort_action, snapshot_action, snapshot_sync_action,
 	internal_snapshot_action;
 

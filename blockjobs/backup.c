@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backup job. Control thread.
+ *
+ * From the moment on at which the users reach the source through the filter, the
+ * filter copies what they are about to overwrite, and the job all the rest; a bitmap
+ * of the filter tells what is left. Both use one copy, so that none copies what the
+ * other has, and a user waits for a piece of the job only where it is in the way.
+ */
+#include "blockjobs/backup_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/dirty_bitmap.h"
+#include "block/driver.h"
+#include "block/open.h"
+
+/* Pieces in flight at most, whatever is asked for: each takes memory. */
+#define WORKERS_MAX 64
+
+static struct backup *backup_of(struct job *j)
+{
+	return container_of(j, struct backup, common.job);
+}
+
+/* --- Into the graph ---------------------------------------------------------------- */
+
+static struct blockdev_ref *reference(const struct node *n)
+{
+	struct blockdev_ref *ref = NEW(struct blockdev_ref);
+	ref->kind = BLOCKDEV_REF_REFERENCE;
+	ref->u.reference = xstrdup(n->name);
+	return ref;
+}
+
+static int co_fn open_filter(struct backup *b, const struct blockdev_backup *args,
+			     struct error **errp)
+{
+	struct blockdev_options *o = NEW(struct blockdev_options);
+	struct blockdev_options_cbw *cbw = &o->u.copy_before_write;
+	const struct backup_perf *perf = args->x_perf;
+	o->driver = BLOCKDEV_DRIVER_COPY_BEFORE_WRITE;
+	o->node_name = xstrdup(args->filter_node_name);
+	/* Whether discarding has an effect is for the source to say. */
+	o->has_discard = true;
+	o->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+	cbw->file = reference(b->source);
+	cbw->target = reference(b->target);
+	cbw->has_on_cbw_error = true;
+	cbw->on_cbw_error = args->on_cbw_error;
+	cbw->has_min_cluster_size = perf && perf->has_min_cluster_size;
+	cbw->min_cluster_size = perf ? perf->min_cluster_size : 0;
+	int r = node_open(b->source->graph, o, &b->filter, errp);
+	if (r == -EEXIST || (r == -EINVAL && args->filter_node_name))
+		error_prefix(errp, "Could not create node: ");
+	blockdev_options_free(o);
+	if (r < 0)
+		return r;
+	/* Names and reopening take it for what it is, which no user has opened. */
+	blockdev_options_free(TAKE(b->filter->options));
+	b->cbw = b->filter->driver->cbw(b->filter);
+	if (args->discard_source)
+		cbw_discard_source(b->cbw);
+	return 0;
+}
+
+/* Readers of a target that shows the source where it has nothing must not see in between. */
+static bool is_fleecing(const struct backup *b)
+{
+	return node_chain_contains(b->target, b->source);
+}
+
+static void configure_copy(struct backup *b, const struct blockdev_backup *args)
+{
+	const struct backup_perf *perf = args->x_perf;
+	struct copy_settings s = {
+		.write_flags = (args->compress ? REQUEST_COMPRESSED : 0u) |
+			       (is_fleecing(b) ? REQUEST_SERIALISING : 0u),
+		.discards_source = args->discard_source,
+	};
+	if (perf && perf->has_max_workers)
+		s.workers = (unsigned)MIN(perf->max_workers, WORKERS_MAX);
+	if (perf && perf->max_chunk > 0)
+		s.piece_max = (uint64_t)perf->max_chunk;
+	copy_job_adopt(&b->common, cbw_copy(b->cbw), cbw_left(b->cbw), &s);
+}
+
+int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args,
+			 struct node *target, struct job_tx *tx, struct backup **ret,
+			 struct error **errp)
+{
+	struct backup_nodes nodes = {.target = target};
+	int r = backup_select_nodes(t->graph, args, &nodes, errp);
+	if (r < 0)
+		return r;
+	const struct job_options options = {
+		.id = args->job_id,
+		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
+		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.tx = tx,
+	};
+	struct job *j;
+	r = job_create(t, &backup_driver, &options, &j, errp);
+	if (r < 0)
+		return r;
+	struct backup *b = backup_of(j);
+	b->source = node_ref(nodes.source);
+	b->target = node_ref(nodes.target);
+	b->args = args;
+	b->sync = args->sync == MIRROR_SYNC_MODE_INCREMENTAL ? MIRROR_SYNC_MODE_BITMAP : args->sync;
+	b->common.on_source_error = args->on_source_error;
+	b->common.on_target_error = args->on_target_error;
+	r = open_filter(b, args, errp);
+	if (r < 0) {
+		backup_close(b);
+		return r;
+	}
+	configure_copy(b, args);
+	*ret = b;
+	return 0;
+}
+
+int co_fn backup_open(struct job_table *t, const struct blockdev_backup *args, struct job_tx *tx,
+		      struct backup **ret, struct error **errp)
+{
+	return backup_open_to(t, args, NULL, tx, ret, errp);
+}
+
+struct node *backup_source(struct backup *b)
+{
+	return b->source;
+}
+
+/* The bitmap stands still from now on, and says what to copy. */
+static int take_bitmap(struct backup *b, struct error **errp)
+{
+	struct bitmap *bitmap;
+	int r = backup_select_bitmap(b->args, b->source, &bitmap, &b->bitmap_mode, errp);
+	if (r < 0 || !bitmap)
+		return r;
+	/* One that cannot be written stands still anyway, and its mode is to leave it alone. */
+	r = bitmap->read_only ? 0 : bitmap_freeze(bitmap, errp);
+	if (r < 0)
+		return r;
+	if (b->sync == MIRROR_SYNC_MODE_BITMAP)
+		cbw_keep_only(b->cbw, bitmap->bits);
+	b->bitmap = bitmap->read_only ? NULL : bitmap;
+	return 0;
+}
+
+static int attach(struct backup *b, struct graph_tx *tx, const char *name, struct node *n,
+		  struct edge **ret_edge, struct error **errp)
+{
+	int r = graph_tx_attach_consumer(tx, &b->common.job.consumer, name, n, 0, PERM_ALL, ret_edge,
+					 errp);
+	if (r >= 0)
+		(*ret_edge)->stays = true;
+	return r;
+}
+
+int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp)
+{
+	struct edge *main_node;
+	int r = take_bitmap(b, errp);
+	if (r < 0)
+		return r;
+	b->is_in_graph = true;
+	if (b->backing)
+		r = graph_tx_attach_node(tx, b->target, "backing", b->backing, EDGE_COW, NULL, errp);
+	if (r >= 0)
+		r = attach(b, tx, "main node", b->filter, &main_node, errp);
+	if (r >= 0)
+		r = attach(b, tx, "target", b->target, &b->common.target, errp);
+	/* An earlier action may have put something above the source: users come from there. */
+	if (r >= 0)
+		r = graph_tx_replace_node(tx, b->filter->file->child, b->filter, errp);
+	if (r < 0)
+		backup_leave(b);
+	return r;
+}
+
+static void broken(void *arg)
+{
+	struct backup *b = arg;
+	b->common.failure = cbw_error(b->cbw);
+	job_kick(&b->common.job);
+}
+
+void backup_start(struct backup *b)
+{
+	struct job *j = &b->common.job;
+	cbw_watch(b->cbw, broken, b);
+	job_block(j, b->filter, 0);
+	job_block(j, b->target, 0);
+	struct node *top = node_skip_filters(b->source);
+	if (b->sync == MIRROR_SYNC_MODE_TOP && top->backing) {
+		b->base = top->backing->child;
+		copy_job_freeze(&b->common, top, b->base);
+	}
+	copy_job_update_left(&b->common);
+	b->args = NULL;
+	free(TAKE(b->own_args));
+	job_start(j);
+}
+
+/* --- Out of the graph ----------------------------------------------------------------- */
+
+/* The bitmap goes on with what is not in the backup, as its mode says. */
+static void give_bitmap_back(struct backup *b, bool succeeded)
+{
+	bool is_synced = b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS ||
+			 (b->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS && succeeded);
+	struct dirty_bitmap *left = cbw_left(b->cbw);
+	if (!b->bitmap)
+		return;
+	if (!is_synced) {
+		bitmap_reclaim(b->bitmap);
+		return;
+	}
+	bitmap_abdicate(b->bitmap);
+	uint64_t offset = 0, bytes;
+	while (!succeeded && dirty_bitmap_next_area(left, offset, UINT64_MAX, &offset, &bytes)) {
+		dirty_bitmap_set(b->bitmap->bits, offset, bytes);
+		offset += bytes;
+	}
+}
+
+void backup_leave(struct backup *b)
+{
+	if (!b->is_in_graph)
+		return;
+	b->is_in_graph = false;
+	b->common.target = NULL;
+	/* It has not begun: there is nothing that the bitmap could have lost. */
+	if (b->bitmap)
+		bitmap_reclaim(b->bitmap);
+}
+
+static void co_fn drop_nodes(struct backup *b)
+{
+	copy_job_adopt(&b->common, NULL, NULL, NULL);
+	node_unref(TAKE(b->filter));
+	node_unref(TAKE(b->backing));
+	node_unref(TAKE(b->target));
+	node_unref(TAKE(b->source));
+}
+
+void co_fn backup_close(struct backup *b)
+{
+	drop_nodes(b);
+	free(b->own_args);
+	job_discard(&b->common.job);
+}
+
+/* Let the users reach the source again without the filter. */
+static void co_fn leave_graph(struct backup *b, bool succeeded)
+{
+	struct graph *g = b->source->graph;
+	struct node *heir = b->filter->file->child;
+	struct drain drain;
+	struct graph_tx tx;
+	drain_begin(g, &b->filter, 1, &drain);
+	graph_tx_begin(&tx, g);
+	copy_job_detach_all(&b->common, &tx);
+	/* It withholds what its users may need of the source. */
+	struct edge *e;
+	while ((e = list_first(&b->filter->children, struct edge, parent_link)))
+		graph_tx_detach(&tx, e);
+	/* All that this asks for was granted before. */
+	int r = graph_tx_replace_node(&tx, b->filter, heir, NULL);
+	if (r >= 0)
+		r = graph_tx_prepare(&tx, NULL);
+	assert(r >= 0);
+	job_unblock_all(&b->common.job);
+	copy_job_thaw(&b->common);
+	give_bitmap_back(b, succeeded);
+	b->is_in_graph = false;
+	b->common.target = NULL;
+	graph_tx_commit(&tx);
+	drain_end(&drain);
+}
+
+static void co_fn finish(struct job *j, bool succeeded)
+{
+	struct backup *b = backup_of(j);
+	struct graph *g = j->table->graph;
+	cbw_watch(b->cbw, NULL, NULL);
+	graph_change_begin(g);
+	leave_graph(b, succeeded);
+	drop_nodes(b);
+	graph_change_end(g);
+	copy_job_end(&b->common);
+}
+
+/* --- The work ------------------------------------------------------------------------- */
+
+/* With sync=top: what the images below show needs no copy. */
+static int co_fn drop_unallocated(struct backup *b)
+{
+	struct copy_job *c = &b->common;
+	uint64_t offset = 0, size = dirty_bitmap_size(c->bitmap);
+	while (offset < size) {
+		int r = copy_job_admit(c, 0);
+		if (r < 0)
+			return r;
+		struct extent x;
+		consumer_enter(&c->job.consumer);
+		r = node_status_above(b->filter->file->child, b->base, offset, size - offset, &x,
+				      NULL);
+		consumer_leave(&c->job.consumer);
+		if (r >= 0 && x.bytes == 0)
+			r = -EIO; /* the source has become shorter */
+		if (r < 0 && !copy_job_failed(c, true, r))
+			return r;
+		if (r < 0)
+			continue;
+		/* A user may have had a part copied already: clearing it again does no harm. */
+		if (!(x.flags & EXTENT_ALLOCATED))
+			dirty_bitmap_clear(c->bitmap, offset, x.bytes);
+		copy_job_update_left(c);
+		offset += x.bytes;
+	}
+	return 0;
+}
+
+/* Until no piece is left, of users neither. */
+static int co_fn copy_all(struct backup *b)
+{
+	struct copy_job *c = &b->common;
+	while (dirty_bitmap_count(c->bitmap) > 0 || copy_bytes_in_flight(c->copy) > 0) {
+		int r = copy_dirty(c->copy, c->bitmap);
+		if (r < 0)
+			return r;
+		copy_wait_range(c->copy, 0, dirty_bitmap_size(c->bitmap));
+	}
+	return 0;
+}
+
+/* With sync=none: users do the copying, until a client has enough. */
+static int co_fn wait_for_end(struct backup *b)
+{
+	for (;;) {
+		int r = copy_job_admit(&b->common, 0);
+		if (r < 0)
+			return r;
+		job_wait(&b->common.job);
+	}
+}
+
+static int co_fn run(struct job *j, struct error **errp)
+{
+	struct backup *b = backup_of(j);
+	int r = copy_job_admit(&b->common, 0);
+	if (r < 0)
+		return r;
+	if (b->sync == MIRROR_SYNC_MODE_NONE)
+		return wait_for_end(b);
+	if (b->sync == MIRROR_SYNC_MODE_TOP)
+		r = drop_unallocated(b);
+	if (r >= 0)
+		r = copy_all(b);
+	if (r >= 0)
+		r = copy_job_flush(&b->common, errp);
+	return r >= 0 ? copy_job_admit(&b->common, 0) : r;
+}
+
+const struct job_driver backup_driver = {
+	.type = JOB_TYPE_BACKUP,
+	.is_block = true,
+	.size = sizeof(struct backup),
+	.run = run,
+	.finish = finish,
+};

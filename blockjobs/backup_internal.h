@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the backup job share. Only they include it.
+ */
+#ifndef BLOCKJOBS_BACKUP_INTERNAL_H
+#define BLOCKJOBS_BACKUP_INTERNAL_H
+
+#include "block/bitmap.h"
+#include "block/cbw.h"
+#include "block/graph.h"
+#include "blockjobs/backup.h"
+#include "blockjobs/copy_job.h"
+
+/* Without references. */
+struct backup_nodes {
+	struct node *source, *target;
+};
+
+/*
+ * Check @args as far as they can be before the moment of the backup, and find the nodes;
+ * the target, too, unless it is set already.
+ */
+int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
+			struct backup_nodes *ret, struct error **errp);
+/* Find the bitmap, and what is to become of it. *ret is NULL without one. */
+int backup_select_bitmap(const struct blockdev_backup *args, struct node *source,
+			 struct bitmap **ret, enum bitmap_sync_mode *ret_mode, struct error **errp);
+
+struct backup {
+	struct copy_job common;
+	struct node *source, *target, *filter; /* referenced */
+	struct cbw *cbw; /* the filter's */
+	const struct blockdev_backup *args; /* until the start */
+	struct blockdev_backup *own_args;   /* the same, where it is the job's; shallow */
+	struct node *backing; /* that the target gets when the users come; referenced, or NULL */
+	enum mirror_sync_mode sync; /* `incremental` is `bitmap` */
+	struct node *base;     /* with sync=top: what is below the top image; held by its link */
+	struct bitmap *bitmap; /* frozen while the job is in the graph; NULL without one */
+	enum bitmap_sync_mode bitmap_mode;
+	bool is_in_graph;
+};
+
+extern const struct job_driver backup_driver;
+
+/* As backup_open(), to a node that is open already. The caller keeps its reference. */
+int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args,
+			 struct node *target, struct job_tx *tx, struct backup **ret,
+			 struct error **errp);
+
+#endif

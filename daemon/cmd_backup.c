@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands and actions that begin backups. Control thread.
+ */
+#include "blockjobs/backup.h"
+#include "daemon/daemon.h"
+#include "daemon/transaction.h"
+#include "schema/commands.h"
+
+static int co_fn open_backup(struct transaction *t, struct action *a, struct error **errp)
+{
+	struct backup *b;
+	int r = backup_open(the_daemon.jobs, a->args->u.blockdev_backup.data, t->jobs, &b, errp);
+	if (r >= 0)
+		a->state = b;
+	return r;
+}
+
+static int co_fn open_drive_backup(struct transaction *t, struct action *a, struct error **errp)
+{
+	struct backup *b;
+	int r = backup_open_drive(the_daemon.jobs, a->args->u.drive_backup.data, t->jobs, &b, errp);
+	if (r >= 0)
+		a->state = b;
+	return r;
+}
+
+static void list_source(struct transaction *t, struct action *a)
+{
+	transaction_drain_later(t, backup_source(a->state));
+}
+
+static int co_fn prepare_backup(struct transaction *t, struct action *a, struct error **errp)
+{
+	return backup_enter(a->state, &t->tx, errp);
+}
+
+static void co_fn commit_backup(struct transaction *t, struct action *a)
+{
+	backup_start(a->state);
+	a->state = NULL;
+}
+
+static void co_fn abort_backup(struct transaction *t, struct action *a)
+{
+	backup_leave(a->state);
+}
+
+static void co_fn clean_backup(struct transaction *t, struct action *a)
+{
+	if (a->state)
+		backup_close(a->state);
+}
+
+const struct action_kind blockdev_backup_action = {
+	.can_group = true,
+	.open = open_backup,
+	.list_nodes = list_source,
+	.prepare = prepare_backup,
+	.commit = commit_backup,
+	.abort = abort_backup,
+	.clean = clean_backup,
+};
+
+const struct action_kind drive_backup_action = {
+	.can_group = true,
+	.open = open_drive_backup,
+	.list_nodes = list_source,
+	.prepare = prepare_backup,
+	.commit = commit_backup,
+	.abort = abort_backup,
+	.clean = clean_backup,
+};
+
+int co_fn qmp_blockdev_backup(const struct blockdev_backup *args, struct error **errp)
+{
+	struct transaction_action action = {
+		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP,
+		.u.blockdev_backup.data = (struct blockdev_backup *)args,
+	};
+	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+}
+
+int co_fn qmp_drive_backup(const struct drive_backup *args, struct error **errp)
+{
+	struct transaction_action action = {
+		.type = TRANSACTION_ACTION_KIND_DRIVE_BACKUP,
+		.u.drive_backup.data = (struct drive_backup *)args,
+	};
+	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+}
