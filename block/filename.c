@@ -199,7 +199,7 @@ void node_refresh_filename(struct node *n)
 		filename = n->options && n->driver->plain_name
 				   ? n->driver->plain_name(n)
 				   : xstrdup(n->file->child->filename);
-	else if (n->options && (n->file || !n->filename))
+	else if (n->options && (!list_is_empty(&n->children) || !n->filename))
 		filename = json_filename(n);
 	else
 		filename = n->filename ? TAKE(n->filename) : xstrdup(n->driver->name);
