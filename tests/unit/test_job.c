@@ -612,11 +612,13 @@ FIXTURE_TEST(the_end_finds_jobs_in_every_state)
 	}
 }
 
-/* Work without any wait, for a while of real time. */
+/* How often the rest of the program ran while the job was busy. */
+static unsigned ticks;
+
+/* Work without any wait, until others have had their turn. */
 static int co_fn spin_run(struct job *j, struct error **errp)
 {
-	uint64_t end_ns = loop_now_ns(loop_current()) + 30000000;
-	while (loop_now_ns(loop_current()) < end_ns) {
+	while (ticks < 5) {
 		int r = job_pause_point(j);
 		if (r < 0)
 			return r;
@@ -638,12 +640,10 @@ static void co_fn busy_jobs_give_way(struct fixture *f)
 	struct job *j;
 	ck_assert_int_eq(job_create(&table, &spin_driver, &options, &j, NULL), 0);
 	job_start(j);
-	unsigned ticks = 0;
 	while (job_find(&table, "j", false)) {
 		co_sleep_ns(1000000);
 		ticks++;
 	}
-	ck_assert_uint_ge(ticks, 5);
 	job_table_finish(&table);
 }
 
