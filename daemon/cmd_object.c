@@ -70,8 +70,10 @@ int co_fn qmp_qom_list_get(const struct qom_list_get_args *args,
 	for (size_t i = 0; i < args->paths.count; i++) {
 		struct object_place place;
 		int r = object_resolve(args->paths.items[i], &place, errp);
-		if (r < 0)
+		if (r < 0) {
+			schema_finish(&object_properties_values_list_type, ret);
 			return r;
+		}
 		object_properties_values_list_append(ret, describe(&place));
 	}
 	return 0;
