@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,6 +41,7 @@ void loop_init(struct loop *loop, const struct loop_world *world, uint64_t seed)
 	list_init(&loop->deferred);
 	co_pool_init(loop, &loop->coroutines);
 	atomic_init(&loop->posts, NULL);
+	atomic_init(&loop->posters, 0);
 	atomic_init(&loop->sleeping, false);
 	loop_of_thread = loop;
 
@@ -68,6 +70,9 @@ void loop_finish(struct loop *loop)
 
 void loop_free(struct loop *loop)
 {
+	/* A thread that nobody joins may have posted, and not looked yet whether to interrupt. */
+	while (atomic_load(&loop->posters) > 0)
+		sched_yield();
 	loop->world->free(loop);
 }
 
@@ -251,6 +256,7 @@ void loop_deferred_cancel(struct loop_deferred *d)
 
 void loop_post(struct loop *loop, struct loop_post *post)
 {
+	atomic_fetch_add(&loop->posters, 1);
 	struct loop_post *newest = atomic_load_explicit(&loop->posts, memory_order_relaxed);
 	do {
 		post->next = newest;
@@ -259,6 +265,7 @@ void loop_post(struct loop *loop, struct loop_post *post)
 	/* Who found the stack empty interrupts; later posts ride along. */
 	if (!newest && atomic_load(&loop->sleeping))
 		loop->world->interrupt(loop);
+	atomic_fetch_sub(&loop->posters, 1);
 }
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*fn)(struct loop_timer *t))

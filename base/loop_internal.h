@@ -3,7 +3,7 @@
  * Inside the loop: what its two worlds (libuv, simulation) share. Only base/
  * includes it.
  *
- * Everything belongs to the loop's thread, except posts and sleeping.
+ * Everything belongs to the loop's thread, except posts, posters and sleeping.
  */
 #ifndef BASE_LOOP_INTERNAL_H
 #define BASE_LOOP_INTERNAL_H
@@ -47,6 +47,8 @@ struct loop {
 
 	/* Newest first; taken over as a whole. */
 	_Alignas(64) _Atomic(struct loop_post *) posts;
+	/* Threads inside loop_post(): what they post may be dealt with before they leave it. */
+	atomic_uint posters;
 	/* The thread has looked at posts for the last time before it sleeps. */
 	atomic_bool sleeping;
 
