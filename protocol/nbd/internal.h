@@ -27,6 +27,12 @@
 /* What a connection receives at a time. */
 #define NBD_SEGMENT_BYTES (UINT32_C(256) << 10)
 
+/*
+ * So many ready replies leave before the round ends: the client has something to do while we
+ * go on with its other requests.
+ */
+#define NBD_SEND_EARLY 16u
+
 /* iovecs in one sendmsg(). */
 #define NBD_SEND_IOVECS 1024
 
@@ -89,6 +95,7 @@ struct nbd_connection {
 	struct co_queue room; /* the receiver, while there is too much of these */
 
 	struct list replies;        /* struct nbd_transaction.link, ready to be sent */
+	unsigned fresh_replies;     /* of them, queued since the last sendmsg() */
 	size_t sent;                /* bytes of the first one that are sent */
 	struct loop_deferred flush; /* sends them at the end of the round */
 	bool is_sending;            /* a coroutine waits for the socket to take more */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sending replies: all that are ready at the end of a round of the loop leave
- * in one sendmsg(). The loop's thread.
+ * in one sendmsg(), and a good number of them earlier. The loop's thread.
  *
  * When the socket takes no more, a coroutine waits for it and the replies queue
  * up; how many can do so is limited by what the receiver lets in.
@@ -62,6 +62,7 @@ static void retire(struct nbd_connection *c, size_t bytes)
 /* Send what there is. True when the socket is full and something is left. */
 static bool send_some(struct nbd_connection *c)
 {
+	c->fresh_replies = 0;
 	while (!list_is_empty(&c->replies)) {
 		size_t bytes;
 		unsigned count = gather(c, &bytes);
@@ -94,13 +95,17 @@ static void co_fn keep_sending(void *arg)
 		co_queue_wake_all(&c->idle);
 }
 
-void nbd_send_deferred(struct loop_deferred *d)
+static void send_ready(struct nbd_connection *c)
 {
-	struct nbd_connection *c = container_of(d, struct nbd_connection, flush);
 	if (c->is_sending || !send_some(c))
 		return;
 	c->is_sending = true;
 	co_start(c->server->loop, keep_sending, c);
+}
+
+void nbd_send_deferred(struct loop_deferred *d)
+{
+	send_ready(container_of(d, struct nbd_connection, flush));
 }
 
 void nbd_send_reply(struct nbd_transaction *t)
@@ -111,6 +116,8 @@ void nbd_send_reply(struct nbd_transaction *t)
 		return;
 	}
 	list_add_tail(&c->replies, &t->link);
-	if (!c->is_sending)
+	if (++c->fresh_replies >= NBD_SEND_EARLY)
+		send_ready(c);
+	else if (!c->is_sending)
 		loop_defer(c->server->loop, &c->flush);
 }
