@@ -4,7 +4,8 @@
  *
  * libuv polls; our turn runs in a prepare handle, which is the last thing
  * before the poll. When the turn leaves work behind, an active idle handle
- * keeps libuv from sleeping. One uv_timer stands for the heap of timers, one
+ * keeps libuv from sleeping; so it does while the lookout would rather look for
+ * the next event than sleep. One uv_timer stands for the heap of timers, one
  * uv_async for all posts. The loop's thread only, except uv_world_interrupt().
  */
 #include <assert.h>
@@ -15,6 +16,7 @@
 #include <time.h>
 #include <uv.h>
 
+#include "base/lookout.h"
 #include "base/loop_internal.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -29,6 +31,7 @@ struct uv_world {
 	uv_timer_t timer;
 	uint64_t armed_ms; /* when timer expires, in uv_now(); UINT64_MAX: not armed */
 	struct loop_fd *engine_fd;
+	struct lookout lookout;
 	struct list always_ready; /* loop_fd of files that cannot be polled, with events wanted */
 };
 
@@ -39,6 +42,7 @@ struct loop_fd {
 	void *arg;
 	unsigned wanted;
 	unsigned polled;  /* what libuv polls for: may be more than wanted */
+	bool prompt;      /* its events are looked for */
 	bool pollable;    /* false for a regular file, which is always ready */
 	bool freed;
 	struct list link; /* in always_ready */
@@ -104,6 +108,13 @@ static void set_busy(struct uv_world *w, bool busy)
 		uv_idle_stop(&w->busy);
 }
 
+/* Nothing to do: whether to look again at once. A disk takes longer than looking does. */
+static bool look_again(struct uv_world *w)
+{
+	struct aio_engine *engine = w->loop.engine;
+	return !engine->ops->has_pending(engine) && lookout_waits(&w->lookout, loop_now_ns(&w->loop));
+}
+
 static void on_turn(uv_prepare_t *turn)
 {
 	struct uv_world *w = container_of(turn, struct uv_world, turn);
@@ -114,7 +125,7 @@ static void on_turn(uv_prepare_t *turn)
 	if (w->loop.stop_requested)
 		uv_stop(&w->uv);
 	else if (!busy)
-		busy = !loop_prepare_sleep(&w->loop);
+		busy = look_again(w) || !loop_prepare_sleep(&w->loop);
 	arm_timer(w);
 	set_busy(w, busy);
 }
@@ -281,8 +292,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 	unsigned unwanted = events & ~f->wanted;
 	unsigned came = events & f->wanted;
-	if (came)
+	if (came) {
+		if (f->prompt)
+			lookout_ends_wait(&f->world->lookout, loop_now_ns(&f->world->loop));
 		f->fn(f->arg, came);
+	}
 	if (f->freed)
 		return; /* libuv keeps the memory until on_closed() */
 	if (unwanted || status < 0)
@@ -305,6 +319,11 @@ struct loop_fd *loop_fd_new(struct loop *loop, int fd,
 	assert(r == 0 || r == UV_EPERM); /* else closed, or watched already */
 	f->pollable = r == 0;
 	return f;
+}
+
+void loop_fd_look_for(struct loop_fd *f)
+{
+	f->prompt = true;
 }
 
 /*

@@ -71,6 +71,7 @@ struct socket_stream *socket_stream_new(struct loop *loop, int fd)
 	s->loop = loop;
 	s->fd = fd;
 	s->watch = loop_fd_new(loop, fd, on_ready, s);
+	loop_fd_look_for(s->watch);
 	return s;
 }
 

@@ -31,7 +31,7 @@
  * So many ready replies leave before the round ends: the client has something to do while we
  * go on with its other requests.
  */
-#define NBD_SEND_EARLY 16u
+#define NBD_SEND_EARLY 64u
 
 /* iovecs in one sendmsg(). */
 #define NBD_SEND_IOVECS 1024
