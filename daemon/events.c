@@ -18,8 +18,25 @@ static void on_export_deleted(void *arg, const char *id)
 	daemon_emit(SCHEMA_EVENT_BLOCK_EXPORT_DELETED, &event);
 }
 
+static void on_export_failed(void *arg, const struct export *e, bool is_read, int error)
+{
+	const char *node_name = e->edge->child->name;
+	struct block_io_error_event event = {
+		.qom_path = (char *)"",
+		.device = (char *)"",
+		.node_name = (char *)node_name,
+		.operation = is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE,
+		.action = BLOCK_ERROR_ACTION_REPORT,
+		.has_nospace = true,
+		.nospace = error == -ENOSPC,
+		.reason = strerror(-error),
+	};
+	event_limit_emit(SCHEMA_EVENT_BLOCK_IO_ERROR, node_name, &event);
+}
+
 const struct export_observer export_events = {
 	.deleted = on_export_deleted,
+	.failed = on_export_failed,
 };
 
 static void on_job_status(const struct job *j)

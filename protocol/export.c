@@ -280,6 +280,13 @@ void export_query(struct export_registry *r, struct block_export_info_list *ret)
 		ret->items[--count] = info_of(e);
 }
 
+void export_report_failure(struct export *e, bool is_read, int error)
+{
+	const struct export_observer *o = e->registry->observer;
+	if (error != -ENOTSUP && error != -EINVAL && o && o->failed)
+		o->failed(e->registry->observer_arg, e, is_read, error);
+}
+
 void export_enter(struct export *e)
 {
 	assert(!e->shutting_down);

@@ -50,6 +50,8 @@ struct export {
 /* Who wants to know. All optional; must not wait. */
 struct export_observer {
 	void (*deleted)(void *arg, const char *id);
+	/* A client's request failed with @error, a negative errno. Comes as often as requests do. */
+	void (*failed)(void *arg, const struct export *e, bool is_read, int error);
 };
 
 struct export_registry *export_registry_create(struct graph *graph);
@@ -87,6 +89,12 @@ struct export *export_find(struct export_registry *r, const char *id, struct err
 
 /* All exports, newest first. The caller frees the items. */
 void export_query(struct export_registry *r, struct block_export_info_list *ret);
+
+/*
+ * For protocols: the nodes failed a client's request with @error, a negative errno; tell the
+ * observer. What only refuses is no failure: -ENOTSUP and -EINVAL are not told.
+ */
+void export_report_failure(struct export *e, bool is_read, int error);
 
 /* Somebody uses @e, which stays until export_leave(). @e must not be shutting down. */
 void export_enter(struct export *e);

@@ -172,6 +172,12 @@ static int co_fn (*const runs[NBD_CMD__COUNT])(struct nbd_transaction *t) = {
 	[NBD_CMD_BLOCK_STATUS] = nbd_block_status,
 };
 
+static bool is_read(const struct nbd_request *r)
+{
+	return r->type == NBD_CMD_READ || r->type == NBD_CMD_CACHE ||
+	       r->type == NBD_CMD_BLOCK_STATUS;
+}
+
 void nbd_transaction_run(void *arg)
 {
 	struct nbd_transaction *t = arg;
@@ -180,8 +186,10 @@ void nbd_transaction_run(void *arg)
 	consumer_enter(consumer);
 	int error = runs[t->request.type](t);
 	consumer_leave(consumer);
-	if (error < 0)
-		nbd_transaction_fail(t, error, NULL);
-	else
+	if (error == 0) {
 		nbd_send_reply(t);
+		return;
+	}
+	export_report_failure(t->connection->export->export, is_read(&t->request), error);
+	nbd_transaction_fail(t, error, NULL);
 }
