@@ -239,29 +239,24 @@ bool dirty_bitmap_next_area(const struct dirty_bitmap *b, uint64_t offset, uint6
 	return true;
 }
 
-/* Merge the 64 words of level 0 from @first on, or what is left of them. */
-static void merge_words(struct dirty_bitmap *target, const struct dirty_bitmap *source,
-			uint64_t first)
+static void merge_word(struct dirty_bitmap *target, const struct dirty_bitmap *source, uint64_t i)
 {
-	uint64_t end = MIN(first + WORD_BITS, source->words[0]);
-	for (uint64_t i = first; i < end; i++) {
-		uint64_t added = source->levels[0][i] & ~target->levels[0][i];
-		if (added == 0)
-			continue;
-		target->levels[0][i] |= added;
-		target->dirty_granules += (uint64_t)__builtin_popcountll(added);
-	}
+	uint64_t added = source->levels[0][i] & ~target->levels[0][i];
+	target->levels[0][i] |= added;
+	target->dirty_granules += (uint64_t)__builtin_popcountll(added);
 }
 
 static void merge_alike(struct dirty_bitmap *target, const struct dirty_bitmap *source)
 {
 	if (source->level_count == 1) {
-		merge_words(target, source, 0);
+		merge_word(target, source, 0);
 		return;
 	}
+	/* Only words that have something, so that the cost is that of what is dirty. */
 	for (uint64_t i = 0; i < source->words[1]; i++) {
-		if (source->levels[1][i] != 0)
-			merge_words(target, source, i << WORD_SHIFT);
+		for (uint64_t left = source->levels[1][i]; left != 0; left &= left - 1)
+			merge_word(target, source,
+				   (i << WORD_SHIFT) + (uint64_t)__builtin_ctzll(left));
 	}
 	/* What is set in either is set in both together. */
 	for (unsigned level = 1; level < source->level_count; level++) {
