@@ -150,7 +150,9 @@ class Daemon:
             # Memory faults of others are not looked for here.
             env = {k: v for k, v in os.environ.items() if k != "MALLOC_PERTURB_"}
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, env=env)
+            # The reference program tells on its output which images it makes.
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL if program else None, env=env)
         deadline = time.monotonic() + TIMEOUT_S
         while not os.path.exists(pidfile):
             if self.process.poll() is not None:

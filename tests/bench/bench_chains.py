@@ -85,7 +85,8 @@ def chain_job_rows(target):
     """@target makes what a row's figure must be."""
     def targets(at_least):
         return (target("mib_per_s", at_least=at_least),
-                target("cpu_us_per_mib", at_most=0.7))
+                target("cpu_us_per_mib", at_most=0.7),
+                target("mib_per_s", at_least=0.85, against="dd-raw"))
     for base_format in ("raw", "qcow2"):
         yield ChainJobRow(f"job-stream-{base_format}", streamed(base_format), "block-stream",
                      {"device": "top"}, *targets(1.3))
