@@ -2,6 +2,7 @@
 /*
  * Commands that start, steer and list jobs. Control thread.
  */
+#include "blockjobs/amend.h"
 #include "blockjobs/commit.h"
 #include "blockjobs/create.h"
 #include "blockjobs/job.h"
@@ -37,6 +38,11 @@ int co_fn qmp_block_commit(const struct block_commit_args *args, struct error **
 int co_fn qmp_blockdev_create(const struct blockdev_create_args *args, struct error **errp)
 {
 	return create_start(the_daemon.jobs, args, errp);
+}
+
+int co_fn qmp_x_blockdev_amend(const struct x_blockdev_amend_args *args, struct error **errp)
+{
+	return amend_start(the_daemon.jobs, args, errp);
 }
 
 int co_fn qmp_blockdev_mirror(const struct blockdev_mirror_args *args, struct error **errp)

@@ -8,6 +8,7 @@
  * 2. Version 2 has no zero clusters: before the header says so, they become
  *    unallocated or, above a backing file, are filled with zeroes.
  */
+#include "block/bitmap.h"
 #include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/cluster.h"
@@ -78,6 +79,18 @@ static int co_fn upgrade(struct qcow2 *q, struct error **errp)
 	return change_header(q, &new, errp);
 }
 
+/* Those in the image and those that are to be stored in it. */
+static bool has_bitmaps(const struct qcow2 *q)
+{
+	struct bitmap *b;
+
+	list_for_each (b, &q->node->bitmaps, link) {
+		if (b->persistent)
+			return true;
+	}
+	return !list_is_empty(&q->bitmaps);
+}
+
 static int check_downgrade(const struct qcow2 *q, struct error **errp)
 {
 	uint64_t lasting = q->header.incompatible & ~(uint64_t)INCOMPATIBLE_DIRTY;
@@ -90,7 +103,7 @@ static int check_downgrade(const struct qcow2 *q, struct error **errp)
 	if (q->header.snapshot_count > 0)
 		return error_set(errp, -ENOTSUP,
 				 "Cannot downgrade an image with internal snapshots");
-	if (!list_is_empty(&q->bitmaps))
+	if (has_bitmaps(q))
 		return error_set(errp, -ENOTSUP, "Cannot downgrade an image with bitmaps");
 	return 0;
 }
@@ -133,6 +146,10 @@ static int co_fn downgrade(struct qcow2 *q, struct error **errp)
 		r = qcow2_header_set_incompatible(q, 0, INCOMPATIBLE_DIRTY);
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not turn zero clusters into data clusters");
+	/* Time has passed. From here on the header says that there can be none. */
+	r = check_downgrade(q, errp);
+	if (r < 0)
+		return r;
 	struct qcow2_header new = q->header;
 
 	new.version = 2;
