@@ -144,9 +144,9 @@ bool bitmap_is_recording(const struct bitmap *b)
 	return b->successor ? b->successor->enabled : b->enabled;
 }
 
-uint64_t bitmap_count(const struct bitmap *b)
+uint64_t bitmap_count(const struct dirty_bitmap *bits)
 {
-	return align_up(dirty_bitmap_count(b->bits), dirty_bitmap_granularity(b->bits));
+	return align_up(dirty_bitmap_count(bits), dirty_bitmap_granularity(bits));
 }
 
 void bitmap_sha256(const struct bitmap *b, char ret[65])
@@ -208,6 +208,28 @@ void bitmap_reclaim(struct bitmap *b)
 	if (!b->inconsistent && !b->successor->inconsistent)
 		dirty_bitmap_merge(b->bits, b->successor->bits);
 	thaw(b);
+}
+
+void bitmap_view_begin(struct bitmap_view *v, struct node *n, const struct dirty_bitmap *bits,
+		       bool is_recording)
+{
+	*v = (struct bitmap_view){.node = n, .bits = bits, .is_recording = is_recording};
+	list_add_head(&n->bitmap_views, &v->link);
+}
+
+void bitmap_view_end(struct bitmap_view *v)
+{
+	if (!v->node)
+		return;
+	v->node = NULL;
+	list_del_init(&v->link);
+}
+
+void bitmap_views_end_all(struct node *n)
+{
+	struct bitmap_view *v;
+	while ((v = list_first(&n->bitmap_views, struct bitmap_view, link)))
+		bitmap_view_end(v);
 }
 
 void bitmaps_mark(struct node *n, uint64_t offset, uint64_t bytes)

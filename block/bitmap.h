@@ -79,7 +79,7 @@ int bitmap_check(const struct bitmap *b, unsigned obstacles, struct error **errp
 /* True when writes reach @b or, for a frozen one, its successor. */
 bool bitmap_is_recording(const struct bitmap *b);
 /* Bytes in dirty granules, the last one counted whole, as queries tell. */
-uint64_t bitmap_count(const struct bitmap *b);
+uint64_t bitmap_count(const struct dirty_bitmap *bits);
 /* The bits as 64-bit words, hashed: 64 hexadecimal digits and a NUL. */
 void bitmap_sha256(const struct bitmap *b, char ret[65]);
 /*
@@ -108,6 +108,27 @@ void bitmap_abdicate(struct bitmap *b);
  * busy. The caller may set bits before, or clear those that were dealt with.
  */
 void bitmap_reclaim(struct bitmap *b);
+
+/* --- Showing bits that are not a bitmap of the node ------------------------------ */
+
+/*
+ * Bits of a job or a filter that tell something of a node, so that queries list them as
+ * an anonymous bitmap. Nothing but queries looks at them here.
+ */
+struct bitmap_view {
+	struct list link;  /* in node.bitmap_views, the youngest first */
+	struct node *node; /* NULL: shows nothing */
+	const struct dirty_bitmap *bits;
+	bool is_recording; /* marks what is written */
+};
+
+/* Show @bits, which stay until bitmap_view_end(). @v is the caller's memory and stays in place. */
+void bitmap_view_begin(struct bitmap_view *v, struct node *n, const struct dirty_bitmap *bits,
+		       bool is_recording);
+/* May be repeated; also when nothing was begun, or the node has gone. */
+void bitmap_view_end(struct bitmap_view *v);
+/* The node goes away: end all that are left. */
+void bitmap_views_end_all(struct node *n);
 
 /* --- For the data path ---------------------------------------------------------- */
 

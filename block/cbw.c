@@ -15,7 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "block/dirty_bitmap.h"
+#include "block/bitmap.h"
 #include "block/driver.h"
 
 /*
@@ -31,6 +31,7 @@ struct cbw {
 	struct dirty_bitmap *left;  /* to be copied before it is changed */
 	struct dirty_bitmap *kept;  /* belongs to the point in time */
 	struct dirty_bitmap *moved; /* may have been changed in the source */
+	struct bitmap_view left_view, kept_view, moved_view; /* of the source, and of the filter */
 	struct list reads;          /* struct reading, from the source */
 	struct co_queue read_ended;
 	int error;
@@ -94,6 +95,9 @@ int cbw_create(const struct cbw_settings *s, struct cbw **ret, struct error **er
 		.cluster = s->cluster,
 	};
 	w->copy = copy_create(&copy);
+	bitmap_view_begin(&w->left_view, s->source->child, w->left, false);
+	bitmap_view_begin(&w->moved_view, s->source->parent, w->moved, false);
+	bitmap_view_begin(&w->kept_view, s->source->parent, w->kept, false);
 	*ret = w;
 	return 0;
 }
@@ -106,6 +110,9 @@ void co_fn cbw_destroy(struct cbw *w)
 	if (w->copy)
 		copy_wait_range(w->copy, 0, UINT64_MAX);
 	copy_destroy(w->copy);
+	bitmap_view_end(&w->left_view);
+	bitmap_view_end(&w->kept_view);
+	bitmap_view_end(&w->moved_view);
 	dirty_bitmap_destroy(w->left);
 	dirty_bitmap_destroy(w->kept);
 	dirty_bitmap_destroy(w->moved);

@@ -74,6 +74,7 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	list_init(&n->children);
 	list_init(&n->requests);
 	list_init(&n->bitmaps);
+	list_init(&n->bitmap_views);
 	list_init(&n->blockers);
 	list_init(&n->unsettled_link);
 	co_queue_init(&n->conflicts);
@@ -179,6 +180,7 @@ static void node_free(struct node *n)
 {
 	assert(list_is_empty(&n->parents) && list_is_empty(&n->children));
 	assert(list_is_empty(&n->requests) && list_is_empty(&n->blockers));
+	bitmap_views_end_all(n);
 	bitmaps_destroy_all(n);
 	blockdev_options_free(n->options);
 	free(n->filename);

@@ -95,6 +95,7 @@ struct node {
 	uint64_t write_threshold; /* 0 for none */
 
 	struct list bitmaps; /* struct bitmap.link, the youngest first; see bitmap.h */
+	struct list bitmap_views; /* struct bitmap_view.link, likewise */
 
 	/* Sentences on why certain operations are refused; see blocker.h. */
 	struct list blockers;

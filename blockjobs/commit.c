@@ -106,7 +106,7 @@ static void block_all(struct commit *c)
 static int co_fn open_filter(struct commit *c, const char *name, struct error **errp)
 {
 	bool is_active = c->common.job.driver == &active_commit_driver;
-	int r = is_active ? sync_init(&c->sync, &c->common, c->top->size, 0, c->top->name, errp) : 0;
+	int r = is_active ? sync_init(&c->sync, &c->common, c->top, 0, errp) : 0;
 	if (r < 0)
 		return r;
 	return filter_open(is_active ? &mirror_top_driver : &commit_top_driver, name, c->top,

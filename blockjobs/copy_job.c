@@ -153,6 +153,7 @@ void copy_job_adopt(struct copy_job *c, struct copy *copy, struct dirty_bitmap *
 
 void copy_job_end(struct copy_job *c)
 {
+	bitmap_view_end(&c->shown);
 	copy_destroy(TAKE(c->copy));
 	free(TAKE(c->frozen));
 }

@@ -9,6 +9,7 @@
 #ifndef BLOCKJOBS_COPY_JOB_H
 #define BLOCKJOBS_COPY_JOB_H
 
+#include "block/bitmap.h"
 #include "block/copy.h"
 #include "blockjobs/job.h"
 
@@ -22,6 +23,7 @@ struct copy_job {
 	enum blockdev_on_error on_source_error, on_target_error;
 	/* What is left to copy, where a bitmap knows it; progress follows it then. */
 	struct dirty_bitmap *bitmap;
+	struct bitmap_view shown; /* of it, where a node shows it */
 	struct node *users; /* whom the job leaves room for use this node; NULL: not known */
 	uint64_t buffer_limit; /* bytes in flight at most; 0 for the default */
 	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */

@@ -167,7 +167,7 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 {
 	struct copy_job *c = &m->common;
 	uint32_t granularity = args->has_granularity ? args->granularity : 0;
-	int r = sync_init(&m->sync, c, m->source->size, granularity, m->source->name, errp);
+	int r = sync_init(&m->sync, c, m->source, granularity, errp);
 	if (r >= 0)
 		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
 				&m->sync.tracker, &m->filter, errp);

@@ -37,9 +37,10 @@ static void dirtied(void *arg)
 		job_kick(j);
 }
 
-int sync_init(struct sync *s, struct copy_job *job, uint64_t bytes, uint32_t granularity,
-	      const char *name, struct error **errp)
+int sync_init(struct sync *s, struct copy_job *job, struct node *source, uint32_t granularity,
+	      struct error **errp)
 {
+	uint64_t bytes = source->size;
 	if (granularity == 0)
 		granularity = COPY_PIECE_MIN;
 	while (bytes / granularity > BITMAP_BITS_MAX && granularity < DIRTY_BITMAP_GRANULARITY_MAX)
@@ -47,7 +48,9 @@ int sync_init(struct sync *s, struct copy_job *job, uint64_t bytes, uint32_t gra
 	s->job = job;
 	job->bitmap = dirty_bitmap_create(bytes, granularity);
 	if (!job->bitmap)
-		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'", name);
+		return error_set(errp, -ENOMEM, "No memory for the dirty bitmap of '%s'",
+				 source->name);
+	bitmap_view_begin(&job->shown, source, job->bitmap, true);
 	s->tracker = (struct write_tracker){
 		.bitmap = job->bitmap,
 		.dirtied = dirtied,
@@ -58,8 +61,10 @@ int sync_init(struct sync *s, struct copy_job *job, uint64_t bytes, uint32_t gra
 
 void sync_finish(struct sync *s)
 {
-	if (s->job)
-		dirty_bitmap_destroy(TAKE(s->job->bitmap));
+	if (!s->job)
+		return;
+	bitmap_view_end(&s->job->shown);
+	dirty_bitmap_destroy(TAKE(s->job->bitmap));
 }
 
 void sync_pass_on(struct sync *s)

@@ -21,11 +21,11 @@ struct sync {
 };
 
 /*
- * Make the bitmap of job->bitmap for @bytes; @granularity 0 chooses one. -ENOMEM
- * with a sentence about the source called @name.
+ * Make the bitmap of job->bitmap for @source, where queries show it until
+ * copy_job_end(); @granularity 0 chooses one. -ENOMEM with a sentence.
  */
-int sync_init(struct sync *s, struct copy_job *job, uint64_t bytes, uint32_t granularity,
-	      const char *name, struct error **errp);
+int sync_init(struct sync *s, struct copy_job *job, struct node *source, uint32_t granularity,
+	      struct error **errp);
 /* Free it, if there is one. */
 void sync_finish(struct sync *s);
 

@@ -29,14 +29,27 @@ static void list_children(const struct node *n, struct blockdev_child_list *ret)
 	}
 }
 
+static struct block_dirty_info *bits_info(const struct dirty_bitmap *bits)
+{
+	struct block_dirty_info *info = NEW(struct block_dirty_info);
+	info->count = (int64_t)bitmap_count(bits);
+	info->granularity = dirty_bitmap_granularity(bits);
+	return info;
+}
+
+/* What jobs and filters know comes first: it has no name, and is busy for nobody. */
 static void list_bitmaps(struct node *n, struct block_dirty_info_list *ret)
 {
+	struct bitmap_view *v;
+	list_for_each (v, &n->bitmap_views, link) {
+		struct block_dirty_info *info = bits_info(v->bits);
+		info->recording = v->is_recording;
+		block_dirty_info_list_append(ret, info);
+	}
 	struct bitmap *b = NULL;
 	while ((b = bitmap_next(n, b))) {
-		struct block_dirty_info *info = NEW(struct block_dirty_info);
+		struct block_dirty_info *info = bits_info(b->bits);
 		info->name = xstrdup(b->name);
-		info->count = (int64_t)bitmap_count(b);
-		info->granularity = dirty_bitmap_granularity(b->bits);
 		info->recording = bitmap_is_recording(b);
 		info->busy = b->busy;
 		info->persistent = b->persistent;
@@ -64,8 +77,8 @@ struct block_device_info *co_fn query_device_info(struct node *n, bool flat)
 	info->cache->writeback = true;
 	info->cache->direct = n->cache_direct;
 	info->cache->no_flush = n->cache_no_flush;
-	info->has_dirty_bitmaps = bitmap_next(n, NULL);
 	list_bitmaps(n, &info->dirty_bitmaps);
+	info->has_dirty_bitmaps = info->dirty_bitmaps.count > 0;
 
 	info->image = node_image_info(n);
 	struct image_info *last = info->image;

@@ -59,7 +59,7 @@ IMAGE_TEST(bits_come_back)
 		for (uint64_t at = 0; at < size; at += 512)
 			ck_assert_int_eq(dirty_bitmap_get(b->bits, at), dirty_bitmap_get(old, at));
 		ck_assert(!get(i, "empty")->enabled);
-		ck_assert_uint_eq(bitmap_count(get(i, "empty")), 0);
+		ck_assert_uint_eq(bitmap_count(get(i, "empty")->bits), 0);
 		ck_assert_uint_eq(dirty_bitmap_count(get(i, "full")->bits), size);
 		image_expect_check(i, 0, 0);
 		dirty_bitmap_destroy(old);
@@ -248,7 +248,7 @@ IMAGE_TEST(another_size_fits)
 	consumer_leave(&i->consumer);
 	image_write(i, 29 * MiB, 512, 1);
 	image_reopen(i, "");
-	ck_assert_uint_eq(bitmap_count(get(i, "b")), 1024);
+	ck_assert_uint_eq(bitmap_count(get(i, "b")->bits), 1024);
 	ck_assert(dirty_bitmap_get(get(i, "b")->bits, 29 * MiB));
 	crash(i, "");
 	ck_assert_int_eq(edge_set_permissions(i->edge, PERM_ALL, PERM_ALL, NULL), 0);
@@ -318,7 +318,7 @@ IMAGE_TEST(impossible_tables_make_inconsistent_bitmaps)
 			store_be64(table, n == 2 ? UINT64_C(1) << 50 : 3);
 		image_open_ok(i, "read-only=on");
 		ck_assert(get(i, "b")->inconsistent);
-		ck_assert_uint_eq(bitmap_count(get(i, "b")), 0);
+		ck_assert_uint_eq(bitmap_count(get(i, "b")->bits), 0);
 		image_close(i);
 	}
 }
