@@ -23,7 +23,7 @@
 #define URGENT_MEMORY_NS UINT64_C(1000000000)
 /* What a sweep may have in flight while users are at work, and how long its pieces are then. */
 #define CONSIDERATE_ROOM (UINT64_C(1) << 20)
-#define CONSIDERATE_PIECE (CONSIDERATE_ROOM / 4)
+#define CONSIDERATE_PIECE (CONSIDERATE_ROOM / 8)
 
 static int co_fn copy_data(struct copy *c, uint64_t offset, uint64_t bytes, bool *ret_is_read)
 {

@@ -622,13 +622,13 @@ FIXTURE_TEST(considerate_sweeps_keep_little_in_flight)
 	copy_set_considerate(t.copy, true);
 	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
 	expect_equal(&t);
-	ck_assert_uint_le(t.largest, COPY_PIECE_MAX / 4);
-	ck_assert_uint_le(MAX(t.from->most_in_flight, t.to->most_in_flight), 4);
+	ck_assert_uint_le(t.largest, COPY_PIECE_MAX / 8);
+	ck_assert_uint_le(MAX(t.from->most_in_flight, t.to->most_in_flight), 8);
 	/* Pieces grow again when the users have gone. */
 	copy_set_considerate(t.copy, false);
 	dirty_bitmap_set(b, 0, SIZE);
 	ck_assert_int_eq(copy_dirty(t.copy, b), 0);
-	ck_assert_uint_gt(t.largest, COPY_PIECE_MAX / 4);
+	ck_assert_uint_gt(t.largest, COPY_PIECE_MAX / 8);
 	dirty_bitmap_destroy(b);
 	task_finish(&t);
 }
