@@ -131,6 +131,11 @@ int co_fn aio_write(struct loop *loop, int fd, uint64_t offset, uint64_t bytes, 
 		    unsigned flags)
 {
 	int64_t n = transfer(loop, AIO_WRITE, fd, offset, bytes, v, flags);
+	if (n == -EOPNOTSUPP && (flags & AIO_WRITE_FUA)) {
+		/* The kernels of some containers do not know durable writes. */
+		int r = aio_write(loop, fd, offset, bytes, v, flags & ~AIO_WRITE_FUA);
+		return r < 0 ? r : aio_flush(loop, fd);
+	}
 	if (n < 0)
 		return (int)n;
 	/* A write that accepts nothing has met the end of a device. */
