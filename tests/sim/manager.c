@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one who manages the simulated guest's images: takes external snapshots and
- * merges parts of the chain with block-commit and block-stream, while the guest works.
+ * The one who manages the simulated guest's images: takes external snapshots, merges
+ * parts of the chain with block-commit and block-stream, and copies the whole, while the
+ * guest works.
  */
 #include <stdio.h>
 
@@ -29,7 +30,7 @@ static unsigned find_chain(struct world *w, struct node **ret)
 	return n;
 }
 
-static void tell(struct world *w, const char *what, const char *detail, int r)
+void manager_tell(struct world *w, const char *what, const char *detail, int r)
 {
 	if (w->tells)
 		printf("%8llu manager: %s %s: %d\n",
@@ -70,16 +71,15 @@ static void co_fn take_snapshot(struct world *w)
 		r = snapshot_set_commit(set, &error);
 	snapshot_set_destroy(set);
 	graph_change_end(w->graph);
-	tell(w, "snapshot", error ? error->message : name, r);
+	manager_tell(w, "snapshot", error ? error->message : name, r);
 	w->snapshots += r >= 0;
 	/* Without faults nothing stands in the way. */
-	if (r < 0 && !w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
+	if (r < 0 && !plan_has_mishaps(w->plan))
 		world_fault(w, xasprintf("a snapshot failed: %s", error->message));
 	error_free(error);
 }
 
-/* Stay with the job until it has gone: complete it when it is ready, or perhaps give up. */
-static void co_fn follow_job(struct world *w, struct job_table *jobs)
+void co_fn manager_follow_job(struct world *w, struct job_table *jobs)
 {
 	bool gives_up = choose(&w->random, 6) == 0;
 	struct job *j;
@@ -98,14 +98,14 @@ static bool co_fn see_through(struct world *w, struct job_table *jobs, const cha
 {
 	struct node *chain[DEPTH_MAX];
 	unsigned depth = find_chain(w, chain);
-	tell(w, what, error ? error->message : detail, r);
+	manager_tell(w, what, error ? error->message : detail, r);
 	if (r >= 0)
-		follow_job(w, jobs);
-	else if (!w->plan->has_fault && w->plan->limit == SIM_DISK_MAX)
+		manager_follow_job(w, jobs);
+	else if (!plan_has_mishaps(w->plan))
 		world_fault(w, xasprintf("a %s could not start: %s", what, error->message));
 	error_free(error);
 	bool merged = find_chain(w, chain) < depth;
-	tell(w, merged ? "merged" : "did not merge", detail, 0);
+	manager_tell(w, merged ? "merged" : "did not merge", detail, 0);
 	return merged;
 }
 
@@ -170,7 +170,12 @@ void co_fn manager_live(struct world *w)
 		co_sleep_ns(choose(&w->random, 10000000));
 		if (w->guest_is_done)
 			break;
-		if (choose(&w->random, 2) && find_chain(w, chain) < DEPTH_MAX - 1)
+		uint64_t what = choose(&w->random, 6);
+		if (what == 0)
+			copier_mirror(w, &jobs);
+		else if (what == 1)
+			copier_backup(w, &jobs);
+		else if (choose(&w->random, 2) && find_chain(w, chain) < DEPTH_MAX - 1)
 			take_snapshot(w);
 		else if (choose(&w->random, 2))
 			commit_some(w, &jobs);

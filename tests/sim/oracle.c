@@ -192,13 +192,14 @@ static const struct op *find_op(const struct oracle *o, uint64_t number, uint64_
 /* What decides whether an operation has begun, and whether one hides all older ones. */
 struct view {
 	bool is_crash;
-	uint64_t token;    /* of a read */
+	uint64_t token;    /* of a read, or the earlier one of a moment */
+	uint64_t until;    /* the later one; of a read that ends now: NEVER */
 	uint64_t position; /* of a crash */
 };
 
 static bool has_begun(const struct view *v, const struct op *op)
 {
-	return !v->is_crash || op->begin_position <= v->position;
+	return v->is_crash ? op->begin_position <= v->position : op->begin_tick <= v->until;
 }
 
 static bool is_certain(const struct view *v, const struct op *op)
@@ -268,7 +269,13 @@ static bool check(const struct oracle *o, const struct view *v, uint64_t sector,
 bool oracle_check_read(const struct oracle *o, uint64_t token, uint64_t sector, uint64_t number,
 		       char **ret_reason)
 {
-	struct view v = {.token = token};
+	return oracle_check_moment(o, token, NEVER, sector, number, ret_reason);
+}
+
+bool oracle_check_moment(const struct oracle *o, uint64_t from, uint64_t until, uint64_t sector,
+			 uint64_t number, char **ret_reason)
+{
+	struct view v = {.token = from, .until = until};
 	return check(o, &v, sector, number, ret_reason);
 }
 

@@ -57,6 +57,12 @@ bool oracle_decode(uint64_t sector, const void *p, uint64_t *ret_number);
  */
 bool oracle_check_read(const struct oracle *o, uint64_t token, uint64_t sector, uint64_t number,
 		       char **ret_reason);
+/*
+ * The same for a copy of the disk as it was at one moment between the tokens @from and
+ * @until.
+ */
+bool oracle_check_moment(const struct oracle *o, uint64_t from, uint64_t until, uint64_t sector,
+			 uint64_t number, char **ret_reason);
 /* The same for what is found after a crash at @position of the record. */
 bool oracle_check_crash(const struct oracle *o, uint64_t position, uint64_t sector,
 			uint64_t number, char **ret_reason);

@@ -94,7 +94,15 @@ struct plan plan_make(uint64_t seed, bool faults_allowed)
 		choose_fault(&p, &random);
 	if (faults_allowed && choose(&random, 10) == 0)
 		p.limit = p.size / 4 + choose(&random, p.size);
+	p.has_bitmap = p.version == 3 && choose(&random, 3) == 0;
+	if (p.has_bitmap)
+		p.weights.resize = 0; /* what is cut off and comes back is clean */
 	return p;
+}
+
+bool plan_has_mishaps(const struct plan *p)
+{
+	return p->has_fault || p->limit != SIM_DISK_MAX;
 }
 
 void plan_print(const struct plan *p)
@@ -116,7 +124,9 @@ void plan_print(const struct plan *p)
 	       p->weights.discard, p->weights.read, p->weights.flush,
 	       p->weights.resize);
 	if (p->is_managed)
-		printf("  snapshots, commits and streams\n");
+		printf("  snapshots, commits, streams, mirrors and backups\n");
+	if (p->has_bitmap)
+		printf("  a persistent bitmap\n");
 	if (p->has_fault)
 		printf("  fault: operations %#x, after %" PRIu64 ", %" PRIu64 " times, %s, late %"
 		       PRIu64 " ns\n",

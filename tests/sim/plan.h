@@ -28,8 +28,9 @@ struct plan {
 		unsigned write, durable_write, zero, unmap, discard, read, flush, resize;
 	} weights;
 
-	/* Whoever manages it takes snapshots and merges them while the guest works. */
+	/* Whoever manages it takes snapshots, merges and copies them while the guest works. */
 	bool is_managed;
+	bool has_bitmap; /* records what the guest writes, and is stored */
 
 	/* The disk. */
 	uint64_t latency_min_ns, latency_max_ns;
@@ -40,6 +41,8 @@ struct plan {
 
 struct plan plan_make(uint64_t seed, bool faults_allowed);
 void plan_print(const struct plan *p);
+/* Whether requests to the disks may fail. */
+bool plan_has_mishaps(const struct plan *p);
 
 /* A number from 0 to @n - 1, and one from @min to @max. */
 uint64_t choose(uint64_t *random, uint64_t n);

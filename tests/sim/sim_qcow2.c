@@ -121,9 +121,13 @@ int main(int argc, char **argv)
 		runs++;
 	}
 	printf("%" PRIu64 " seeds, %" PRIu64 " requests, %" PRIu64 " snapshots, %" PRIu64
-	       " commits, %" PRIu64 " streams, %" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64
-	       " checks by qemu-img, %" PRIu64 " clusters leaked\n",
-	       runs, stats.requests, stats.snapshots, stats.commits, stats.streams, stats.events,
-	       stats.crashes, stats.qemu_img_checks, stats.leaks);
+	       " commits, %" PRIu64 " streams, %" PRIu64 " mirrors, %" PRIu64 " backups\n",
+	       runs, stats.requests, stats.snapshots, stats.commits, stats.streams, stats.mirrors,
+	       stats.backups);
+	printf("%" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64 " bitmaps and %" PRIu64
+	       " backups right after them, %" PRIu64 " checks by qemu-img, %" PRIu64
+	       " clusters leaked\n",
+	       stats.events, stats.crashes, stats.bitmaps_right, stats.backups_right,
+	       stats.qemu_img_checks, stats.leaks);
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

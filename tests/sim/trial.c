@@ -31,7 +31,10 @@ struct trial {
 	uint64_t position; /* of the crash that is judged */
 	struct top *tops;  /* of the present life: which disk was the active image when */
 	size_t top_count;
+	struct backup_copy *backups; /* of the present life */
+	size_t backup_count;
 	char top[32];      /* with which the present life began */
+	unsigned life;
 	char *fault;
 };
 
@@ -79,6 +82,8 @@ static void co_fn live(struct world *w)
 	struct life *life = container_of(w, struct life, world);
 	if (world_open(w, life->top) < 0)
 		return;
+	if (w->plan->has_bitmap)
+		bitmaps_begin(w);
 	co_group_init(&life->manager);
 	if (w->plan->is_managed) {
 		co_group_add(&life->manager);
@@ -95,6 +100,7 @@ static void live_once(struct trial *t, uint64_t seed)
 	struct life life = {.top = t->top};
 	struct world *w = &life.world;
 	world_init(w, &t->plan, t->store, seed);
+	snprintf(w->bitmap_name, sizeof(w->bitmap_name), "life%u", t->life);
 	w->oracle = t->oracle;
 	w->tells = t->options->tells;
 	if (t->plan.has_fault)
@@ -105,6 +111,9 @@ static void live_once(struct trial *t, uint64_t seed)
 	t->tops = w->tops;
 	t->top_count = w->top_count;
 	w->tops = NULL;
+	t->backups = w->backups;
+	t->backup_count = w->backup_count;
+	w->backups = NULL;
 	world_finish(w);
 	/* With a disk that fails opening may fail. */
 	bool opened = w->requests_left < t->plan.requests;
@@ -117,6 +126,8 @@ static void live_once(struct trial *t, uint64_t seed)
 	t->stats->snapshots += w->snapshots;
 	t->stats->commits += w->commits;
 	t->stats->streams += w->streams;
+	t->stats->mirrors += w->mirrors;
+	t->stats->backups += w->backup_count;
 	t->stats->events += sim_store_position(t->store);
 }
 
@@ -213,7 +224,53 @@ static void co_fn judge_open(struct world *w)
 	if (!w->fault)
 		check_by_driver(w);
 	consumer_leave(&w->consumer);
+	uint64_t right = 0;
+	if (!w->fault && w->plan->has_bitmap) {
+		char name[16];
+		snprintf(name, sizeof(name), "life%u", j->trial->life);
+		bitmaps_judge(w, name, j->trial->initial, &right);
+	}
+	j->trial->stats->bitmaps_right += right;
 	world_close(w);
+}
+
+/* The backup shows the disk as it was at its moment. */
+static void co_fn judge_backup(struct world *w)
+{
+	struct judge *j = container_of(w, struct judge, world);
+	const struct trial *t = j->trial;
+	const struct backup_copy *b = &t->backups[t->backup_count - 1];
+	if (world_open(w, b->name) < 0)
+		return;
+	uint8_t *p = buffer_get(w->loop, SIM_SECTOR);
+	consumer_enter(&w->consumer);
+	for (uint64_t s = 0; s < w->sectors && !w->fault; s++) {
+		uint64_t number;
+		char *reason = NULL;
+		int r = edge_read(w->edge, s * SIM_SECTOR, SIM_SECTOR, p, 0);
+		if (r < 0 || !oracle_decode(s, p, &number))
+			world_fault(w, xasprintf("sector %" PRIu64 " of the backup shows no "
+						 "write's data", s));
+		else if (!oracle_check_moment(t->oracle, b->from, b->until, s, number, &reason))
+			world_fault(w, xasprintf("in the backup %s: %s", b->name, reason));
+		free(reason);
+	}
+	consumer_leave(&w->consumer);
+	buffer_put(w->loop, p, SIM_SECTOR);
+	world_close(w);
+}
+
+/* NULL, or what is wrong with the youngest backup, if it was made before the crash. */
+static char *judge_backups(struct trial *t, struct sim_store *remains)
+{
+	if (t->backup_count == 0 || t->backups[t->backup_count - 1].position > t->position)
+		return NULL;
+	struct judge j = {.trial = t};
+	world_init(&j.world, &t->plan, remains, t->position);
+	world_run(&j.world, judge_backup);
+	world_finish(&j.world);
+	t->stats->backups_right++;
+	return j.world.fault;
 }
 
 static char *judge_by_driver(struct trial *t, struct sim_store *remains)
@@ -315,6 +372,8 @@ static char *judge(struct trial *t, struct sim_store *remains)
 		fault = judge_by_qemu_img(t, remains);
 	if (!fault)
 		fault = judge_by_driver(t, remains);
+	if (!fault)
+		fault = judge_backups(t, remains);
 	/* Opening may have repaired, and must not have made anything worse. */
 	if (!fault)
 		fault = check_chain(remains, top, &leaks);
@@ -373,6 +432,7 @@ static struct sim_store *crash_often(struct trial *t, uint64_t *random)
 
 static void one_life(struct trial *t, unsigned life, uint64_t *random)
 {
+	t->life = life;
 	t->oracle = oracle_create(t->store, sector_count(t));
 	for (uint64_t s = 0; s < sector_count(t); s++)
 		oracle_set_initial(t->oracle, s, t->initial[s]);
@@ -382,6 +442,9 @@ static void one_life(struct trial *t, unsigned life, uint64_t *random)
 	if (t->fault)
 		print_trace(t);
 	oracle_destroy(t->oracle);
+	free(t->backups);
+	t->backups = NULL;
+	t->backup_count = 0;
 	if (t->fault) {
 		free(t->tops);
 		sim_store_destroy(remains);

@@ -17,8 +17,8 @@
 #include "schema/schema.h"
 #include "tests/sim/sim_driver.h"
 
-static const struct driver *const drivers[] = {&copy_on_read_driver, &sim_driver, &raw_driver,
-					       &qcow2_driver, NULL};
+static const struct driver *const drivers[] = {&copy_on_read_driver, &copy_before_write_driver,
+					       &sim_driver, &raw_driver, &qcow2_driver, NULL};
 
 /* Far from those of the guest. */
 uint64_t world_backing_number = UINT64_C(0xbac0000000000001);
@@ -35,6 +35,7 @@ void world_init(struct world *w, const struct plan *plan, struct sim_store *stor
 void world_finish(struct world *w)
 {
 	free(w->tops);
+	free(w->backups);
 	graph_free(w->graph);
 	loop_free(w->loop);
 }
@@ -95,23 +96,30 @@ static int co_fn create(struct world *w, const char *json, struct error **errp)
 	return r;
 }
 
-void co_fn world_create_image(struct world *w)
+int co_fn world_create(struct world *w, const char *name, uint64_t bytes, bool has_backing,
+		       struct error **errp)
 {
 	const struct plan *p = w->plan;
-	_cleanup_error_ struct error *error = NULL;
-	_cleanup_free_ char *file = xasprintf(
-		"{\"driver\":\"file\",\"filename\":\"%s\",\"size\":0}", IMAGE_NAME);
+	_cleanup_free_ char *file =
+		xasprintf("{\"driver\":\"file\",\"filename\":\"%s\",\"size\":0}", name);
 	_cleanup_free_ char *image = xasprintf(
 		"{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"%s\"},"
 		"\"size\":%" PRIu64 ",\"version\":\"v%u\",\"cluster-size\":%u,"
 		"\"refcount-bits\":%u,\"lazy-refcounts\":%s%s}",
-		IMAGE_NAME, p->size, p->version, 1u << p->cluster_bits, p->refcount_bits,
+		name, bytes, p->version, 1u << p->cluster_bits, p->refcount_bits,
 		p->lazy_refcounts ? "true" : "false",
-		p->backing_size ? ",\"backing-file\":\"" BACKING_NAME "\",\"backing-fmt\":\"raw\""
-				: "");
+		has_backing ? ",\"backing-file\":\"" BACKING_NAME "\",\"backing-fmt\":\"raw\"" : "");
+	int r = create(w, file, errp);
+	return r >= 0 ? create(w, image, errp) : r;
+}
+
+void co_fn world_create_image(struct world *w)
+{
+	const struct plan *p = w->plan;
+	_cleanup_error_ struct error *error = NULL;
 	if (p->backing_size && fill_backing(w) < 0)
 		world_fault(w, xstrdup("could not fill the backing file"));
-	if (create(w, file, &error) < 0 || create(w, image, &error) < 0)
+	if (world_create(w, IMAGE_NAME, p->size, p->backing_size > 0, &error) < 0)
 		world_fault(w, xasprintf("could not create the image: %s", error->message));
 }
 
@@ -122,7 +130,9 @@ static char *describe(const struct consumer *c)
 
 static const struct consumer_ops guest_ops = {.describe = describe};
 
-static int co_fn open_image(struct world *w, const char *name, struct error **errp)
+/* With the change lock. */
+static int co_fn open_node(struct world *w, const char *name, struct node **ret,
+			   struct error **errp)
 {
 	const struct plan *p = w->plan;
 	_cleanup_free_ char *json = xasprintf(
@@ -135,12 +145,27 @@ static int co_fn open_image(struct world *w, const char *name, struct error **er
 	int r = schema_decode_json_text(&blockdev_options_type, json, &options, errp);
 	if (r < 0)
 		return r;
-	graph_change_begin(w->graph);
-	r = node_open(w->graph, options, &w->node, errp);
+	r = node_open(w->graph, options, ret, errp);
 	blockdev_options_free(options);
+	return r;
+}
+
+int co_fn world_open_node(struct world *w, const char *name, struct node **ret,
+			  struct error **errp)
+{
+	graph_change_begin(w->graph);
+	int r = open_node(w, name, ret, errp);
+	graph_change_end(w->graph);
+	return r;
+}
+
+static int co_fn open_image(struct world *w, const char *name, struct error **errp)
+{
+	graph_change_begin(w->graph);
+	int r = open_node(w, name, &w->node, errp);
 	if (r >= 0) {
 		consumer_init(&w->consumer, w->graph, &guest_ops);
-		unsigned resize = p->weights.resize ? PERM_RESIZE : 0;
+		unsigned resize = w->plan->weights.resize ? PERM_RESIZE : 0;
 		r = edge_attach_consumer(&w->consumer, "guest", w->node,
 					 PERM_CONSISTENT_READ | PERM_WRITE | resize, PERM_ALL,
 					 &w->edge, errp);

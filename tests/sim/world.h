@@ -14,6 +14,8 @@
 #include "tests/sim/oracle.h"
 #include "tests/sim/plan.h"
 
+struct job_table;
+
 #define IMAGE_NAME "image"
 #define BACKING_NAME "backing"
 
@@ -41,7 +43,15 @@ struct world {
 	} *tops;
 	size_t top_count;
 	bool guest_is_done;
-	uint64_t snapshots, commits, streams; /* that succeeded */
+	uint64_t snapshots, commits, streams, mirrors; /* that succeeded */
+	/* Backups that did. */
+	struct backup_copy {
+		uint64_t position;    /* of the record: from here on it is there after any crash */
+		uint64_t from, until; /* tokens of the oracle around the moment that it shows */
+		char name[32];        /* of the disk */
+	} *backups;
+	size_t backup_count;
+	char bitmap_name[16]; /* of the bitmap of this life; "": none */
 
 	char *fault; /* the first thing that went wrong, as a sentence */
 };
@@ -55,6 +65,13 @@ void world_run(struct world *w, void co_fn (*fn)(struct world *w));
 
 /* Note that something went wrong; the first sentence counts. Takes @sentence. */
 void world_fault(struct world *w, char *sentence);
+
+/* Create an image of @bytes on disk @name, with the plan's backing file or none. 0 or a negative errno. */
+int co_fn world_create(struct world *w, const char *name, uint64_t bytes, bool has_backing,
+		       struct error **errp);
+/* Open the image on disk @name as a node, by that name. Takes the change lock. */
+int co_fn world_open_node(struct world *w, const char *name, struct node **ret,
+			  struct error **errp);
 
 /* Create the image, and its backing file, as the plan has it. */
 void co_fn world_create_image(struct world *w);
@@ -76,7 +93,25 @@ extern uint64_t world_backing_number;
 /* guest.c: the guest's life: requests until none is left. */
 void co_fn guest_live(struct world *w);
 
-/* manager.c: take snapshots and merge them until the guest is done. */
+/* manager.c: take snapshots, merge them, and copy the disk until the guest is done. */
 void co_fn manager_live(struct world *w);
+/* Stay with the job "job" until it has gone: complete it when it is ready, or perhaps give up. */
+void co_fn manager_follow_job(struct world *w, struct job_table *jobs);
+/* Print what it does, if that is wanted: @what, a detail, and the result. */
+void manager_tell(struct world *w, const char *what, const char *detail, int r);
+
+/* copier.c: let the guest move to a copy; make a copy of a moment, noted in w->backups. */
+void co_fn copier_mirror(struct world *w, struct job_table *jobs);
+void co_fn copier_backup(struct world *w, struct job_table *jobs);
+
+/* bitmaps.c: before the guest lives: make the bitmap w->bitmap_name. */
+void co_fn bitmaps_begin(struct world *w);
+/*
+ * After a crash: the bitmaps called @name of the chain's images must be inconsistent or
+ * have each sector that does not hold its number in @initial. *ret_right: how many
+ * had them.
+ */
+void co_fn bitmaps_judge(struct world *w, const char *name, const uint64_t *initial,
+			 uint64_t *ret_right);
 
 #endif
