@@ -296,8 +296,10 @@ static int co_fn connect_inet(struct loop *loop, const struct socket_endpoint *a
 		}
 		r = connect_fd(loop, fd, info->ai_addr, info->ai_addrlen);
 		if (r == 0) {
-			socket_tune(fd, address->keep_alive);
-			*ret_fd = TAKE_FD(fd);
+			socket_tune(fd);
+			r = socket_set_keep_alive(fd, &address->keep_alive, &error);
+			if (r == 0)
+				*ret_fd = TAKE_FD(fd);
 			break;
 		}
 		error_set_errno(&error, r, "Failed to connect to '%s:%s'", address->host,

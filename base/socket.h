@@ -15,6 +15,14 @@
 
 enum socket_family { SOCKET_UNIX, SOCKET_INET, SOCKET_VSOCK, SOCKET_FD };
 
+/* When a silent TCP connection is given up. Numbers of 0 are left to the system. */
+struct socket_keep_alive {
+	bool on;
+	uint32_t count;      /* of unanswered probes */
+	uint32_t idle_s;     /* seconds without traffic before the first */
+	uint32_t interval_s; /* seconds between two */
+};
+
 /* Where to listen or connect. Strings belong to the caller. */
 struct socket_endpoint {
 	enum socket_family family;
@@ -25,7 +33,8 @@ struct socket_endpoint {
 	const char *port;    /* inet: number or service name; "0" lets the kernel choose */
 	uint16_t port_last;  /* inet: try ports up to this one; 0 for just @port */
 	int ipv4, ipv6;      /* inet: 1 wanted, 0 not wanted, -1 either */
-	bool keep_alive;     /* inet */
+	bool numeric;        /* inet: host and port are no names */
+	struct socket_keep_alive keep_alive; /* inet */
 	uint32_t cid;        /* vsock: the machine's number; UINT32_MAX: any, when listening */
 	uint32_t vsock_port; /* vsock */
 	int fd;              /* fd: an open socket; ownership passes on success */
@@ -68,8 +77,13 @@ int co_fn socket_look_up(const struct socket_endpoint *address, bool passive,
 			 struct addrinfo **ret, struct error **errp);
 /* Check that @fd is a stream socket and make it non-blocking and close-on-exec. 0 or error. */
 int socket_adopt(int fd, struct error **errp);
-/* What a TCP connection wants: no delay, keep-alive on request. Other families: nothing. */
-void socket_tune(int fd, bool keep_alive);
+/* What a TCP connection wants: no delay. Other families: nothing. */
+void socket_tune(int fd);
+/*
+ * Set up probes of an inet socket; what a listening one accepts has them too. 0, or
+ * a negative errno: -EINVAL for what the kernel does not take.
+ */
+int socket_set_keep_alive(int fd, const struct socket_keep_alive *k, struct error **errp);
 
 /* One connected stream with a place to wait. One reader and one writer coroutine at most. */
 struct socket_stream;

@@ -5,6 +5,8 @@
  */
 #include <assert.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -107,7 +109,8 @@ int socket_look_up(const struct socket_endpoint *address, bool passive, struct a
 		.hints = {
 			.ai_family = family,
 			.ai_socktype = SOCK_STREAM,
-			.ai_flags = passive ? AI_PASSIVE : 0,
+			.ai_flags = (passive ? AI_PASSIVE : 0) |
+				    (address->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0),
 		},
 	};
 	r = co_blocking(run_look_up, &l);
@@ -145,11 +148,34 @@ int socket_adopt(int fd, struct error **errp)
 	return 0;
 }
 
-void socket_tune(int fd, bool keep_alive)
+void socket_tune(int fd)
 {
-	/* Both fail on what is not TCP, and matter to speed only. */
+	/* It fails on what is not TCP, and matters to speed only. */
 	int on = 1;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (keep_alive)
-		(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static int set_probes(int fd, int option, uint32_t value, const char *what, struct error **errp)
+{
+	if (value == 0)
+		return 0;
+	int number = (int)MIN(value, (uint32_t)INT_MAX);
+	if (setsockopt(fd, IPPROTO_TCP, option, &number, sizeof(number)) < 0)
+		return error_set_errno(errp, -errno, "Unable to set %s to %" PRIu32, what, value);
+	return 0;
+}
+
+int socket_set_keep_alive(int fd, const struct socket_keep_alive *k, struct error **errp)
+{
+	if (!k->on)
+		return 0;
+	int on = 1;
+	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
+		return error_set_errno(errp, -errno, "Unable to set keep-alive");
+	int r = set_probes(fd, TCP_KEEPCNT, k->count, "keep-alive-count", errp);
+	if (r >= 0)
+		r = set_probes(fd, TCP_KEEPIDLE, k->idle_s, "keep-alive-idle", errp);
+	if (r >= 0)
+		r = set_probes(fd, TCP_KEEPINTVL, k->interval_s, "keep-alive-interval", errp);
+	return r;
 }

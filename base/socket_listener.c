@@ -37,7 +37,6 @@ struct socket_listener {
 	struct loop *loop;
 	void (*on_accept)(void *arg, int fd);
 	void *arg;
-	bool keep_alive;
 	bool accepting;
 	bool *freed; /* set while on_accept runs: tells its caller */
 	struct loop_timer pause;
@@ -75,7 +74,7 @@ static void on_connections(void *arg, unsigned events)
 	for (unsigned n = 0; n < ACCEPTS_MAX && l->accepting; n++) {
 		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
-			socket_tune(fd, l->keep_alive);
+			socket_tune(fd);
 			l->on_accept(l->arg, fd);
 			if (freed)
 				return;
@@ -193,7 +192,8 @@ static unsigned get_port(const struct sockaddr *sa)
 }
 
 /* Open, bind and listen at @info. Returns the fd or a negative errno. */
-static int open_inet(const struct addrinfo *info, int backlog, struct error **errp)
+static int open_inet(const struct addrinfo *info, const struct socket_keep_alive *keep_alive,
+		     int backlog, struct error **errp)
 {
 	_cleanup_close_ int fd = socket_open(info->ai_family, errp);
 	if (fd < 0)
@@ -204,6 +204,9 @@ static int open_inet(const struct addrinfo *info, int backlog, struct error **er
 	/* IPv4 has a socket of its own. */
 	if (info->ai_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	int r = socket_set_keep_alive(fd, keep_alive, errp);
+	if (r < 0)
+		return r;
 	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
 		if (errno == EADDRINUSE)
 			return error_set_errno(errp, -errno, "Failed to find an available port");
@@ -231,7 +234,8 @@ static void close_sockets(struct socket_listener *l)
  * An address whose family the kernel lacks is passed over if another works.
  */
 static int listen_at_port(struct socket_listener *l, const struct addrinfo *addresses,
-			  unsigned port, int backlog, struct error **errp)
+			  const struct socket_keep_alive *keep_alive, unsigned port, int backlog,
+			  struct error **errp)
 {
 	struct error *last_error = NULL;
 
@@ -242,7 +246,7 @@ static int listen_at_port(struct socket_listener *l, const struct addrinfo *addr
 		set_port(info->ai_addr, port);
 		error_free(last_error);
 		last_error = NULL;
-		int fd = open_inet(info, backlog, &last_error);
+		int fd = open_inet(info, keep_alive, backlog, &last_error);
 		if (fd == -EADDRINUSE) {
 			close_sockets(l);
 			return error_move(errp, last_error);
@@ -280,7 +284,7 @@ static int co_fn listen_inet(struct socket_listener *l, const struct socket_endp
 	for (; port <= last; port++) {
 		error_free(error);
 		error = NULL;
-		r = listen_at_port(l, addresses, port, backlog, &error);
+		r = listen_at_port(l, addresses, &address->keep_alive, port, backlog, &error);
 		if (r != -EADDRINUSE)
 			break;
 	}
@@ -315,7 +319,6 @@ int socket_listen(struct loop *loop, const struct socket_endpoint *address, int 
 	l->loop = loop;
 	l->on_accept = on_accept;
 	l->arg = arg;
-	l->keep_alive = address->family == SOCKET_INET && address->keep_alive;
 	l->accepting = true;
 	loop_timer_init(loop, &l->pause, on_pause_over);
 

@@ -18,7 +18,13 @@ static void set_inet(struct socket_endpoint *ret, const struct inet_socket_addre
 	ret->port_last = inet->has_to ? inet->to : 0;
 	ret->ipv4 = inet->has_ipv4 ? inet->ipv4 : -1;
 	ret->ipv6 = inet->has_ipv6 ? inet->ipv6 : -1;
-	ret->keep_alive = inet->keep_alive;
+	ret->numeric = inet->numeric;
+	ret->keep_alive = (struct socket_keep_alive){
+		.on = inet->keep_alive,
+		.count = inet->keep_alive_count,
+		.idle_s = inet->keep_alive_idle,
+		.interval_s = inet->keep_alive_interval,
+	};
 }
 
 static void set_unix(struct socket_endpoint *ret, const struct unix_socket_address *address)

@@ -96,6 +96,7 @@ static int co_fn look_up_inet(const struct inet_socket_address *o,
 		.port = o->port,
 		.ipv4 = o->has_ipv4 ? o->ipv4 : -1,
 		.ipv6 = o->has_ipv6 ? o->ipv6 : -1,
+		.numeric = o->numeric,
 	};
 	struct addrinfo *found;
 	int r = socket_look_up(&endpoint, false, &found, errp);

@@ -213,6 +213,8 @@ static int start_watch(struct nbd_connection *c)
 	c->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (c->fd < 0)
 		return fd < 0 ? -ENOTCONN : -errno;
+	socket_tune(c->fd);
+	(void)socket_set_keep_alive(c->fd, &c->keep_alive, NULL); /* try_target() has checked it */
 	c->watch = loop_fd_new(c->loop, c->fd, on_socket, c);
 	loop_fd_look_for(c->watch);
 	return 0;
@@ -269,9 +271,6 @@ static int co_fn begin(struct nbd_connection *c, const struct nbd_goal *goal,
 		c->failure_text = xstrdup(strerror(-r));
 		return -1;
 	}
-	bool keep_alive = address->options->type == SOCKET_ADDRESS_TYPE_INET &&
-			  address->options->u.inet.keep_alive;
-	socket_tune(c->fd, keep_alive);
 	return 0;
 }
 
@@ -334,6 +333,11 @@ static int co_fn try_target(struct nbd_connection *c, const struct nbd_goal *goa
 		drop_handle(c);
 		return report(c, goal, errp);
 	}
+	r = socket_set_keep_alive(c->fd, &c->keep_alive, errp);
+	if (r < 0) {
+		drop_handle(c);
+		return r;
+	}
 	note_connected(c);
 	look_after(c);
 	while (c->handle && !nbd_aio_is_ready(c->handle)) {
@@ -371,12 +375,26 @@ static int co_fn try_patiently(struct nbd_connection *c, const struct nbd_goal *
 	}
 }
 
+static void set_keep_alive(struct nbd_connection *c, const struct socket_address *server)
+{
+	const struct inet_socket_address *inet = &server->u.inet;
+	c->keep_alive = (struct socket_keep_alive){.on = false};
+	if (server->type == SOCKET_ADDRESS_TYPE_INET)
+		c->keep_alive = (struct socket_keep_alive){
+			.on = inet->keep_alive,
+			.count = inet->keep_alive_count,
+			.idle_s = inet->keep_alive_idle,
+			.interval_s = inet->keep_alive_interval,
+		};
+}
+
 int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
 			  uint64_t deadline_ns, struct error **errp)
 {
 	struct nbd_address *address = goal->address;
 	assert(!c->handle);
 	c->is_cancelled = false;
+	set_keep_alive(c, address->options);
 	int r, count = 0;
 	struct nbd_target *targets _cleanup_free_ = NULL;
 	bool is_socket = address->options->type == SOCKET_ADDRESS_TYPE_FD;

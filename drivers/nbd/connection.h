@@ -62,6 +62,7 @@ struct nbd_connection {
 	struct nbd_handle *handle; /* NULL when not connected */
 	int fd;                    /* a duplicate of libnbd's socket, which it closes by itself */
 	struct loop_fd *watch;
+	struct socket_keep_alive keep_alive; /* of sockets to come */
 	bool is_up;                /* takes commands */
 	bool is_connected;         /* the socket is; the handshake may be under way */
 	bool is_cancelled;

@@ -43,9 +43,9 @@ static int check_is_named(const struct socket_address *server, struct error **er
 {
 	if (server->type != SOCKET_ADDRESS_TYPE_INET)
 		return error_set(errp, -EINVAL, "No hostname for certificate validation");
-	if (server->u.inet.has_ipv4 || server->u.inet.has_ipv6)
+	if (server->u.inet.has_ipv4 || server->u.inet.has_ipv6 || server->u.inet.numeric)
 		return error_set(errp, -ENOTSUP, "Certificates cannot be validated together with "
-						 "'ipv4' and 'ipv6'");
+						 "'ipv4', 'ipv6' and 'numeric'");
 	return 0;
 }
 

@@ -317,7 +317,8 @@ static void co_fn inet_families(void *arg)
 	const char *const hosts[] = {"127.0.0.1", "::1", "localhost", ""};
 	for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
 		struct socket_endpoint address = inet_address(hosts[i], "0");
-		address.keep_alive = true;
+		address.numeric = i < 2;
+		address.keep_alive = (struct socket_keep_alive){true, 3, 10, 0};
 		struct accepted a = {0};
 		struct socket_listener *l;
 		int r = socket_listen(loop_current(), &address, 10, accept_one, &a, &l, NULL);
