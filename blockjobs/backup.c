@@ -52,15 +52,15 @@ static int co_fn open_filter(struct backup *b, const struct blockdev_backup *arg
 	cbw->on_cbw_error = args->on_cbw_error;
 	cbw->has_min_cluster_size = perf && perf->has_min_cluster_size;
 	cbw->min_cluster_size = perf ? perf->min_cluster_size : 0;
-	int r = node_open(b->source->graph, o, &b->filter, errp);
+	int r = node_open(b->source->graph, o, &b->common.filter, errp);
 	if (r == -EEXIST || (r == -EINVAL && args->filter_node_name))
 		error_prefix(errp, "Could not create node: ");
 	blockdev_options_free(o);
 	if (r < 0)
 		return r;
 	/* Names and reopening take it for what it is, which no user has opened. */
-	blockdev_options_free(TAKE(b->filter->options));
-	b->cbw = b->filter->driver->cbw(b->filter);
+	blockdev_options_free(TAKE(b->common.filter->options));
+	b->cbw = b->common.filter->driver->cbw(b->common.filter);
 	if (args->discard_source)
 		cbw_discard_source(b->cbw);
 	return 0;
@@ -87,6 +87,15 @@ static void configure_copy(struct backup *b, const struct blockdev_backup *args)
 	copy_job_adopt(&b->common, cbw_copy(b->cbw), cbw_left(b->cbw), &s);
 }
 
+static void co_fn drop_nodes(struct backup *b)
+{
+	copy_job_adopt(&b->common, NULL, NULL, NULL);
+	node_unref(TAKE(b->common.filter));
+	node_unref(TAKE(b->backing));
+	node_unref(TAKE(b->target));
+	node_unref(TAKE(b->source));
+}
+
 int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args,
 			 struct node *target, struct job_tx *tx, struct backup **ret,
 			 struct error **errp)
@@ -97,7 +106,7 @@ int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.speed = args->has_speed ? args->speed : 0,
 		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
 		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
 		.tx = tx,
@@ -114,8 +123,11 @@ int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args
 	b->common.on_source_error = args->on_source_error;
 	b->common.on_target_error = args->on_target_error;
 	r = open_filter(b, args, errp);
+	if (r >= 0 && options.speed < 0)
+		r = job_announce(j, errp); /* which refuses that */
 	if (r < 0) {
-		backup_close(b);
+		drop_nodes(b);
+		job_discard(j);
 		return r;
 	}
 	configure_copy(b, args);
@@ -151,34 +163,33 @@ static int take_bitmap(struct backup *b, struct error **errp)
 	return 0;
 }
 
-static int attach(struct backup *b, struct graph_tx *tx, const char *name, struct node *n,
-		  struct edge **ret_edge, struct error **errp)
+static int link_all(struct backup *b, struct graph_tx *tx, struct error **errp)
 {
-	int r = graph_tx_attach_consumer(tx, &b->common.job.consumer, name, n, 0, PERM_ALL, ret_edge,
-					 errp);
+	struct copy_job *c = &b->common;
+	int r = 0;
+	if (b->backing)
+		r = graph_tx_attach_node(tx, b->target, "backing", b->backing, EDGE_COW, NULL, errp);
 	if (r >= 0)
-		(*ret_edge)->stays = true;
+		r = copy_job_attach(c, tx, "main node", c->filter, 0, PERM_ALL, NULL, errp);
+	if (r >= 0)
+		r = copy_job_attach(c, tx, "target", b->target, 0, PERM_ALL, &c->target, errp);
+	/* An earlier action may have put something above the source: users come from there. */
+	if (r >= 0)
+		r = graph_tx_replace_node(tx, c->filter->file->child, c->filter, errp);
 	return r;
 }
 
 int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp)
 {
-	struct edge *main_node;
 	int r = take_bitmap(b, errp);
-	if (r < 0)
-		return r;
-	b->is_in_graph = true;
-	if (b->backing)
-		r = graph_tx_attach_node(tx, b->target, "backing", b->backing, EDGE_COW, NULL, errp);
+	if (r >= 0) {
+		b->common.is_in_graph = true;
+		r = link_all(b, tx, errp);
+	}
 	if (r >= 0)
-		r = attach(b, tx, "main node", b->filter, &main_node, errp);
-	if (r >= 0)
-		r = attach(b, tx, "target", b->target, &b->common.target, errp);
-	/* An earlier action may have put something above the source: users come from there. */
-	if (r >= 0)
-		r = graph_tx_replace_node(tx, b->filter->file->child, b->filter, errp);
-	if (r < 0)
-		backup_leave(b);
+		return job_announce(&b->common.job, errp);
+	b->is_refused = true;
+	backup_leave(b);
 	return r;
 }
 
@@ -193,7 +204,7 @@ void backup_start(struct backup *b)
 {
 	struct job *j = &b->common.job;
 	cbw_watch(b->cbw, broken, b);
-	job_block(j, b->filter, 0);
+	job_block(j, b->common.filter, 0);
 	job_block(j, b->target, 0);
 	struct node *top = node_skip_filters(b->source);
 	if (b->sync == MIRROR_SYNC_MODE_TOP && top->backing) {
@@ -230,56 +241,33 @@ static void give_bitmap_back(struct backup *b, bool succeeded)
 
 void backup_leave(struct backup *b)
 {
-	if (!b->is_in_graph)
+	if (!b->common.is_in_graph)
 		return;
-	b->is_in_graph = false;
+	b->common.is_in_graph = false;
 	b->common.target = NULL;
 	/* It has not begun: there is nothing that the bitmap could have lost. */
 	if (b->bitmap)
 		bitmap_reclaim(b->bitmap);
 }
 
-static void co_fn drop_nodes(struct backup *b)
-{
-	copy_job_adopt(&b->common, NULL, NULL, NULL);
-	node_unref(TAKE(b->filter));
-	node_unref(TAKE(b->backing));
-	node_unref(TAKE(b->target));
-	node_unref(TAKE(b->source));
-}
-
 void co_fn backup_close(struct backup *b)
 {
+	struct job *j = &b->common.job;
 	drop_nodes(b);
 	free(b->own_args);
-	job_discard(&b->common.job);
+	if (b->is_refused)
+		job_discard(j);
+	else
+		job_withdraw(j);
 }
 
 /* Let the users reach the source again without the filter. */
 static void co_fn leave_graph(struct backup *b, bool succeeded)
 {
-	struct graph *g = b->source->graph;
-	struct node *heir = b->filter->file->child;
 	struct drain drain;
-	struct graph_tx tx;
-	drain_begin(g, &b->filter, 1, &drain);
-	graph_tx_begin(&tx, g);
-	copy_job_detach_all(&b->common, &tx);
-	/* It withholds what its users may need of the source. */
-	struct edge *e;
-	while ((e = list_first(&b->filter->children, struct edge, parent_link)))
-		graph_tx_detach(&tx, e);
-	/* All that this asks for was granted before. */
-	int r = graph_tx_replace_node(&tx, b->filter, heir, NULL);
-	if (r >= 0)
-		r = graph_tx_prepare(&tx, NULL);
-	assert(r >= 0);
-	job_unblock_all(&b->common.job);
-	copy_job_thaw(&b->common);
+	drain_begin(b->source->graph, &b->common.filter, 1, &drain);
 	give_bitmap_back(b, succeeded);
-	b->is_in_graph = false;
-	b->common.target = NULL;
-	graph_tx_commit(&tx);
+	copy_job_withdraw(&b->common, b->common.filter->file->child);
 	drain_end(&drain);
 }
 
@@ -308,7 +296,7 @@ static int co_fn drop_unallocated(struct backup *b)
 			return r;
 		struct extent x;
 		consumer_enter(&c->job.consumer);
-		r = node_status_above(b->filter->file->child, b->base, offset, size - offset, &x,
+		r = node_status_above(b->common.filter->file->child, b->base, offset, size - offset, &x,
 				      NULL);
 		consumer_leave(&c->job.consumer);
 		if (r >= 0 && x.bytes == 0)

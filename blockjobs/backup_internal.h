@@ -28,7 +28,7 @@ int backup_select_bitmap(const struct blockdev_backup *args, struct node *source
 
 struct backup {
 	struct copy_job common;
-	struct node *source, *target, *filter; /* referenced */
+	struct node *source, *target; /* referenced */
 	struct cbw *cbw; /* the filter's */
 	const struct blockdev_backup *args; /* until the start */
 	struct blockdev_backup *own_args;   /* the same, where it is the job's; shallow */
@@ -37,7 +37,7 @@ struct backup {
 	struct node *base;     /* with sync=top: what is below the top image; held by its link */
 	struct bitmap *bitmap; /* frozen while the job is in the graph; NULL without one */
 	enum bitmap_sync_mode bitmap_mode;
-	bool is_in_graph;
+	bool is_refused; /* could not enter the graph */
 };
 
 extern const struct job_driver backup_driver;

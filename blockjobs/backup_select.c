@@ -109,7 +109,5 @@ int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 		r = check_bitmap_arguments(args, errp);
 	if (r >= 0)
 		r = check_nodes(ret, args, errp);
-	if (r >= 0 && args->has_speed && args->speed < 0)
-		r = error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
 	return r;
 }

@@ -7,7 +7,6 @@
  * consistently, and the filter above top, where the sum is right, asks for no
  * consistent read of it. The links of the chain are frozen.
  */
-#include <assert.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -28,21 +27,6 @@ int co_fn commit_grow_base(struct commit *c, struct error **errp)
 
 /* --- Into the graph -------------------------------------------------------------- */
 
-static int attach(struct commit *c, struct graph_tx *tx, const char *name, struct node *n,
-		  unsigned permissions, unsigned shared, struct edge **ret_edge,
-		  struct error **errp)
-{
-	struct edge *e;
-	int r = graph_tx_attach_consumer(tx, &c->common.job.consumer, name, n, permissions, shared,
-					 &e, errp);
-	if (r < 0)
-		return r;
-	e->stays = true;
-	if (ret_edge)
-		*ret_edge = e;
-	return 0;
-}
-
 static unsigned target_permissions(const struct commit *c)
 {
 	bool may_grow = c->base->size < c->top->size ||
@@ -50,51 +34,42 @@ static unsigned target_permissions(const struct commit *c)
 	return PERM_WRITE | (may_grow ? PERM_RESIZE : 0);
 }
 
-static int attach_all(struct commit *c, struct graph_tx *tx, struct error **errp)
+static int attach_chain(struct commit *c, struct graph_tx *tx, struct error **errp)
 {
+	const unsigned shared = PERM_WRITE_UNCHANGED | PERM_WRITE;
 	int r = 0;
-	bool is_active = c->common.job.driver == &active_commit_driver;
-	if (!is_active)
-		r = attach(c, tx, "main node", c->device, 0, PERM_ALL, NULL, errp);
-	/* A job below the active image reads it where nobody else may. */
-	if (r >= 0)
-		r = attach(c, tx, is_active ? "source" : "intermediate node", c->top, 0,
-			   is_active ? PERM_ALL & ~(unsigned)PERM_RESIZE
-				     : PERM_WRITE_UNCHANGED | PERM_WRITE,
-			   &c->common.source, errp);
 	for (struct node *n = copy_job_chain_edge(c->top)->child; r >= 0 && n != c->base;
 	     n = copy_job_chain_edge(n)->child)
-		r = attach(c, tx, "intermediate node", n, 0, PERM_WRITE_UNCHANGED | PERM_WRITE,
-			   NULL, errp);
-	if (r >= 0)
-		r = attach(c, tx, "target", c->base, target_permissions(c),
-			   PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, &c->common.target, errp);
+		r = copy_job_attach(&c->common, tx, "intermediate node", n, 0, shared, NULL, errp);
 	return r;
 }
 
-static int co_fn enter_graph(struct commit *c, struct error **errp)
+static int link_all(struct copy_job *common, struct graph_tx *tx, void *arg, struct error **errp)
 {
-	struct graph *g = c->common.job.table->graph;
-	struct drain drain;
-	drain_begin(g, &c->top, 1, &drain);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, g);
-	int r = attach_all(c, &tx, errp);
+	struct commit *c = arg;
+	bool is_active = common->job.driver == &active_commit_driver;
+	int r = 0;
+	if (!is_active)
+		r = copy_job_attach(common, tx, "main node", c->device, 0, PERM_ALL, NULL, errp);
+	/* A job below the active image reads it where nobody else may. */
 	if (r >= 0)
-		r = filter_insert(&tx, c->filter, c->top, errp);
+		r = copy_job_attach(common, tx, is_active ? "source" : "intermediate node", c->top,
+				    0,
+				    is_active ? PERM_ALL & ~(unsigned)PERM_RESIZE
+					      : PERM_WRITE_UNCHANGED | PERM_WRITE,
+				    &common->source, errp);
 	if (r >= 0)
-		r = graph_tx_prepare(&tx, errp);
-	if (r < 0)
-		graph_tx_abort(&tx);
-	else
-		graph_tx_commit(&tx);
-	drain_end(&drain);
-	return r;
+		r = attach_chain(c, tx, errp);
+	if (r >= 0)
+		r = copy_job_attach(common, tx, "target", c->base, target_permissions(c),
+				    PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, &common->target,
+				    errp);
+	return r >= 0 ? filter_insert(tx, common->filter, c->top, errp) : r;
 }
 
 static void block_all(struct commit *c)
 {
-	for (struct node *n = c->filter; n != c->base; n = copy_job_chain_edge(n)->child)
+	for (struct node *n = c->common.filter; n != c->base; n = copy_job_chain_edge(n)->child)
 		job_block(&c->common.job, n, 0);
 	job_block(&c->common.job, c->base, 0);
 	/* Another part of the chain may be merged meanwhile, also into the image above. */
@@ -110,7 +85,7 @@ static int co_fn open_filter(struct commit *c, const char *name, struct error **
 	if (r < 0)
 		return r;
 	return filter_open(is_active ? &mirror_top_driver : &commit_top_driver, name, c->top,
-			   &c->sync.tracker, &c->filter, errp);
+			   &c->sync.tracker, &c->common.filter, errp);
 }
 
 /* All that comes before job_start(). */
@@ -122,16 +97,15 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	c->base_was_read_only = c->base->read_only;
 	r = node_set_read_only(c->base, false, errp);
 	if (r >= 0)
-		r = enter_graph(c, errp);
+		r = copy_job_enter(&c->common, c->top, link_all, c, errp);
 	if (r < 0) {
 		node_set_read_only(c->base, c->base_was_read_only, NULL);
-		node_unref(TAKE(c->filter));
+		node_unref(TAKE(c->common.filter));
 		return r;
 	}
-	c->is_in_graph = true;
-	c->common.users = c->filter;
+	c->common.users = c->common.filter;
 	node_ref(c->top);
-	copy_job_freeze(&c->common, c->filter, c->base);
+	copy_job_freeze(&c->common, c->common.filter, c->base);
 	block_all(c);
 	copy_job_begin(&c->common);
 	c->sync.heeds_load = true;
@@ -147,12 +121,9 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 	int r = commit_select(t->graph, args, &chain, errp);
 	if (r < 0)
 		return r;
-	if (args->has_speed && args->speed < 0)
-		return error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
-
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.speed = args->has_speed ? args->speed : 0,
 		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
 		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
 	};
@@ -188,53 +159,18 @@ int co_fn commit_start(struct job_table *t, const struct block_commit_args *args
 
 /* --- Out of the graph --------------------------------------------------------------- */
 
-int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error **errp)
-{
-	struct graph_tx tx;
-	graph_tx_begin(&tx, c->common.job.table->graph);
-	copy_job_detach_all(&c->common, &tx);
-	/* It withholds what its users may need of the heir. */
-	graph_tx_detach(&tx, c->filter->file);
-	int r = graph_tx_replace_node(&tx, c->filter, heir, errp);
-	if (r >= 0)
-		r = graph_tx_prepare(&tx, errp);
-	if (r < 0) {
-		graph_tx_abort(&tx);
-		return r;
-	}
-	/* Nodes may close with their last edge: nothing may point at them from here on. */
-	job_unblock_all(&c->common.job);
-	copy_job_thaw(&c->common);
-	c->is_in_graph = false;
-	c->common.source = c->common.target = NULL;
-	c->common.users = NULL;
-	graph_tx_commit(&tx);
-	return 0;
-}
-
-/* As if the job had never been. */
-static void co_fn withdraw(struct commit *c)
-{
-	struct drain drain;
-	drain_begin(c->common.job.table->graph, &c->filter, 1, &drain);
-	/* All that this asks for was granted before. */
-	int r = commit_leave_graph(c, c->top, NULL);
-	assert(r >= 0);
-	drain_end(&drain);
-}
-
 void co_fn commit_finish(struct job *j, bool succeeded)
 {
 	struct commit *c = commit_of(j);
 	struct graph *g = j->table->graph;
-	bool is_pivoted = !c->is_in_graph && j->driver == &active_commit_driver;
+	bool is_pivoted = !c->common.is_in_graph && j->driver == &active_commit_driver;
 	/* The edge to it may be its last. */
 	struct node *base = node_ref(c->base);
 
 	graph_change_begin(g);
-	if (c->is_in_graph)
-		withdraw(c);
-	node_unref(TAKE(c->filter));
+	if (c->common.is_in_graph)
+		copy_job_withdraw(&c->common, c->top);
+	node_unref(TAKE(c->common.filter));
 	/* Users that had only been reading shall not be able to write now. */
 	if (c->base_was_read_only && (!is_pivoted || c->top->read_only))
 		node_set_read_only(base, true, NULL);

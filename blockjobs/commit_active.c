@@ -35,14 +35,14 @@ static int co_fn run(struct job *j, struct error **errp)
 static int co_fn pivot(struct sync *s, struct error **errp)
 {
 	struct commit *c = commit_of_sync(s);
-	return commit_leave_graph(c, c->base, errp);
+	return copy_job_leave(&c->common, c->base, NULL, NULL, errp);
 }
 
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct commit *c = commit_of(j);
 	/* Told to leave well, the job leaves the users where they are. */
-	return j->completing ? sync_end(&c->sync, c->filter, pivot, errp) : 0;
+	return j->completing ? sync_end(&c->sync, c->common.filter, pivot, errp) : 0;
 }
 
 const struct job_driver active_commit_driver = {

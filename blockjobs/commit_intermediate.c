@@ -85,8 +85,8 @@ static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
 static int co_fn pivot(struct commit *c, struct error **errp)
 {
 	struct drain drain;
-	drain_begin(c->common.job.table->graph, &c->filter, 1, &drain);
-	int r = commit_leave_graph(c, c->base, errp);
+	drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
+	int r = copy_job_leave(&c->common, c->base, NULL, NULL, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -94,7 +94,7 @@ static int co_fn pivot(struct commit *c, struct error **errp)
 static int co_fn prepare_locked(struct commit *c, struct error **errp)
 {
 	struct overlays overlays = {0};
-	find_overlays(c->filter, &overlays);
+	find_overlays(c->common.filter, &overlays);
 	int r = zero_tail(c, &overlays);
 	if (r < 0)
 		error_set_errno(errp, r, "Could not write zeroes to '%s'", c->base->name);

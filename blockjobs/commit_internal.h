@@ -25,9 +25,7 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 struct commit {
 	struct copy_job common; /* source is top, target is base */
 	struct node *device, *top, *base; /* held by edges that stay; top by a reference, too */
-	struct node *filter; /* above top; referenced */
 	bool base_was_read_only;
-	bool is_in_graph; /* the edges and the filter are there */
 
 	/* Of commits below the active image. */
 	char *backing_file; /* what the images above top shall say; NULL for base's name */
@@ -46,11 +44,6 @@ static inline struct commit *commit_of(struct job *j)
 
 /* Make base at least as long as top. Inside run(). */
 int co_fn commit_grow_base(struct commit *c, struct error **errp);
-/*
- * Let all that use the filter use @heir instead, and let go of the chain. The
- * caller holds the change lock; users of the filter are drained.
- */
-int co_fn commit_leave_graph(struct commit *c, struct node *heir, struct error **errp);
 /* Shared by both job drivers. */
 void co_fn commit_finish(struct job *j, bool succeeded);
 void commit_release(struct job *j);

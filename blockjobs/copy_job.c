@@ -208,31 +208,3 @@ int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char 
 		node_set_read_only(n, true, NULL);
 	return r;
 }
-
-struct edge *copy_job_chain_edge(struct node *n)
-{
-	return n->driver->is_filter ? n->file : n->backing;
-}
-
-void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base)
-{
-	for (struct node *n = top; n != base; n = copy_job_chain_edge(n)->child) {
-		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
-		c->frozen[c->frozen_count++] = copy_job_chain_edge(n);
-		copy_job_chain_edge(n)->frozen++;
-	}
-}
-
-void copy_job_thaw(struct copy_job *c)
-{
-	while (c->frozen_count > 0)
-		c->frozen[--c->frozen_count]->frozen--;
-	free(TAKE(c->frozen));
-}
-
-void copy_job_detach_all(struct copy_job *c, struct graph_tx *tx)
-{
-	struct edge *e, *following;
-	list_for_each_safe (e, following, &c->job.consumer.edges, parent_link)
-		graph_tx_detach(tx, e);
-}

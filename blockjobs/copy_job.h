@@ -20,6 +20,8 @@ struct copy_job {
 	struct job job;
 	struct edge *source, *target; /* of the job's consumer */
 	struct copy *copy;            /* between them; see copy_job_begin() */
+	struct node *filter;          /* above what is copied; the type's reference */
+	bool is_in_graph;             /* the edges and the filter are there */
 	enum blockdev_on_error on_source_error, on_target_error;
 	/* What is left to copy, where a bitmap knows it; progress follows it then. */
 	struct dirty_bitmap *bitmap;
@@ -76,12 +78,37 @@ int copy_job_check_root(const struct node *device, bool filters_matter, struct e
 int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
 				  bool masks_protocol, struct error **errp);
 
+/* --- In and out of the graph; in copy_graph.c. The caller holds the change lock --------- */
+
 /* The link of a backing chain below @n, through filters; NULL at its end. */
 struct edge *copy_job_chain_edge(struct node *n);
 /* Freeze the links from @top down to @base, which is in its chain. */
 void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base);
 void copy_job_thaw(struct copy_job *c);
-/* Have @tx remove every edge of the job's consumer. */
-void copy_job_detach_all(struct copy_job *c, struct graph_tx *tx);
+/*
+ * Have @tx give the job an edge to @n that stays there whatever comes above it; *ret_edge
+ * is set if @ret_edge is not NULL.
+ */
+int copy_job_attach(struct copy_job *c, struct graph_tx *tx, const char *name, struct node *n,
+		    unsigned permissions, unsigned shared, struct edge **ret_edge,
+		    struct error **errp);
+/* A part of a change of the graph: adds steps to @tx. */
+typedef int copy_job_step(struct copy_job *c, struct graph_tx *tx, void *arg,
+			  struct error **errp);
+/*
+ * Announce the job; then let @link attach its edges and the filter, with the users of @top
+ * drained. -EPERM and the like when that cannot be: the job is to be discarded.
+ */
+int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *link, void *arg,
+			 struct error **errp);
+/*
+ * Let all that use the filter use @heir instead, let @more (NULL: nothing) add what is to
+ * happen with it, and let go of the edges and of the chain. Users of the filter are
+ * drained. On failure all is as before.
+ */
+int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *more, void *arg,
+			 struct error **errp);
+/* As if the job had never been: drain, and leave to @heir, which cannot be refused. */
+void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir);
 
 #endif

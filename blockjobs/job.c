@@ -95,7 +95,8 @@ int job_create(struct job_table *t, const struct job_driver *driver,
 	j->status = JOB_STATUS_UNDEFINED;
 	j->auto_finalize = options->auto_finalize;
 	j->auto_dismiss = options->auto_dismiss;
-	j->speed = options->speed;
+	j->speed = (uint64_t)MAX(options->speed, 0);
+	j->has_bad_speed = options->speed < 0;
 	ratelimit_set(&j->ratelimit, j->speed, loop_now_ns(t->graph->loop));
 	consumer_init(&j->consumer, t->graph, &consumer_ops);
 	list_init(&j->blockers);
@@ -127,10 +128,31 @@ void job_forget(struct job *j)
 	co_queue_wake_all(&t->ended);
 }
 
+int job_announce(struct job *j, struct error **errp)
+{
+	job_set_status(j, JOB_STATUS_CREATED);
+	if (j->has_bad_speed)
+		return error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
+	return 0;
+}
+
 void job_discard(struct job *j)
 {
-	assert(j->status == JOB_STATUS_UNDEFINED);
-	j->status = JOB_STATUS_NULL;
+	assert(j->status == JOB_STATUS_UNDEFINED || j->status == JOB_STATUS_CREATED);
+	if (j->status == JOB_STATUS_UNDEFINED)
+		j->status = JOB_STATUS_NULL; /* nobody has heard of it */
+	else
+		job_set_status(j, JOB_STATUS_NULL);
+	job_forget(j);
+}
+
+void job_withdraw(struct job *j)
+{
+	if (j->status == JOB_STATUS_UNDEFINED)
+		job_set_status(j, JOB_STATUS_CREATED);
+	job_set_status(j, JOB_STATUS_ABORTING);
+	job_set_status(j, JOB_STATUS_CONCLUDED);
+	job_set_status(j, JOB_STATUS_NULL);
 	job_forget(j);
 }
 
@@ -211,7 +233,8 @@ static void co_fn job_main(void *arg)
 
 void job_start(struct job *j)
 {
-	job_set_status(j, JOB_STATUS_CREATED);
+	if (j->status == JOB_STATUS_UNDEFINED)
+		job_set_status(j, JOB_STATUS_CREATED);
 	job_set_status(j, JOB_STATUS_RUNNING);
 	co_start(j->table->graph->loop, job_main, j);
 }

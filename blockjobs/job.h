@@ -67,6 +67,7 @@ struct job {
 
 	uint64_t progress_done, progress_total; /* bytes; total is at least done */
 	uint64_t speed;                         /* bytes per second; 0 for no limit */
+	bool has_bad_speed;                     /* to be refused */
 	struct ratelimit ratelimit;
 	enum block_device_io_status io_status;
 
@@ -115,7 +116,7 @@ void co_fn job_cancel_all_and_wait(struct job_table *t);
 
 struct job_options {
 	const char *id; /* NULL or unfit: refused with the rival's sentence */
-	uint64_t speed;
+	int64_t speed; /* job_announce() refuses a negative one */
 	bool auto_finalize, auto_dismiss;
 	struct job_tx *tx; /* NULL: one of its own */
 };
@@ -126,9 +127,19 @@ struct job_options {
  */
 int job_create(struct job_table *t, const struct job_driver *driver,
 	       const struct job_options *options, struct job **ret, struct error **errp);
+/*
+ * Tell clients that the job has been created, which goes before its first part in the
+ * graph. -EINVAL for a negative speed: it is to be discarded then.
+ */
+int job_announce(struct job *j, struct error **errp);
 /* Undo job_create(), when setting up the rest has failed; there are no edges. */
 void job_discard(struct job *j);
-/* Announce the job and let it run. */
+/*
+ * The same where the job was set up, and what others do in the same transaction has
+ * failed: clients see it come, abort and end.
+ */
+void job_withdraw(struct job *j);
+/* Announce the job, unless that is done, and let it run. */
 void job_start(struct job *j);
 
 /*

@@ -18,12 +18,10 @@ struct mirror {
 	struct copy_job common; /* from source to target */
 	struct sync sync;
 	struct node *source, *target, *replaces; /* referenced */
-	struct node *filter;                     /* above source; referenced */
 	struct node *base; /* what lies above it is copied; held by a frozen link; NULL for all */
 	enum mirror_sync_mode mode;
 	bool target_is_zero;
 	bool target_is_new;
-	bool is_in_graph; /* the edges and the filter are there */
 };
 
 static struct mirror *mirror_of(const struct job *j)
@@ -116,48 +114,28 @@ static int change(struct job *j, const struct block_job_change_options *options,
 
 /* --- Into the graph ----------------------------------------------------------------- */
 
-static int attach(struct mirror *m, struct graph_tx *tx, const char *name, struct node *n,
-		  unsigned permissions, unsigned shared, struct edge **ret_edge,
-		  struct error **errp)
-{
-	int r = graph_tx_attach_consumer(tx, &m->common.job.consumer, name, n, permissions, shared,
-					 ret_edge, errp);
-	if (r >= 0)
-		(*ret_edge)->stays = true;
-	return r;
-}
+struct link {
+	struct mirror *mirror;
+	struct node *backing; /* what the target gets for its backing file; NULL for nothing */
+};
 
-static int attach_all(struct mirror *m, struct graph_tx *tx, struct node *backing,
-		      struct error **errp)
+static int link_all(struct copy_job *c, struct graph_tx *tx, void *arg, struct error **errp)
 {
+	const struct link *l = arg;
+	struct mirror *m = l->mirror;
 	bool is_aligned_size = is_aligned(m->target->size, m->target->limits.request_alignment);
-	int r = attach(m, tx, "source", m->source, PERM_CONSISTENT_READ,
-		       PERM_ALL & ~(unsigned)PERM_RESIZE, &m->common.source, errp);
+	int r = copy_job_attach(c, tx, "source", m->source, PERM_CONSISTENT_READ,
+				PERM_ALL & ~(unsigned)PERM_RESIZE, &c->source, errp);
 	if (r >= 0)
-		r = attach(m, tx, "target", m->target,
-			   PERM_WRITE | (is_aligned_size ? 0 : PERM_RESIZE), PERM_WRITE_UNCHANGED,
-			   &m->common.target, errp);
+		r = copy_job_attach(c, tx, "target", m->target,
+				    PERM_WRITE | (is_aligned_size ? 0 : PERM_RESIZE),
+				    PERM_WRITE_UNCHANGED, &c->target, errp);
 	if (r >= 0)
-		r = filter_insert(tx, m->filter, m->source, errp);
+		r = filter_insert(tx, c->filter, m->source, errp);
 	/* Behind the filter, which would take its place otherwise. */
-	if (r >= 0 && backing)
-		r = graph_tx_attach_node(tx, m->target, "backing", backing, EDGE_COW, NULL, errp);
-	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
-}
-
-static int co_fn enter_graph(struct mirror *m, struct node *backing, struct error **errp)
-{
-	struct graph *g = m->common.job.table->graph;
-	struct drain drain;
-	drain_begin(g, &m->source, 1, &drain);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, g);
-	int r = attach_all(m, &tx, backing, errp);
-	if (r < 0)
-		graph_tx_abort(&tx);
-	else
-		graph_tx_commit(&tx);
-	drain_end(&drain);
+	if (r >= 0 && l->backing)
+		r = graph_tx_attach_node(tx, m->target, "backing", l->backing, EDGE_COW, NULL,
+					 errp);
 	return r;
 }
 
@@ -170,19 +148,19 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 	int r = sync_init(&m->sync, c, m->source, granularity, errp);
 	if (r >= 0)
 		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
-				&m->sync.tracker, &m->filter, errp);
+				&m->sync.tracker, &m->common.filter, errp);
 	if (r < 0)
 		return r;
-	r = enter_graph(m, backing, errp);
+	struct link l = {m, backing};
+	r = copy_job_enter(c, m->source, link_all, &l, errp);
 	if (r < 0) {
-		node_unref(TAKE(m->filter));
+		node_unref(TAKE(m->common.filter));
 		return r;
 	}
-	m->is_in_graph = true;
-	c->users = m->filter;
+	c->users = m->common.filter;
 	if (m->base)
 		copy_job_freeze(c, m->source, m->base);
-	job_block(&c->job, m->filter, 0);
+	job_block(&c->job, m->common.filter, 0);
 	job_block(&c->job, m->source, 0);
 	job_block(&c->job, m->target, 0);
 	copy_job_begin(c);
@@ -214,7 +192,7 @@ static void configure(struct mirror *m, const struct blockdev_mirror_args *args,
 
 static void co_fn drop_nodes(struct mirror *m)
 {
-	node_unref(TAKE(m->filter));
+	node_unref(TAKE(m->common.filter));
 	node_unref(TAKE(m->replaces));
 	node_unref(TAKE(m->source));
 	node_unref(TAKE(m->target));
@@ -229,7 +207,7 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.speed = args->has_speed ? args->speed : 0,
 		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
 		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
 	};
@@ -260,46 +238,28 @@ int co_fn mirror_start(struct job_table *t, const struct blockdev_mirror_args *a
 
 /* --- Out of the graph ------------------------------------------------------------------ */
 
-/* Give the source its users back, and let those of m->replaces go on with @heir. */
-static int change_links(struct mirror *m, struct graph_tx *tx, struct node *heir,
-			struct error **errp)
+/* Let those of m->replaces go on with @arg. */
+static int replace_others(struct copy_job *c, struct graph_tx *tx, void *arg, struct error **errp)
 {
-	copy_job_detach_all(&m->common, tx);
-	/* It withholds what its users may need. */
-	graph_tx_detach(tx, m->filter->file);
-	int r = graph_tx_replace_node(tx, m->filter, m->source, errp);
-	if (r >= 0 && heir && !mirror_can_replace(m->source, m->replaces))
-		r = error_set(errp, -EINVAL, "Node '%s' does not show the same as '%s' any more",
-			      m->replaces->name, m->source->name);
-	if (r >= 0 && heir)
-		r = graph_tx_replace_node(tx, m->replaces, heir, errp);
-	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
+	struct mirror *m = container_of(c, struct mirror, common);
+	struct node *heir = arg;
+	if (!mirror_can_replace(m->source, m->replaces))
+		return error_set(errp, -EINVAL, "Node '%s' does not show the same as '%s' any more",
+				 m->replaces->name, m->source->name);
+	return graph_tx_replace_node(tx, m->replaces, heir, errp);
 }
 
 /*
- * @heir NULL leaves the users where they are. The caller holds the change lock; users
- * of the filter are drained.
+ * Give the source its users back. @heir NULL leaves the users there. The caller holds the
+ * change lock; users of the filter are drained.
  */
 static int co_fn leave_graph(struct mirror *m, struct node *heir, struct error **errp)
 {
-	struct graph *g = m->common.job.table->graph;
 	/* Some may use the source, or what is replaced, directly. */
 	struct node *const nodes[] = {m->source, m->replaces};
 	struct drain drain;
-	drain_begin(g, nodes, 2, &drain);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, g);
-	int r = change_links(m, &tx, heir, errp);
-	if (r < 0) {
-		graph_tx_abort(&tx);
-	} else {
-		job_unblock_all(&m->common.job);
-		copy_job_thaw(&m->common);
-		m->is_in_graph = false;
-		m->common.source = m->common.target = NULL;
-		m->common.users = NULL;
-		graph_tx_commit(&tx);
-	}
+	drain_begin(m->common.job.table->graph, nodes, 2, &drain);
+	int r = copy_job_leave(&m->common, m->source, heir ? replace_others : NULL, heir, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -322,26 +282,15 @@ static int co_fn part(struct sync *s, struct error **errp)
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct mirror *m = mirror_of(j);
-	return sync_end(&m->sync, m->filter, j->completing ? pivot : part, errp);
-}
-
-/* As if the job had never been. */
-static void co_fn withdraw(struct mirror *m)
-{
-	struct drain drain;
-	drain_begin(m->common.job.table->graph, &m->filter, 1, &drain);
-	/* All that this asks for was granted before. */
-	int r = leave_graph(m, NULL, NULL);
-	assert(r >= 0);
-	drain_end(&drain);
+	return sync_end(&m->sync, m->common.filter, j->completing ? pivot : part, errp);
 }
 
 static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct mirror *m = mirror_of(j);
 	graph_change_begin(j->table->graph);
-	if (m->is_in_graph)
-		withdraw(m);
+	if (m->common.is_in_graph)
+		copy_job_withdraw(&m->common, m->source);
 	drop_nodes(m);
 	graph_change_end(j->table->graph);
 	copy_job_end(&m->common);

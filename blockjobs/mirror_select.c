@@ -97,8 +97,6 @@ static int check_values(const struct blockdev_mirror_args *args, struct error **
 				 mirror_sync_mode_name(args->sync));
 	if (args->has_buf_size && args->buf_size < 0)
 		return error_set(errp, -EINVAL, "Invalid parameter 'buf-size'");
-	if (args->has_speed && args->speed < 0)
-		return error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
 	return 0;
 }
 

@@ -28,11 +28,9 @@ struct stream {
 	struct copy_job common; /* source and target are one edge, to top */
 	struct node *top;       /* referenced */
 	struct node *bottom;    /* held by the frozen chain */
-	struct node *filter;    /* above top; referenced */
 	char *backing_file;     /* what top shall say; NULL for the name of what is below */
 	bool mask_protocol;
 	bool was_read_only;
-	bool is_in_graph; /* the edges and the filter are there */
 };
 
 static struct stream *stream_of(struct job *j)
@@ -49,62 +47,30 @@ static struct node *base_of(const struct stream *s)
 
 /* --- Into the graph --------------------------------------------------------------- */
 
-static int attach(struct stream *s, struct graph_tx *tx, const char *name, struct node *n,
-		  unsigned permissions, unsigned shared, struct edge **ret_edge,
-		  struct error **errp)
-{
-	struct edge *e;
-	int r = graph_tx_attach_consumer(tx, &s->common.job.consumer, name, n, permissions, shared,
-					 &e, errp);
-	if (r < 0)
-		return r;
-	e->stays = true;
-	if (ret_edge)
-		*ret_edge = e;
-	return 0;
-}
-
 static int attach_all(struct stream *s, struct graph_tx *tx, struct error **errp)
 {
 	bool copies = s->bottom != s->top;
-	int r = attach(s, tx, "active node", s->top,
-		       copies ? PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED : 0,
-		       PERM_ALL & ~(unsigned)PERM_RESIZE, &s->common.source, errp);
+	int r = copy_job_attach(&s->common, tx, "active node", s->top,
+				copies ? PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED : 0,
+				PERM_ALL & ~(unsigned)PERM_RESIZE, &s->common.source, errp);
 	s->common.target = s->common.source;
 	for (struct node *n = s->top; r >= 0 && n != s->bottom;) {
 		n = copy_job_chain_edge(n)->child;
-		r = attach(s, tx, "intermediate node", n, 0,
-			   PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, NULL, errp);
+		r = copy_job_attach(&s->common, tx, "intermediate node", n, 0,
+				    PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, NULL, errp);
 	}
 	return r;
 }
 
-/* Put the filter between top and all that use it. */
-static int insert_filter(struct stream *s, struct graph_tx *tx, struct error **errp)
+/* And put the filter between top and all that use it. */
+static int link_all(struct copy_job *c, struct graph_tx *tx, void *arg, struct error **errp)
 {
-	int r = graph_tx_attach_node(tx, s->filter, "file", s->top, EDGE_FILTERED | EDGE_PRIMARY,
-				     NULL, errp);
-	return r < 0 ? r : graph_tx_replace_node(tx, s->top, s->filter, errp);
-}
-
-static int co_fn enter_graph(struct stream *s, struct error **errp)
-{
-	struct graph *g = s->common.job.table->graph;
-	struct drain drain;
-	drain_begin(g, &s->top, 1, &drain);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, g);
-	int r = attach_all(s, &tx, errp);
+	struct stream *s = arg;
+	int r = attach_all(s, tx, errp);
 	if (r >= 0)
-		r = insert_filter(s, &tx, errp);
-	if (r >= 0)
-		r = graph_tx_prepare(&tx, errp);
-	if (r < 0)
-		graph_tx_abort(&tx);
-	else
-		graph_tx_commit(&tx);
-	drain_end(&drain);
-	return r;
+		r = graph_tx_attach_node(tx, c->filter, "file", s->top,
+					 EDGE_FILTERED | EDGE_PRIMARY, NULL, errp);
+	return r < 0 ? r : graph_tx_replace_node(tx, s->top, c->filter, errp);
 }
 
 static int co_fn open_filter(struct stream *s, const char *name, struct error **errp)
@@ -120,14 +86,14 @@ static int co_fn open_filter(struct stream *s, const char *name, struct error **
 	n->size = s->top->size;
 	/* Whether discarding has an effect is for the image to say. */
 	n->discard_unmap = true;
-	s->filter = n;
+	s->common.filter = n;
 	return 0;
 }
 
 static void block_all(struct stream *s)
 {
 	struct job *j = &s->common.job;
-	job_block(j, s->filter, 0);
+	job_block(j, s->common.filter, 0);
 	struct node *n = s->top;
 	job_block(j, n, 0);
 	while (n != s->bottom) {
@@ -146,15 +112,14 @@ static int co_fn set_up(struct stream *s, const struct block_stream_args *args,
 	s->was_read_only = s->top->read_only;
 	r = node_set_read_only(s->top, false, errp);
 	if (r >= 0)
-		r = enter_graph(s, errp);
+		r = copy_job_enter(&s->common, s->top, link_all, s, errp);
 	if (r < 0) {
 		node_set_read_only(s->top, s->was_read_only, NULL);
-		node_unref(TAKE(s->filter));
+		node_unref(TAKE(s->common.filter));
 		return r;
 	}
-	s->is_in_graph = true;
 	node_ref(s->top);
-	copy_job_freeze(&s->common, s->filter, s->bottom);
+	copy_job_freeze(&s->common, s->common.filter, s->bottom);
 	block_all(s);
 	copy_job_begin(&s->common);
 	return 0;
@@ -167,12 +132,9 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 	int r = stream_select(t->graph, args, &chain, errp);
 	if (r < 0)
 		return r;
-	if (args->has_speed && args->speed < 0)
-		return error_set(errp, -EINVAL, "Parameter 'speed' expects a non-negative value");
-
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? (uint64_t)args->speed : 0,
+		.speed = args->has_speed ? args->speed : 0,
 		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
 		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
 	};
@@ -221,59 +183,32 @@ static int co_fn run(struct job *j, struct error **errp)
 
 /* --- Out of the graph -------------------------------------------------------------- */
 
-/* Have @tx let top's backing link lead to @base; NULL removes it. */
-static int drop_layers(struct stream *s, struct graph_tx *tx, struct node *base,
-		       struct error **errp)
+/* Let top's backing link lead to base; without one, remove it. */
+static int drop_layers(struct copy_job *c, struct graph_tx *tx, void *arg, struct error **errp)
 {
-	struct edge *link = s->top->backing;
-	if (base)
-		return graph_tx_retarget(tx, link, base, errp);
-	graph_tx_detach(tx, link);
-	return 0;
-}
-
-/* Take the filter and the job's edges out, and the layers, too, if @pivots. */
-static int co_fn leave_graph(struct stream *s, bool pivots, struct error **errp)
-{
+	struct stream *s = arg;
 	struct node *base = base_of(s);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, s->common.job.table->graph);
-	copy_job_detach_all(&s->common, &tx);
-	graph_tx_detach(&tx, s->filter->file);
-	int r = graph_tx_replace_node(&tx, s->filter, s->top, errp);
-	if (r >= 0 && pivots && s->bottom != s->top)
-		r = drop_layers(s, &tx, base, errp);
-	if (r >= 0)
-		r = graph_tx_prepare(&tx, errp);
-	if (r < 0) {
-		graph_tx_abort(&tx);
-		return r;
-	}
-	/* Nodes may close with their last edge: nothing may point at them from here on. */
-	job_unblock_all(&s->common.job);
-	copy_job_thaw(&s->common);
-	s->is_in_graph = false;
-	s->common.source = s->common.target = NULL;
-	graph_tx_commit(&tx);
+	if (s->bottom == s->top)
+		return 0;
+	if (base)
+		return graph_tx_retarget(tx, s->top->backing, base, errp);
+	graph_tx_detach(tx, s->top->backing);
 	return 0;
-}
-
-static int co_fn leave_drained(struct stream *s, bool pivots, struct error **errp)
-{
-	struct drain drain;
-	drain_begin(s->common.job.table->graph, &s->filter, 1, &drain);
-	int r = leave_graph(s, pivots, errp);
-	drain_end(&drain);
-	return r;
 }
 
 static int co_fn prepare_locked(struct stream *s, struct error **errp)
 {
-	struct node *base = base_of(s);
 	int r = 0;
 	if (s->top->backing)
-		r = copy_job_rename_backing(s->top, base, s->backing_file, s->mask_protocol, errp);
-	return r >= 0 ? leave_drained(s, true, errp) : r;
+		r = copy_job_rename_backing(s->top, base_of(s), s->backing_file, s->mask_protocol,
+					    errp);
+	if (r < 0)
+		return r;
+	struct drain drain;
+	drain_begin(s->common.job.table->graph, &s->common.filter, 1, &drain);
+	r = copy_job_leave(&s->common, s->top, drop_layers, s, errp);
+	drain_end(&drain);
+	return r;
 }
 
 static int co_fn prepare(struct job *j, struct error **errp)
@@ -294,10 +229,9 @@ static void co_fn finish(struct job *j, bool succeeded)
 	struct stream *s = stream_of(j);
 	struct graph *g = j->table->graph;
 	graph_change_begin(g);
-	/* All that this asks for was granted before. */
-	if (s->is_in_graph && leave_drained(s, false, NULL) < 0)
-		abort();
-	node_unref(TAKE(s->filter));
+	if (s->common.is_in_graph)
+		copy_job_withdraw(&s->common, s->top);
+	node_unref(TAKE(s->common.filter));
 	if (s->was_read_only)
 		node_set_read_only(s->top, true, NULL);
 	node_unref(TAKE(s->top));

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How jobs that copy come into the graph and leave it: edges that stay, a filter below
+ * the users, and a frozen piece of a chain. Control thread.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "blockjobs/copy_job.h"
+
+struct edge *copy_job_chain_edge(struct node *n)
+{
+	return n->driver->is_filter ? n->file : n->backing;
+}
+
+void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base)
+{
+	for (struct node *n = top; n != base; n = copy_job_chain_edge(n)->child) {
+		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
+		c->frozen[c->frozen_count++] = copy_job_chain_edge(n);
+		copy_job_chain_edge(n)->frozen++;
+	}
+}
+
+void copy_job_thaw(struct copy_job *c)
+{
+	while (c->frozen_count > 0)
+		c->frozen[--c->frozen_count]->frozen--;
+	free(TAKE(c->frozen));
+}
+
+/* Remove every edge of the job's consumer. */
+static void detach_all(struct copy_job *c, struct graph_tx *tx)
+{
+	struct edge *e, *following;
+	list_for_each_safe (e, following, &c->job.consumer.edges, parent_link)
+		graph_tx_detach(tx, e);
+}
+
+int copy_job_attach(struct copy_job *c, struct graph_tx *tx, const char *name, struct node *n,
+		    unsigned permissions, unsigned shared, struct edge **ret_edge,
+		    struct error **errp)
+{
+	struct edge *e;
+	int r = graph_tx_attach_consumer(tx, &c->job.consumer, name, n, permissions, shared, &e,
+					 errp);
+	if (r < 0)
+		return r;
+	e->stays = true;
+	if (ret_edge)
+		*ret_edge = e;
+	return 0;
+}
+
+int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *link, void *arg,
+			 struct error **errp)
+{
+	int r = job_announce(&c->job, errp);
+	if (r < 0)
+		return r;
+	struct graph *g = c->job.table->graph;
+	struct drain drain;
+	drain_begin(g, &top, 1, &drain);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, g);
+	r = link(c, &tx, arg, errp);
+	if (r >= 0)
+		r = graph_tx_prepare(&tx, errp);
+	if (r < 0)
+		graph_tx_abort(&tx);
+	else
+		graph_tx_commit(&tx);
+	drain_end(&drain);
+	c->is_in_graph = r >= 0;
+	return r;
+}
+
+static int unlink_all(struct copy_job *c, struct graph_tx *tx, struct node *heir,
+		      copy_job_step *more, void *arg, struct error **errp)
+{
+	struct edge *e;
+	detach_all(c, tx);
+	/* The filter withholds what its users may need of the heir. */
+	while ((e = list_first(&c->filter->children, struct edge, parent_link)))
+		graph_tx_detach(tx, e);
+	int r = graph_tx_replace_node(tx, c->filter, heir, errp);
+	if (r >= 0 && more)
+		r = more(c, tx, arg, errp);
+	return r >= 0 ? graph_tx_prepare(tx, errp) : r;
+}
+
+int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *more, void *arg,
+			 struct error **errp)
+{
+	struct graph_tx tx;
+	graph_tx_begin(&tx, c->job.table->graph);
+	int r = unlink_all(c, &tx, heir, more, arg, errp);
+	if (r < 0) {
+		graph_tx_abort(&tx);
+		return r;
+	}
+	/* Nodes may close with their last edge: nothing may point at them from here on. */
+	job_unblock_all(&c->job);
+	copy_job_thaw(c);
+	c->is_in_graph = false;
+	c->source = c->target = NULL;
+	c->users = NULL;
+	graph_tx_commit(&tx);
+	return 0;
+}
+
+void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir)
+{
+	struct drain drain;
+	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
+	/* All that this asks for was granted before. */
+	int r = copy_job_leave(c, heir, NULL, NULL, NULL);
+	assert(r >= 0);
+	drain_end(&drain);
+}
