@@ -81,6 +81,33 @@ void error_prefix(struct error **errp, const char *format, ...)
 	(*errp)->message = whole;
 }
 
+void error_hint(struct error **errp, const char *format, ...)
+{
+	if (!errp || !*errp)
+		return;
+
+	va_list args;
+	va_start(args, format);
+	char *line = xvasprintf(format, args);
+	va_end(args);
+
+	/* A newline from a file's name must not forge another line. */
+	for (char *c = line; *c; c++)
+		if (*c == '\n')
+			*c = ' ';
+	char *old = (*errp)->hint;
+	(*errp)->hint = xasprintf("%s%s\n", old ? old : "", line);
+	free(line);
+	free(old);
+}
+
+char *error_text(const struct error *error)
+{
+	if (!error->hint)
+		return xstrdup(error->message);
+	return xasprintf("%s\n%.*s", error->message, (int)strlen(error->hint) - 1, error->hint);
+}
+
 int error_move(struct error **errp, struct error *src)
 {
 	int code = src->code;
@@ -98,6 +125,7 @@ void error_free(struct error *error)
 	if (!error)
 		return;
 	free(error->message);
+	free(error->hint);
 	free(error);
 }
 

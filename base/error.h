@@ -5,7 +5,8 @@
  * A function whose failure a person will read takes `struct error **errp` as
  * its last parameter. It sets *errp exactly when it returns an error, and
  * never looks at it. errp may be NULL. *errp must be NULL on entry. The
- * sentence has no full stop, no newline and no function name.
+ * sentence has no full stop, no newline and no function name. Advice for a person
+ * at a terminal goes into lines of its own, which QMP does not transmit.
  */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
@@ -25,6 +26,7 @@ struct error {
 	int code;              /* a negative errno */
 	enum error_class class;
 	char *message;
+	char *hint;            /* lines of advice, each ended by a newline; NULL for none */
 };
 
 /* Set *errp to the formatted sentence and return @code, a negative errno. */
@@ -42,6 +44,13 @@ int error_set_errno(struct error **errp, int code, const char *format, ...)
 /* Put the formatted text before the sentence of *errp, which may be NULL or unset. */
 void error_prefix(struct error **errp, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* Add the formatted text as a line of advice to *errp, which may be NULL or unset. */
+void error_hint(struct error **errp, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* What a terminal shows: the sentence, and the lines of advice below. Free with free(). */
+char *error_text(const struct error *error);
 
 /* Move @src to *errp (freeing it when errp is NULL). Returns src->code. */
 int error_move(struct error **errp, struct error *src);

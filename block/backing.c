@@ -123,10 +123,12 @@ static int co_fn open_next(struct node *top, struct node *n, struct node **ret, 
 int co_fn backing_open_chain(struct node *top, struct error **errp)
 {
 	struct node *n = top;
-	while (n && n->driver->supports_backing) {
+	for (unsigned depth = 1; n && n->driver->supports_backing; depth++) {
 		int r = open_next(top, n, &n, errp);
 		if (r < 0) {
-			error_prefix(errp, "Could not open backing file: ");
+			/* How often it is said tells how far below @top the trouble is. */
+			while (depth-- > 0)
+				error_prefix(errp, "Could not open backing file: ");
 			return r;
 		}
 	}

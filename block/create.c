@@ -132,6 +132,12 @@ static void co_fn uncreate_storage(struct graph *g, const char *protocol)
 	schema_free(&blockdev_create_options_type, options);
 }
 
+/* Images count in sectors. What is too large anyway stays as it is. */
+static uint64_t whole_sectors(uint64_t size)
+{
+	return size > INT64_MAX ? size : align_up(size, SECTOR_BYTES);
+}
+
 static int co_fn create_format(struct graph *g, const struct driver *driver, const char *protocol,
 			       const struct image_spec *spec, const char *more, struct error **errp)
 {
@@ -141,8 +147,7 @@ static int co_fn create_format(struct graph *g, const struct driver *driver, con
 		xasprintf("%s%s%s%s", name ? ",backing-file=" : "", name ? name : "",
 			  spec->backing_format ? ",backing-fmt=" : "",
 			  spec->backing_format ? spec->backing_format : "");
-	/* Formats count in sectors. */
-	uint64_t size = spec->size > INT64_MAX ? spec->size : align_up(spec->size, SECTOR_BYTES);
+	uint64_t size = whole_sectors(spec->size);
 	char *text _cleanup_free_ =
 		xasprintf("driver=%s,size=%" PRIu64 ",%s%s%s%s", driver->name, size, file, backing,
 			  *more ? "," : "", more);
@@ -162,7 +167,7 @@ static int co_fn create_bare(struct graph *g, const struct driver *driver, const
 	if (!is_raw && strcmp(driver->name, name) != 0)
 		return error_set(errp, -EINVAL, "'%s' is a name of driver '%s', not of '%s'",
 				 spec->filename, name, driver->name);
-	return create_storage(g, protocol, spec->size, more, errp);
+	return create_storage(g, protocol, whole_sectors(spec->size), more, errp);
 }
 
 static int co_fn create_image(struct graph *g, const struct driver *driver, const char *protocol,

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "block/driver.h"
 #include "block/text.h"
+#include "schema/keyval.h"
 
 const struct schema_type *create_options_branch(const struct driver *d)
 {
@@ -82,21 +83,41 @@ static char *schema_pair(const char *key, const char *value)
 	return xasprintf("%s=%s", name, value);
 }
 
+/* A value's faults are told by the name that the user knows. */
+static int check_value(const struct schema_member *m, const char *key, const char *value,
+		       struct error **errp)
+{
+	uint64_t size;
+	int64_t number;
+	bool on;
+
+	if (m->type->kind == SCHEMA_BOOL && keyval_parse_bool(value, &on) < 0)
+		return error_set(errp, -EINVAL, "Parameter '%s' expects 'on' or 'off'", key);
+	if (m->type->kind == SCHEMA_INT && keyval_parse_int(value, &number) < 0)
+		return error_set(errp, -EINVAL, "Parameter '%s' expects a number", key);
+	if (m->type->kind != SCHEMA_SIZE || keyval_parse_size(value, &size) == 0)
+		return 0;
+	error_set(errp, -EINVAL, "Parameter '%s' expects a non-negative number below 2^64", key);
+	error_hint(errp, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-");
+	error_hint(errp, "and exabytes, respectively.");
+	return -EINVAL;
+}
+
 static int add_pair(const char *pair, const struct driver *format, const struct driver *storage,
 		    char **for_format, char **for_storage, struct error **errp)
 {
 	const char *equals = strchr(pair, '=');
 	char *key _cleanup_free_ =
 		xasprintf("%.*s", (int)(equals ? equals - pair : (ptrdiff_t)strlen(pair)), pair);
-	char *converted _cleanup_free_ = schema_pair(key, equals ? equals + 1 : "on");
-
-	if (create_option_find(format, key))
-		add(for_format, converted);
-	else if (create_option_find(storage, key))
-		add(for_storage, converted);
-	else
+	const char *value = equals ? equals + 1 : "on";
+	char *converted _cleanup_free_ = schema_pair(key, value);
+	const struct schema_member *of_format = create_option_find(format, key);
+	const struct schema_member *m = of_format ? of_format : create_option_find(storage, key);
+	if (!m)
 		return error_set(errp, -EINVAL, "Invalid parameter '%s'", key);
-	return 0;
+	add(of_format ? for_format : for_storage, converted);
+	/* What is nested is not checked here. */
+	return strchr(key, '.') ? 0 : check_value(m, key, value, errp);
 }
 
 int create_options_split(const char *text, const struct driver *format,

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
@@ -56,6 +57,12 @@ void daemon_stop(void)
 void daemon_emit(enum schema_event event, const void *payload)
 {
 	qmp_server_emit(the_daemon.qmp, event, payload);
+}
+
+/* Who holds a lock, say: clients of the monitor get the sentence alone. */
+static void log_hint_of_command(const char *command, const struct error *error)
+{
+	log_warning("%s: %.*s", command, (int)strlen(error->hint) - 1, error->hint);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -168,6 +175,7 @@ static int serve(const struct options *options)
 	co_queue_init(&the_daemon.all_closed);
 	the_daemon.graph = graph_new(the_daemon.loop, driver_table);
 	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
+	the_daemon.qmp->on_hint = log_hint_of_command;
 	parts_create();
 	watch_signals(&run);
 	pressure_watch();

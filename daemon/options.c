@@ -5,6 +5,7 @@
 #include "daemon/options.h"
 
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,7 +97,9 @@ static int co_fn apply_object(const char *text, struct error **errp)
 
 static int co_fn apply_trace(const char *text, struct error **errp)
 {
-	return error_set(errp, -ENOTSUP, "this program has no trace points; see --log-level");
+	/* Who asks for one for the sake of debugging shall get the rest of what is asked for. */
+	log_warning("--trace %s: this program has no trace points; see --log-level", text);
+	return 0;
 }
 
 static const struct option_row rows[] = {
@@ -121,12 +124,10 @@ static void fill_getopt_table(struct option *ret)
 	};
 	memcpy(ret, early, sizeof(early));
 	ret += ARRAY_SIZE(early);
-	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-		bool is_trace = strcmp(rows[i].name, "trace") == 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		*ret++ = (struct option){.name = rows[i].name,
-					 .has_arg = is_trace ? optional_argument : required_argument,
+					 .has_arg = required_argument,
 					 .val = OPTION_ROWS + (int)i};
-	}
 	*ret = (struct option){0};
 }
 
@@ -212,6 +213,13 @@ int options_read(int argc, char **argv, struct options *ret)
 	return r;
 }
 
+static void log_failure(const struct option_use *use, const struct error *error)
+{
+	log_error("--%s %s: %s", use->row->name, use->text, error->message);
+	if (error->hint)
+		fputs(error->hint, stderr);
+}
+
 int co_fn options_apply(const struct options *o)
 {
 	for (unsigned i = 0; i < o->count; i++) {
@@ -227,7 +235,7 @@ int co_fn options_apply(const struct options *o)
 		int r = use->row->apply(use->text, &error);
 		if (r < 0) {
 			if (!the_daemon.stop_requested)
-				log_error("--%s %s: %s", use->row->name, use->text, error->message);
+				log_failure(use, error);
 			return r;
 		}
 	}

@@ -125,13 +125,13 @@ static bool process_holds(const char *pid, int own_fd, ino_t inode, unsigned byt
 	return found;
 }
 
-/* " by process 123 (qemu-img)", or "" when the kernel does not tell. Free with free(). */
+/* "It is locked by process 123 (qemu-img)"; NULL when the kernel does not tell. Free with free(). */
 static char *describe_holder(int fd, unsigned byte)
 {
 	struct stat st;
 	DIR *proc = fstat(fd, &st) == 0 ? opendir("/proc") : NULL;
 	if (!proc)
-		return xstrdup("");
+		return NULL;
 	unsigned budget = SEARCH_MAX;
 	char *text = NULL;
 	struct dirent *d;
@@ -140,11 +140,11 @@ static char *describe_holder(int fd, unsigned byte)
 		    !process_holds(d->d_name, fd, st.st_ino, byte, &budget))
 			continue;
 		_cleanup_free_ char *program = program_name(d->d_name);
-		text = xasprintf(" It is locked by process %s (%s)", d->d_name,
+		text = xasprintf("It is locked by process %s (%s)", d->d_name,
 				 program ? program : "unknown");
 	}
 	closedir(proc);
-	return text ? text : xstrdup("");
+	return text;
 }
 
 static int refuse(int fd, int r, unsigned byte, const char *path, struct error **errp)
@@ -157,9 +157,11 @@ static int refuse(int fd, int r, unsigned byte, const char *path, struct error *
 		return error_set_errno(errp, r, "Failed to get %s\"%s\" lock on '%s'", shared, name,
 				       path);
 	_cleanup_free_ char *holder = describe_holder(fd, byte);
-	return error_set(errp, -EAGAIN,
-			 "Failed to get %s\"%s\" lock. Is another process using the image [%s]?%s",
-			 shared, name, path, holder);
+	error_set(errp, -EAGAIN, "Failed to get %s\"%s\" lock", shared, name);
+	error_hint(errp, "Is another process using the image [%s]?", path);
+	if (holder)
+		error_hint(errp, "%s", holder);
+	return -EAGAIN;
 }
 
 /* Lock those bytes from @base on that @bits has and *@have lacks. */

@@ -118,7 +118,7 @@ void qmp_write_error(struct json_writer *reply, const struct error *error, struc
 	json_writer_key(reply, "class");
 	json_writer_str(reply, error_class_name(error->class));
 	json_writer_key(reply, "desc");
-	json_writer_str(reply, error->message);
+	json_writer_str(reply, error->message); /* hints are for terminals */
 	json_writer_end_object(reply);
 	json_writer_end_object(reply);
 }
@@ -142,6 +142,8 @@ void co_fn qmp_dispatch(struct qmp_server *server, const struct qmp_mode *mode,
 	reply->has_item = before.has_item;
 	reply->has_key = before.has_key;
 	qmp_write_error(reply, error, e.id);
+	if (error->hint && server->on_hint)
+		server->on_hint(e.command, error);
 	error_free(error);
 }
 

@@ -33,6 +33,8 @@ struct qmp_server {
 	struct co_group open;        /* sessions that exist */
 	bool stopping;               /* no further command is started */
 	char *input;                 /* QMP_READ_MAX bytes, used inside one call only */
+	/* Called with what a failed command has to tell beyond its reply (error->hint); or NULL. */
+	void (*on_hint)(const char *command, const struct error *error);
 };
 
 /* @handlers and @version stay the caller's and outlive the server. */

@@ -2,6 +2,9 @@
 /* base/error.c: who sets, moves and frees an error, and what its sentence says. */
 #include "base/error.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "tests/unit/unit.h"
 
 START_TEST(set_returns_the_code_and_formats)
@@ -56,6 +59,26 @@ START_TEST(prefix_goes_before_the_sentence)
 }
 END_TEST
 
+START_TEST(hints_follow_the_sentence_on_lines_of_their_own)
+{
+	_cleanup_error_ struct error *error = NULL;
+	error_hint(NULL, "nothing");
+	error_hint(&error, "unset");
+	ck_assert_ptr_null(error);
+	error_set(&error, -EIO, "it broke");
+	char *text = error_text(error);
+	ck_assert_str_eq(text, "it broke");
+	free(text);
+	error_hint(&error, "Is it [%s]?", "a\nb");
+	error_hint(&error, "It is");
+	error_prefix(&error, "Node: ");
+	text = error_text(error);
+	ck_assert_str_eq(text, "Node: it broke\nIs it [a b]?\nIt is");
+	free(text);
+	ck_assert_str_eq(error->message, "Node: it broke");
+}
+END_TEST
+
 START_TEST(move_passes_ownership_or_frees)
 {
 	struct error *source = NULL;
@@ -85,6 +108,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(set_errno_appends_the_reason),
 	UNIT_TEST(class_has_its_name_on_the_wire),
 	UNIT_TEST(prefix_goes_before_the_sentence),
+	UNIT_TEST(hints_follow_the_sentence_on_lines_of_their_own),
 	UNIT_TEST(move_passes_ownership_or_frees),
 	UNIT_TEST_ABORTS(overwriting_an_error_aborts),
 };

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
+#include "base/cleanup.h"
 #include "drivers/file.h"
 #include "tests/unit/driver_fixture.h"
 
@@ -251,11 +252,12 @@ static void co_fn refused_by(int byte, unsigned permissions, unsigned shared, co
 	struct user u;
 	struct error *error = NULL;
 	ck_assert_int_eq(user_begin(&u, n, permissions, shared, &error), -EAGAIN);
-	char sentence[256];
-	snprintf(sentence, sizeof(sentence),
-		 "Failed to get %s lock. Is another process using the image [a]? It is locked by "
-		 "process %d (test_file)", what, pid);
-	ck_assert_str_eq(error->message, sentence);
+	char text[256];
+	snprintf(text, sizeof(text),
+		 "Failed to get %s lock\nIs another process using the image [a]?\n"
+		 "It is locked by process %d (test_file)", what, pid);
+	_cleanup_free_ char *told = error_text(error);
+	ck_assert_str_eq(told, text);
 	error_free(error);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -300,7 +302,7 @@ static void co_fn two_nodes(void *arg)
 	ck_assert_int_eq(user_begin(&v, m, READ_WRITE, PERM_ALL, &error), -EAGAIN);
 	char own[64];
 	snprintf(own, sizeof(own), "process %d", getpid());
-	ck_assert_ptr_nonnull(strstr(error->message, own));
+	ck_assert_ptr_nonnull(strstr(error->hint, own));
 	error_free(error);
 	user_end(&u);
 	user_begin_ok(&v, m, READ_WRITE, PERM_ALL);

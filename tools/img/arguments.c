@@ -68,12 +68,25 @@ static int take_count(const struct img_argument *a, const char *text)
 	return 0;
 }
 
-static void take_words(char **to, const char *text)
+/* An escaped comma at the end belongs to a value. */
+static bool is_option_list(const char *text)
 {
+	size_t length = strlen(text), commas = 0;
+
+	while (commas < length && text[length - 1 - commas] == ',')
+		commas++;
+	return *text && *text != ',' && commas % 2 == 0;
+}
+
+static int take_words(char **to, const char *text)
+{
+	if (!is_option_list(text))
+		return img_error("Invalid option list: %s", text);
 	char *joined = *to ? xasprintf("%s,%s", *to, text) : xstrdup(text);
 
 	free(*to);
 	*to = joined;
+	return 0;
 }
 
 static int take_step(const struct img_argument *a, const char *value)
@@ -96,8 +109,7 @@ static int take(const struct img_argument *a, const char *text)
 		*(const char **)a->to = text;
 		return 0;
 	case ARGUMENT_WORDS:
-		take_words(a->to, text);
-		return 0;
+		return take_words(a->to, text);
 	case ARGUMENT_SIZE:
 		return img_size_parse(a->what, text, a->to);
 	case ARGUMENT_CACHE:

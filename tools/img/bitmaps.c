@@ -119,9 +119,7 @@ int co_fn bitmaps_copy(struct image *source, struct image *target)
 	}
 	if (r >= 0)
 		r = bitmaps_store(target, &error);
-	if (r < 0) {
-		img_error("%s", error->message);
-		error_free(error);
-	}
+	if (r < 0)
+		img_report(error);
 	return r < 0;
 }

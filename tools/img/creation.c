@@ -274,29 +274,94 @@ static const char *type_word(const struct schema_type *t)
 	}
 }
 
-static void print_member(const struct schema_member *m)
-{
-	char *name _cleanup_free_ = user_name(m);
-	char *text _cleanup_free_ = xasprintf("%s=<%s>", name, type_word(m->type));
+/* What options are for; the order is that of the help. */
+static const struct {
+	const char *name, *purpose;
+} purposes[] = {
+	{"backing_file", "The image below this one"},
+	{"backing_fmt", "The format of the image below"},
+	{"cluster_size", "Bytes of a cluster"},
+	{"compat", "Version of the format: v2 (also called 0.10) or v3 (1.1)"},
+	{"compression_type", "How clusters are compressed"},
+	{"extended_l2", "Tables tell of parts of clusters"},
+	{"extent_size_hint", "Bytes that the file system allocates at a time, 0 for no hint"},
+	{"lazy_refcounts", "Reference counts are written late"},
+	{"nocow", "No copy-on-write by the file system (btrfs)"},
+	{"preallocation", "What is allocated from the start"},
+	{"refcount_bits", "Bits of a reference count"},
+	{"size", "Virtual size of the disk"},
+};
 
-	printf("  %s", text);
-	if (m->type->kind == SCHEMA_ENUM && m->type->count < 10) {
-		printf("%*s - ", (int)(22 - MIN(strlen(text), 22)), "");
-		for (unsigned i = 0; i < m->type->count; i++)
-			printf("%s%s", i > 0 ? ", " : "", m->type->values[i]);
+static const char *purpose_of(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(purposes); i++) {
+		if (strcmp(purposes[i].name, name) == 0)
+			return purposes[i].purpose;
+	}
+	return "";
+}
+
+/* One line of help. @type NULL: it is a size. */
+static void print_option_help(const char *name, const struct schema_type *type)
+{
+	char *text _cleanup_free_ = xasprintf("%s=<%s>", name, type ? type_word(type) : "size");
+
+	printf("  %-22s - %s", text, purpose_of(name));
+	if (type && type->kind == SCHEMA_ENUM && strcmp(name, "compat") != 0) {
+		for (unsigned i = 0; i < type->count; i++)
+			printf("%s%s", i > 0 ? ", " : " (allowed values: ", type->values[i]);
+		putchar(')');
 	}
 	putchar('\n');
 }
 
-static void print_members(const struct driver *d, const struct driver *unless)
+struct option_help {
+	char *name;
+	const struct schema_type *type;
+};
+
+struct option_helps {
+	struct option_help items[64];
+	unsigned count;
+};
+
+static void add_option_help(struct option_helps *h, const char *name, const struct schema_type *type)
+{
+	for (unsigned i = 0; i < h->count; i++)
+		if (strcmp(h->items[i].name, name) == 0)
+			return;
+	if (h->count < ARRAY_SIZE(h->items))
+		h->items[h->count++] = (struct option_help){xstrdup(name), type};
+}
+
+static void add_members(struct option_helps *h, const struct driver *d)
 {
 	const struct schema_type *t = create_options_branch(d);
 
 	for (unsigned i = 0; t && i < t->count; i++) {
 		char *name _cleanup_free_ = user_name(&t->members[i]);
 
-		if (create_option_find(d, name) && !create_option_find(unless, name))
-			print_member(&t->members[i]);
+		if (create_option_find(d, name))
+			add_option_help(h, name, t->members[i].type);
+	}
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct option_help *)a)->name, ((const struct option_help *)b)->name);
+}
+
+static void print_options(const struct driver *format, const struct driver *storage)
+{
+	struct option_helps h = {0};
+
+	add_option_help(&h, "size", NULL);
+	add_members(&h, format);
+	add_members(&h, storage);
+	qsort(h.items, h.count, sizeof(h.items[0]), by_name);
+	for (unsigned i = 0; i < h.count; i++) {
+		print_option_help(h.items[i].name, h.items[i].type);
+		free(h.items[i].name);
 	}
 }
 
@@ -319,10 +384,7 @@ int co_fn creation_help(const char *filename, const char *format)
 		puts("Supported options:");
 	else
 		printf("Supported %s options:\n", format);
-	print_members(d, NULL);
-	puts("  size=<size>");
-	if (filename && c.storage != d)
-		print_members(c.storage, d);
+	print_options(d, filename && c.storage != d ? c.storage : NULL);
 	if (!filename)
 		puts("\nThe protocol level may support further options.\n"
 		     "Specify the target filename to include those options.");

@@ -55,6 +55,8 @@ int img_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, before what @error says, which is freed. */
 int img_error_about(struct error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* What @error says, which is freed. Returns 1. */
+int img_report(struct error *error);
 /* A mistake in the arguments: the line, and where help is. Returns 1. */
 int img_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void img_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

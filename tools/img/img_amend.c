@@ -63,6 +63,17 @@ static int check_backing(const struct request *rq, const struct node *n)
 	return 1;
 }
 
+static int check_compat(const struct request *rq)
+{
+	static const char *const known[] = {"0.10", "1.1", "v2", "v3"};
+	char *value _cleanup_free_ = text_value(rq->options, "compat");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (!value || strcmp(value, known[i]) == 0)
+			return 0;
+	return img_error("Unknown compatibility level %s", value);
+}
+
 /* What the driver changes: everything but the size and the backing file. */
 static int decode(const struct request *rq, const struct node *n, void **ret, struct error **errp)
 {
@@ -102,7 +113,8 @@ static int co_fn amend(const struct request *rq, struct image *image)
 	if (!n->driver->amend)
 		return img_error("Format driver '%s' does not support option amendment",
 				 n->driver->name);
-	if (check_names(n->driver, rq->options) != 0 || check_backing(rq, n) != 0)
+	if (check_names(n->driver, rq->options) != 0 || check_compat(rq) != 0 ||
+	    check_backing(rq, n) != 0)
 		return 1;
 	int r = decode(rq, n, &options, &error);
 
@@ -116,12 +128,10 @@ static int co_fn amend(const struct request *rq, struct image *image)
 	}
 	if (r >= 0)
 		return 0;
-	img_error("%s", error->message);
-	error_free(error);
-	return 1;
+	return img_report(error);
 }
 
-static int co_fn list_options(const struct request *rq, int count)
+static int co_fn list_options(const struct request *rq)
 {
 	const char *format = rq->wish.format ? rq->wish.format : "qcow2";
 	struct error *error = NULL;
@@ -163,10 +173,10 @@ int co_fn img_amend(int argc, char **argv)
 	if (!options)
 		return img_misuse("Must specify options (-o)");
 	rq.options = options;
-	if (creation_wants_help(options))
-		return list_options(&rq, count);
+	if (creation_wants_help(options) && (rq.wish.format || count == 1))
+		return list_options(&rq);
 	if (count != 1)
-		return img_misuse("Expecting one image file name");
+		return img_error("Expecting one image file name");
 	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
 		return 1;
 	if (rq.is_quiet)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "block/driver.h"
+#include "block/open.h"
 #include "tools/img/bitmaps.h"
 
 struct request {
@@ -159,7 +160,7 @@ static int check(const struct request *rq)
 	if (rq->granularity > UINT32_MAX)
 		return img_error("granularity is too large");
 	if (rq->source.format && !rq->source.name)
-		return img_error("-F requires -b");
+		return img_error("-F only supported with -b");
 	if (rq->source.name && !has_step(rq, "merge"))
 		return img_error("Merge bitmap source file only supported with --merge");
 	return image_check_format(rq->wish.is_description, rq->wish.format);
@@ -167,7 +168,9 @@ static int check(const struct request *rq)
 
 int co_fn img_bitmap(int argc, char **argv)
 {
-	struct request rq = {.wish = {.writable = true}};
+	/* Bitmaps are the image's own: what lies below may be missing. */
+	struct request rq = {.wish = {.writable = true, .flags = NODE_OPEN_ALONE},
+			     .source = {.is_untouched = true, .flags = NODE_OPEN_ALONE}};
 	const struct img_argument table[] = {
 		IMG_TEXT("format", 'f', &rq.wish.format),
 		IMG_TEXT("source-file", 'b', &rq.source.name),
@@ -188,13 +191,12 @@ int co_fn img_bitmap(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (count != 2)
-		return img_misuse("Expecting filename and bitmap name");
 	if (check(&rq) != 0)
 		return 1;
+	if (count != 2)
+		return img_error("Expecting filename and bitmap name");
 	rq.wish.name = words[0];
 	rq.bitmap = words[1];
-	rq.source.is_untouched = true;
 	if (image_open(&w.image, &rq.wish) >= 0 &&
 	    (!rq.source.name || image_open(&w.source, &rq.source) >= 0))
 		status = do_steps(&w);

@@ -121,10 +121,11 @@ static int co_fn compare(const struct request *rq, struct image *a, struct image
 int co_fn img_compare(int argc, char **argv)
 {
 	struct request rq = {0};
+	const char *cache = "writeback";
 	const struct img_argument table[] = {
 		IMG_TEXT("a-format", 'f', &rq.first.format),
 		IMG_TEXT("b-format", 'F', &rq.second.format),
-		IMG_CACHE("source-cache", 'T', &rq.cache, "source cache"),
+		IMG_TEXT("source-cache", 'T', &cache),
 		IMG_FLAG("progress", 'p', &rq.shows_progress),
 		IMG_FLAG("quiet", 'q', &rq.is_quiet),
 		IMG_FLAG("strict", 's', &rq.is_strict),
@@ -144,6 +145,10 @@ int co_fn img_compare(int argc, char **argv)
 	if (image_check_format(rq.is_description, rq.first.format) != 0 ||
 	    image_check_format(rq.is_description, rq.second.format) != 0)
 		return 1;
+	if (img_cache_parse(cache, &rq.cache) < 0) {
+		img_error("Invalid source cache option: %s", cache);
+		return COMPARE_CANNOT_OPEN;
+	}
 	rq.first.name = words[0];
 	rq.second.name = words[1];
 	rq.first.cache = rq.second.cache = rq.cache;

@@ -58,7 +58,7 @@ static int check_target(const struct request *rq)
 		return img_error("--target-is-zero cannot be used when the destination image has a "
 				 "backing file");
 	if (rq->target.is_description && rq->target.format)
-		return img_error("--target-image-opts cannot be used with -O");
+		return img_error("--image-opts and --format are mutually exclusive");
 	return 0;
 }
 
@@ -68,6 +68,8 @@ static int check(struct request *rq)
 		return 1;
 	if (rq->offloads && rq->compresses)
 		return img_error("Cannot enable copy offloading when -c is used");
+	if (rq->offloads && rq->salvages)
+		return img_error("Cannot use copy offloading in salvaging mode");
 	if (rq->offloads && rq->sparse_bytes >= 0)
 		return img_error("Cannot enable copy offloading when -S is used");
 	if (rq->skips_broken_bitmaps && !rq->copies_bitmaps)
@@ -174,7 +176,8 @@ static int co_fn create_target(struct request *rq, uint64_t size, struct convers
 		return 1;
 	}
 	if (r >= 0) {
-		c.size = c.has_size ? c.size : size;
+		/* The target is as large as its sources, whatever -o says of it. */
+		c.size = size;
 		r = creation_run(&c, &error);
 		if (r < 0)
 			error_prefix(&error, "%s: error while converting %s: ", name,
@@ -183,10 +186,8 @@ static int co_fn create_target(struct request *rq, uint64_t size, struct convers
 		conversion->target_is_zero = creation_gives_zeroes(&c);
 	}
 	creation_finish(&c);
-	if (r < 0) {
-		img_error("%s", error->message);
-		error_free(error);
-	}
+	if (r < 0)
+		img_report(error);
 	return r < 0;
 }
 
@@ -225,6 +226,8 @@ static int co_fn convert(struct request *rq, struct image *sources, struct image
 	int status = open_sources(rq, sources);
 	uint64_t size = status == 0 ? total_size(rq, sources) : 0;
 
+	if (status == 0 && rq->copies_bitmaps && !sources[0].node->driver->can_store_bitmap)
+		status = img_error("Source lacks bitmap support");
 	if (status == 0 && rq->copies_bitmaps)
 		status = bitmaps_check_copy(&sources[0], rq->skips_broken_bitmaps);
 	if (status == 0 && !rq->skips_creation)

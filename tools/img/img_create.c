@@ -60,16 +60,19 @@ static int co_fn look_at_backing(struct creation *c, struct error **errp)
 
 	if (r < 0)
 		return r;
-	struct image_wish wish = {.name = name, .format = c->backing_format};
-	_cleanup_error_ struct error *error = NULL;
+	/* Of interest is how large it is: a daemon may be at work on it, before a snapshot say. */
+	struct image_wish wish = {
+		.name = name, .format = c->backing_format, .is_untouched = true, .shares = true};
 
-	r = image_try_open(&backing, &wish, &error);
-	if (r < 0)
-		return error_set(errp, r, "%s\nCould not open backing image.", error->message);
-	if (!c->backing_format)
-		r = error_set(errp, -EINVAL,
-			      "Backing file specified without backing format\n"
-			      "Detected format of %s.", backing.node->driver->name);
+	r = image_try_open(&backing, &wish, errp);
+	if (r < 0) {
+		error_hint(errp, "Could not open backing image.");
+		return r;
+	}
+	if (!c->backing_format) {
+		r = error_set(errp, -EINVAL, "Backing file specified without backing format");
+		error_hint(errp, "Detected format of %s.", backing.node->driver->name);
+	}
 	if (r >= 0 && !c->has_size) {
 		c->has_size = true;
 		c->size = backing.node->size;

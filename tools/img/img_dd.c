@@ -22,10 +22,11 @@ struct request {
 
 static int read_number(const char *name, const char *text, int64_t min, int64_t max, int64_t *ret)
 {
-	uint64_t n;
+	int64_t n;
 
-	if (text[0] == '-' || keyval_parse_size(text, &n) < 0 || n > INT64_MAX ||
-	    (int64_t)n < min || (int64_t)n > max)
+	if (img_size_parse(name, text, &n) != 0)
+		return 1;
+	if (n < min || n > max)
 		return img_error("Invalid %s specified. Must be between %lld and %lld.", name,
 				 (long long)min, (long long)max);
 	*ret = n;
@@ -105,8 +106,8 @@ static int co_fn create(const struct request *rq, uint64_t size)
 	if (r >= 0)
 		r = creation_run(&c, &error);
 	creation_finish(&c);
-	return r < 0 ? img_error_about(error, "%s: error while creating output image of type %s",
-				       rq->output.name, rq->output.format)
+	return r < 0 ? img_error_about(error, "%s: error while creating output image",
+				       rq->output.name)
 		     : 0;
 }
 

@@ -104,11 +104,8 @@ static int co_fn measure(const struct request *rq, struct image *source)
 		return img_error("Block driver '%s' does not support size measurement", d->name);
 	int r = is_raw ? measure_raw(rq, source, &m) : measure_format(rq, d, source, &m, &error);
 
-	if (r < 0) {
-		img_error("%s", error->message);
-		error_free(error);
-		return 1;
-	}
+	if (r < 0)
+		return img_report(error);
 	print(rq, &m);
 	return 0;
 }

@@ -183,9 +183,7 @@ static int co_fn rename_backing(const struct request *rq, struct image *image)
 	}
 	if (r >= 0)
 		return 0;
-	img_error("%s", error->message);
-	error_free(error);
-	return 1;
+	return img_report(error);
 }
 
 static int co_fn rebase(const struct request *rq, struct image *image)

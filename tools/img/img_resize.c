@@ -21,7 +21,11 @@ static int read_size(struct request *rq, const char *text)
 {
 	if (*text == '+' || *text == '-')
 		rq->sign = *text++ == '+' ? 1 : -1;
-	if (*text == '-' || keyval_parse_size(text, &rq->size) < 0) {
+	int r = *text == '-' ? -EINVAL : keyval_parse_size(text, &rq->size);
+
+	if (r == -ERANGE)
+		return img_error("Value '%s' is out of range for parameter 'size'", text);
+	if (r < 0) {
 		img_error("Parameter 'size' expects a non-negative number below 2^64");
 		fputs("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
 		      "and exabytes, respectively.\n", stderr);
@@ -86,7 +90,7 @@ static int co_fn resize(const struct request *rq, struct image *image,
 	if (r >= 0 && (r = edge_flush(image->edge)) < 0)
 		error_set_errno(&error, r, "Could not flush '%s'", image->name);
 	if (r < 0)
-		return img_error_about(error, "Could not resize the image");
+		return img_report(error);
 	if (image->node->size != size)
 		img_warn("The image has %llu bytes now", (unsigned long long)image->node->size);
 	if (!rq->is_quiet)

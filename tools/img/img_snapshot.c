@@ -47,10 +47,11 @@ static int co_fn apply(struct image *image, const char *name)
 	if (!image->node->driver->snapshot_apply)
 		return img_error("Could not apply snapshot '%s': Block driver does not support "
 				 "snapshots", name);
-	int r = snapshots_find(image->node, name, &id, &error);
+	if (snapshots_find(image->node, name, &id, NULL) < 0)
+		return img_error("Could not apply snapshot '%s': Failed to load snapshot: %s", name,
+				 strerror(ENOENT));
+	int r = image->node->driver->snapshot_apply(image->node, id, &error);
 
-	if (r >= 0)
-		r = image->node->driver->snapshot_apply(image->node, id, &error);
 	return r < 0 ? img_error_about(error, "Could not apply snapshot '%s'", name) : 0;
 }
 
@@ -60,7 +61,7 @@ static int co_fn delete(struct image *image, const char *name)
 	char *id _cleanup_free_ = NULL;
 
 	if (!image->node->driver->snapshot_delete ||
-	    snapshots_find(image->node, name, &id, NULL) < 0)
+	    snapshots_find_named(image->node, name, &id) < 0)
 		return img_error("Could not delete snapshot '%s': snapshot not found", name);
 	int r = image->node->driver->snapshot_delete(image->node, id, &error);
 

@@ -72,6 +72,28 @@ static int run_named(const char *name, int argc, char **argv)
 	return run.status;
 }
 
+static int run(int argc, char **argv);
+
+static bool is_trace_option(const char *word)
+{
+	return strncmp(word, "-T", 2) == 0 || strcmp(word, "--trace") == 0 ||
+	       strncmp(word, "--trace=", strlen("--trace=")) == 0;
+}
+
+/* There are no trace points; who asks for one is told, and gets the rest of what is asked for. */
+static int run_traced(int argc, char **argv)
+{
+	char *word = argv[1];
+	bool is_joined = strchr(word, '=') || (word[1] == 'T' && word[2]);
+	int taken = is_joined ? 1 : 2;
+
+	if (argc < 1 + taken)
+		return img_misuse("missing argument for option '%s'", word);
+	img_warn("this program has no trace points; '%s' has no effect", argv[taken]);
+	argv[taken] = argv[0];
+	return run(argc - taken, argv + taken);
+}
+
 static int run(int argc, char **argv)
 {
 	if (argc < 2)
@@ -82,6 +104,8 @@ static int run(int argc, char **argv)
 		img_help();
 	else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
 		img_version();
+	else if (is_trace_option(word))
+		return run_traced(argc, argv);
 	else if (word[0] == '-')
 		return img_misuse("unrecognized option '%s'", word);
 	else

@@ -40,7 +40,18 @@ int img_error_about(struct error *error, const char *format, ...)
 	va_start(args, format);
 	char *what _cleanup_free_ = xvasprintf(format, args);
 	va_end(args);
-	img_error("%s: %s", what, error->message);
+	char *text _cleanup_free_ = error_text(error);
+
+	img_error("%s: %s", what, text);
+	error_free(error);
+	return 1;
+}
+
+int img_report(struct error *error)
+{
+	char *text _cleanup_free_ = error_text(error);
+
+	img_error("%s", text);
 	error_free(error);
 	return 1;
 }

@@ -47,6 +47,12 @@ int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct
 	return 0;
 }
 
+int co_fn snapshots_find_named(struct node *n, const char *name, char **ret_id)
+{
+	*ret_id = NULL;
+	return find(n, NULL, name, ret_id);
+}
+
 int co_fn snapshots_find_parameter(struct node *n, const char *text, char **ret_id,
 				   struct error **errp)
 {

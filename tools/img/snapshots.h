@@ -15,6 +15,8 @@ struct node;
 int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp);
 /* The ID of the snapshot with the ID or else the name @word; free with free(). -ENOENT. */
 int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct error **errp);
+/* The same for its name alone, so that no snapshot is meant by accident. */
+int co_fn snapshots_find_named(struct node *n, const char *name, char **ret_id);
 /*
  * The same for a parameter "snapshot.id=...,snapshot.name=...", of which one may
  * be absent, or a word. -EINVAL for others.
