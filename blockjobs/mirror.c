@@ -71,11 +71,8 @@ static int co_fn compare_full(struct mirror *m, uint64_t offset, uint64_t bytes,
 	int r = node_status(m->source, offset, bytes, &x);
 	if (r < 0)
 		return r;
-	bool is_zero = x.flags & EXTENT_ZERO;
-	*ret = (struct sync_extent){
-		.differs = !is_zero || !target_shows_zeroes(m, offset, &x.bytes),
-		.bytes = x.bytes,
-	};
+	bool differs = !(x.flags & EXTENT_ZERO) || !target_shows_zeroes(m, offset, &x.bytes);
+	*ret = (struct sync_extent){x.bytes, differs};
 	return 0;
 }
 

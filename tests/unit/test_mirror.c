@@ -267,6 +267,36 @@ CHAIN_TEST(zeroes_are_written_where_they_do_not_show)
 	expect_clean(c);
 }
 
+/* Nothing was ever written to the source; the target has old data amid what is not there. */
+CHAIN_TEST(old_data_of_the_target_end_below_a_long_hole)
+{
+	chain_make(c, "src", CHAIN_SIZE, NULL);
+	chain_make(c, "dst", CHAIN_SIZE, NULL);
+	open_target(c, "src");
+	open_target(c, "dst");
+	uint8_t data[512], shown[512];
+	const uint64_t offset = CHAIN_SIZE / 2;
+	memset(data, 0xee, sizeof(data));
+	struct chain_user u;
+	chain_user_init(&u, c, find(c, "dst"));
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(edge_write(u.edge, offset, sizeof(data), data, 0), 0);
+	consumer_leave(&u.consumer);
+	chain_user_finish(&u);
+	struct job *j = chain_mirror_ok(c, "device=src,target=dst,sync=full");
+	chain_wait_for(c, "READY");
+	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
+	chain_wait_for(c, "null");
+	chain_user_init(&u, c, find(c, "dst"));
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(edge_read(u.edge, offset, sizeof(shown), shown, 0), 0);
+	consumer_leave(&u.consumer);
+	chain_user_finish(&u);
+	memset(data, 0, sizeof(data));
+	ck_assert_mem_eq(shown, data, sizeof(data));
+	expect_clean(c);
+}
+
 CHAIN_TEST(an_empty_target_stays_sparse)
 {
 	chain_make(c, "src", CHAIN_SIZE, NULL);
@@ -418,6 +448,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(top_leaves_the_backing_file_alone),
 	CHAIN_ROW(none_copies_what_is_written_from_then_on),
 	CHAIN_ROW(zeroes_are_written_where_they_do_not_show),
+	CHAIN_ROW(old_data_of_the_target_end_below_a_long_hole),
 	CHAIN_ROW(an_empty_target_stays_sparse),
 	CHAIN_ROW(the_mode_changes_one_way),
 	CHAIN_ROW(ruthless_writers),
