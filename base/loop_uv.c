@@ -6,14 +6,21 @@
  * before the poll. When the turn leaves work behind, an active idle handle
  * keeps libuv from sleeping; so it does while the lookout would rather look for
  * the next event than sleep. One uv_timer stands for the heap of timers, one
- * uv_async for all posts. The loop's thread only, except uv_world_interrupt().
+ * eventfd for all posts. The loop's thread only, except uv_world_interrupt().
+ *
+ * A uv_async would do for the posts, but libuv makes the loop wait, at first
+ * without sleeping, for a sender that has woken it and lost the processor to it
+ * before its call was over. With few processors that is the usual case.
  */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/lookout.h"
@@ -27,7 +34,8 @@ struct uv_world {
 	uv_prepare_t turn;
 	uv_check_t woken;
 	uv_idle_t busy;
-	uv_async_t interrupt;
+	int interrupt_fd; /* an eventfd */
+	struct loop_fd *interrupt;
 	uv_timer_t timer;
 	uint64_t armed_ms; /* when timer expires, in uv_now(); UINT64_MAX: not armed */
 	struct loop_fd *engine_fd;
@@ -135,14 +143,18 @@ static void on_woken(uv_check_t *woken)
 	loop_end_sleep(&container_of(woken, struct uv_world, woken)->loop);
 }
 
-static void on_interrupt(uv_async_t *interrupt)
+/* The turn that follows takes the posts. */
+static void on_interrupt(void *arg, unsigned events)
 {
-	/* The turn that follows takes the posts. */
+	struct uv_world *w = arg;
+	eventfd_t count;
+	(void)eventfd_read(w->interrupt_fd, &count);
 }
 
 static void uv_world_interrupt(struct loop *loop)
 {
-	uv_async_send(&world_of(loop)->interrupt);
+	/* It fails only when the count is at its limit, and then the loop wakes anyway. */
+	(void)eventfd_write(world_of(loop)->interrupt_fd, 1);
 }
 
 static void uv_world_run(struct loop *loop)
@@ -174,12 +186,13 @@ static void close_uv(struct uv_world *w)
 	uv_close((uv_handle_t *)&w->turn, NULL);
 	uv_close((uv_handle_t *)&w->woken, NULL);
 	uv_close((uv_handle_t *)&w->busy, NULL);
-	uv_close((uv_handle_t *)&w->interrupt, NULL);
+	loop_fd_free(w->interrupt);
 	uv_close((uv_handle_t *)&w->timer, NULL);
 	uv_run(&w->uv, UV_RUN_NOWAIT);
 
 	int r = uv_loop_close(&w->uv);
 	assert(r == 0); /* a watch or a handle of daemon/ is still open */
+	close(w->interrupt_fd);
 }
 
 static void uv_world_free(struct loop *loop)
@@ -233,10 +246,17 @@ static int start_engine(struct uv_world *w, struct error **errp)
 
 struct loop *loop_new_uv(struct error **errp)
 {
+	int interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (interrupt_fd < 0) {
+		error_set_errno(errp, -errno, "Failed to start an event loop");
+		return NULL;
+	}
 	struct uv_world *w = NEW(struct uv_world);
+	w->interrupt_fd = interrupt_fd;
 	int r = uv_loop_init(&w->uv);
 	if (r < 0) {
 		error_set(errp, r, "Failed to start an event loop: %s", uv_strerror(r));
+		close(interrupt_fd);
 		free(w);
 		return NULL;
 	}
@@ -252,10 +272,10 @@ struct loop *loop_new_uv(struct error **errp)
 	uv_check_init(&w->uv, &w->woken);
 	uv_idle_init(&w->uv, &w->busy);
 	uv_timer_init(&w->uv, &w->timer);
-	r = uv_async_init(&w->uv, &w->interrupt, on_interrupt);
-	assert(r == 0); /* its eventfd exists since uv_loop_init() */
 	uv_prepare_start(&w->turn, on_turn);
 	uv_check_start(&w->woken, on_woken);
+	w->interrupt = loop_fd_new(&w->loop, interrupt_fd, on_interrupt, w);
+	loop_fd_set_events(w->interrupt, LOOP_FD_READ);
 
 	if (start_engine(w, errp) < 0) {
 		loop_free(&w->loop);

@@ -186,7 +186,7 @@ static void begin_request(struct nbd_connection *c, const struct nbd_request *r)
 }
 
 /* Finish a payload that is coming in. True when nothing is missing. */
-static bool finish_payload(struct nbd_connection *c)
+static bool co_fn finish_payload(struct nbd_connection *c)
 {
 	if (c->skip > 0) {
 		uint32_t n = MIN(available(c), c->skip);
@@ -199,6 +199,11 @@ static bool finish_payload(struct nbd_connection *c)
 	if (c->filled < c->filling->request.length)
 		return false;
 	launch(TAKE(c->filling));
+	/*
+	 * A long payload takes the time of a request to receive, and the next one is on its
+	 * way: what is not submitted at the end of the round anyway begins now.
+	 */
+	co_reschedule();
 	return true;
 }
 
