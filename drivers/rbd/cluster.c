@@ -258,6 +258,7 @@ static char *make_key(const struct blockdev_options_rbd *o, bool is_cached)
 	struct blockdev_options_rbd cut = *o;
 	cut.pool = cut.image = (char *)"";
 	cut.namespace = cut.snapshot = NULL;
+	cut.encrypt = NULL;
 	char *text _cleanup_free_ = schema_encode_json_text(&blockdev_options_rbd_type, &cut);
 	return xasprintf("%s %s", is_cached ? "cached" : "uncached", text);
 }

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/detached.h"
 #include "block/graph.h"
+#include "drivers/rbd/encryption.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -107,6 +108,7 @@ static void image_free(struct image *image)
 struct opening {
 	struct image *image;
 	char *pool, *namespace, *name;
+	struct encryption *encryption; /* NULL when the image has none */
 	struct error *error;
 };
 
@@ -115,6 +117,7 @@ static void opening_free(struct opening *o)
 	free(o->pool);
 	free(o->namespace);
 	free(o->name);
+	encryption_free(o->encryption);
 	error_free(o->error);
 	free(o);
 }
@@ -145,6 +148,23 @@ static int get_facts(struct opening *o)
 	image->has_simple_layout = overlap == 0 && unit == info.obj_size && count == 1;
 	image->discard_granularity =
 		setting(image->cluster->rados, "rbd_discard_granularity_bytes");
+	return 0;
+}
+
+/* From here on the image shows its content, which lies behind a header. */
+static int decrypt(struct opening *o)
+{
+	uint64_t stored, shown;
+	int r = rbd_get_size(o->image->handle, &stored);
+	if (r < 0)
+		return error_set_errno(&o->error, r, "error getting the size of image %s", o->name);
+	r = encryption_load(o->encryption, o->image->handle, o->name, &o->error);
+	if (r < 0)
+		return r;
+	r = rbd_get_size(o->image->handle, &shown);
+	if (r < 0)
+		return error_set_errno(&o->error, r, "error getting the size of image %s", o->name);
+	o->image->header_bytes = stored - MIN(shown, stored);
 	return 0;
 }
 
@@ -224,6 +244,9 @@ static int open_blocking(void *arg)
 				       image->snapshot ? "@" : "",
 				       image->snapshot ? image->snapshot : "");
 	}
+	r = o->encryption ? decrypt(o) : 0;
+	if (r < 0)
+		return r;
 	/* A reader has no watch on the header, and librbd makes none for this. */
 	if (!image->read_only)
 		image->has_watch = rbd_update_watch(image->handle, &image->watch, on_update,
@@ -244,14 +267,31 @@ static void release_nothing(void *arg)
 {
 }
 
+static int find_encryption(struct graph *g, const struct blockdev_options_rbd *o,
+			   struct encryption **ret, struct error **errp)
+{
+	if (!o->encrypt)
+		return 0;
+	const struct rbd_encryption_options_luks *luks =
+		o->encrypt->format == RBD_IMAGE_ENCRYPTION_FORMAT_LUKS ? &o->encrypt->u.luks
+								      : &o->encrypt->u.luks2;
+	*ret = encryption_new(g, o->encrypt->format, luks->key_secret, errp);
+	return *ret ? 0 : -ENOENT;
+}
+
 int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
 		     bool is_cached, void (*on_size)(struct image *image), void *owner,
 		     struct image **ret, struct error **errp)
 {
 	struct cluster *cluster;
-	int r = cluster_get(g, o, is_cached, &cluster, errp);
-	if (r < 0)
+	struct encryption *encryption = NULL;
+	int r = find_encryption(g, o, &encryption, errp);
+	if (r >= 0)
+		r = cluster_get(g, o, is_cached, &cluster, errp);
+	if (r < 0) {
+		encryption_free(encryption);
 		return r;
+	}
 	struct image *image = NEW(struct image);
 	*image = (struct image){
 		.loop = g->loop,
@@ -259,6 +299,7 @@ int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool
 		.snapshot = o->snapshot ? xstrdup(o->snapshot) : NULL,
 		.read_only = read_only,
 		.is_cached = is_cached,
+		.is_encrypted = encryption != NULL,
 		.guard = ATOMIC_FLAG_INIT,
 		.post = {.fn = on_size_posted},
 		.on_size = on_size,
@@ -270,8 +311,12 @@ int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool
 		.pool = xstrdup(o->pool),
 		.namespace = o->namespace ? xstrdup(o->namespace) : NULL,
 		.name = xstrdup(o->image),
+		.encryption = encryption,
 	};
-	r = co_detached(open_blocking, opening, opening_release, cluster->patience_ns);
+	uint64_t limit_ns = cluster->patience_ns;
+	if (limit_ns != 0 && encryption)
+		limit_ns += ENCRYPTION_PATIENCE_NS;
+	r = co_detached(open_blocking, opening, opening_release, limit_ns);
 	if (r == DETACHED_ABANDONED)
 		/* The thread may use the connection for as long as it likes: it stays. */
 		return error_set(errp, -ETIMEDOUT, "error opening image %s/%s: the Ceph cluster does "
@@ -389,12 +434,15 @@ struct resizing {
 static int resize_blocking(void *arg)
 {
 	const struct resizing *z = arg;
-	return rbd_resize(z->image->handle, z->size);
+	/* librbd wants to hear what is stored. */
+	return rbd_resize(z->image->handle, z->image->header_bytes + z->size);
 }
 
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
 {
 	struct resizing z = {.image = image, .size = size};
+	if (size > INT64_MAX - image->header_bytes)
+		return error_set_errno(errp, -EFBIG, "Failed to resize the image");
 	atomic_fetch_add(&image->resizes, 1);
 	/* It ends with the request timeout of each of its steps. */
 	int r = co_detached(resize_blocking, &z, NULL, 0);

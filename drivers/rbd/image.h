@@ -19,8 +19,10 @@ struct image {
 	rbd_image_t handle;
 	char *snapshot; /* NULL for the image itself */
 	bool read_only, is_cached;
+	bool is_encrypted;
+	uint64_t header_bytes; /* of an encrypted image, before its content; else 0 */
 	uint64_t object_size;
-	bool has_simple_layout;       /* each object holds a range of this image, and no parent's */
+	bool has_simple_layout;       /* each object holds a range of what is read, and no parent's */
 	uint64_t discard_granularity; /* librbd rounds discards inwards to it */
 
 	/* Another client may change the size; see image.c. */
@@ -42,7 +44,7 @@ struct image {
 
 /*
  * Open the image that @o describes. @on_size may be NULL. Errors: that of the
- * cluster, -ENOENT without such a pool, image or snapshot, -ETIMEDOUT.
+ * cluster, -ENOENT without such a pool, image, snapshot or secret, -ETIMEDOUT.
  */
 int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
 		     bool is_cached, void (*on_size)(struct image *image), void *owner,

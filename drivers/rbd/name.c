@@ -152,7 +152,7 @@ static void append_setting(char **text, const char *name, const char *value)
 
 char *rbd_name_print(const struct blockdev_options_rbd *o)
 {
-	if (o->has_server || o->has_auth_client_required || o->key_secret)
+	if (o->has_server || o->has_auth_client_required || o->key_secret || o->encrypt)
 		return NULL;
 	char *name = xstrdup("rbd:");
 	append_part(&name, "", o->pool);

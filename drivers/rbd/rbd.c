@@ -18,6 +18,8 @@
 /* Requests longer than this are cut. */
 #define TRANSFER_MAX (16 * MiB)
 #define RANGE_MAX (1 * GiB)
+/* The same where librbd encrypts zeroes: it holds all that it writes in memory. */
+#define ENCRYPTED_RANGE_MAX (16 * MiB)
 
 static void on_size(struct image *image)
 {
@@ -138,15 +140,37 @@ static int co_fn rbd_node_flush(struct node *n)
 	return r;
 }
 
+/* Write zeroes to what is new in an encrypted image: librbd decrypts holes as if they were data. */
+static int co_fn zero_new(struct node *n, uint64_t from, uint64_t to, struct error **errp)
+{
+	while (from < to) {
+		uint64_t bytes = MIN(to - from, ENCRYPTED_RANGE_MAX);
+		int r = run_change(n, &(struct image_request){
+			.op = IMAGE_ZERO,
+			.offset = from,
+			.bytes = bytes,
+			.keeps_blocks = true,
+		});
+		if (r < 0)
+			return error_set_errno(errp, r, "Failed to write zeroes to the new part of "
+					       "the image");
+		from += bytes;
+	}
+	return 0;
+}
+
 static int co_fn rbd_node_truncate(struct node *n, uint64_t size, enum preallocation preallocation,
 			      struct error **errp)
 {
 	struct rbd *rbd = n->state;
 	if (preallocation != PREALLOCATION_OFF)
 		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode");
+	uint64_t old_size = image_size(rbd->image);
 	rbd->generation++;
 	int r = image_resize(rbd->image, size, errp);
 	rbd->generation++;
+	if (r >= 0 && rbd->image->is_encrypted)
+		r = zero_new(n, old_size, size, errp);
 	return r;
 }
 
@@ -154,7 +178,8 @@ static void rbd_node_limits(struct node *n)
 {
 	const struct rbd *rbd = n->state;
 	n->limits.max_transfer = TRANSFER_MAX;
-	n->limits.max_zero = n->limits.max_discard = RANGE_MAX;
+	n->limits.max_zero = n->limits.max_discard =
+		rbd->image->is_encrypted ? ENCRYPTED_RANGE_MAX : RANGE_MAX;
 	n->limits.optimal_transfer = rbd->image->object_size;
 	/* Less than this librbd ignores. */
 	n->limits.discard_alignment = rbd->image->discard_granularity;
@@ -226,7 +251,8 @@ static void rbd_node_reopen_abort(struct reopen *r)
 }
 
 static const char *const strong_options[] = {
-	"namespace", "conf", "snapshot", "user", "key-secret", "server", "auth-client-required",
+	"namespace", "conf", "snapshot", "encrypt", "user", "key-secret", "server",
+	"auth-client-required",
 	NULL,
 };
 

@@ -146,6 +146,20 @@ static char *given_value(const struct creation *c, const char *name, const struc
 	return value;
 }
 
+/* The options inside of @name, such as "encrypt.format", as they are given. */
+static void print_inner(const struct creation *c, const char *name)
+{
+	char *prefix _cleanup_free_ = xasprintf("%s.", name);
+
+	for (const char *at = c->options; *at;) {
+		const char *end = text_pair_end(at);
+
+		if (string_starts_with(at, prefix))
+			printf(" %.*s", (int)(end - at), at);
+		at = *end ? end + 1 : end;
+	}
+}
+
 /* What holds when nothing is given, where that is worth telling; else NULL. */
 static char *default_value(const struct schema_member *m)
 {
@@ -165,6 +179,10 @@ static void print_option(const struct creation *c, const struct driver *d, const
 
 	if (!m)
 		return;
+	if (m->type->kind == SCHEMA_UNION) {
+		print_inner(c, name);
+		return;
+	}
 	char *value _cleanup_free_ = given_value(c, name, m);
 
 	if (!value && with_default)
@@ -253,8 +271,13 @@ int co_fn creation_run(const struct creation *c, struct error **errp)
 
 bool creation_gives_zeroes(const struct creation *c)
 {
-	/* A format's tables say so; storage that has just been made is empty. */
-	return c->format->create && c->format->is_format ? !c->backing : c->storage->create != NULL;
+	/* A format's tables say so. */
+	if (c->format->create && c->format->is_format)
+		return !c->backing;
+	/* Storage that has just been made is empty; what is encrypted shows noise then. */
+	char *encryption _cleanup_free_ = text_value(c->options, "encrypt.format");
+
+	return c->storage->create && !encryption;
 }
 
 /* --- Help ------------------------------------------------------------------------- */
@@ -283,6 +306,9 @@ static const struct {
 	{"cluster_size", "Bytes of a cluster"},
 	{"compat", "Version of the format: v2 (also called 0.10) or v3 (1.1)"},
 	{"compression_type", "How clusters are compressed"},
+	{"encrypt.cipher-alg", "How content is encrypted"},
+	{"encrypt.format", "Encrypt the image"},
+	{"encrypt.key-secret", "ID of the secret that holds the passphrase"},
 	{"extended_l2", "Tables tell of parts of clusters"},
 	{"extent_size_hint", "Bytes that the file system allocates at a time, 0 for no hint"},
 	{"lazy_refcounts", "Reference counts are written late"},
@@ -334,6 +360,27 @@ static void add_option_help(struct option_helps *h, const char *name, const stru
 		h->items[h->count++] = (struct option_help){xstrdup(name), type};
 }
 
+static void add_inner(struct option_helps *h, const char *outer, const struct schema_type *t)
+{
+	for (unsigned i = 0; t && i < t->count; i++) {
+		char *name _cleanup_free_ = xasprintf("%s.%s", outer, t->members[i].name);
+
+		add_option_help(h, name, t->members[i].type);
+	}
+}
+
+/* The options that @name of type @t consists of. */
+static void add_member(struct option_helps *h, const char *name, const struct schema_type *t)
+{
+	if (t->kind != SCHEMA_UNION) {
+		add_option_help(h, name, t);
+		return;
+	}
+	add_inner(h, name, t);
+	for (unsigned i = 0; i < t->members[t->tag].type->count; i++)
+		add_inner(h, name, t->branches[i]);
+}
+
 static void add_members(struct option_helps *h, const struct driver *d)
 {
 	const struct schema_type *t = create_options_branch(d);
@@ -342,7 +389,7 @@ static void add_members(struct option_helps *h, const struct driver *d)
 		char *name _cleanup_free_ = user_name(&t->members[i]);
 
 		if (create_option_find(d, name))
-			add_option_help(h, name, t->members[i].type);
+			add_member(h, name, t->members[i].type);
 	}
 }
 
