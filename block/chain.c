@@ -20,6 +20,21 @@ struct node *node_skip_filters(struct node *n)
 	return n;
 }
 
+/* The only child, when @n shows its content. */
+static struct node *shown_child(const struct node *n)
+{
+	struct edge *e = list_first(&n->children, struct edge, parent_link);
+	bool is_only = e && e->parent_link.next == &n->children;
+	return is_only && e->role & (EDGE_PRIMARY | EDGE_FILTERED) ? e->child : NULL;
+}
+
+struct node *node_with_snapshots(struct node *n)
+{
+	while (n && !n->driver->snapshot_list)
+		n = shown_child(n);
+	return n;
+}
+
 struct node *node_skip_implicit(struct node *n)
 {
 	while (n && n->implicit && n->driver->is_filter && n->file)

@@ -86,9 +86,10 @@ static void set_backing_names(const struct node *n, struct image_info *info)
 /* A list that cannot be read is none: opening the image has said so, or a check will. */
 static void co_fn set_snapshots(struct node *n, struct image_info *info)
 {
-	if (!n->driver->snapshot_list)
+	struct node *keeper = node_with_snapshots(n);
+	if (!keeper)
 		return;
-	if (n->driver->snapshot_list(n, &info->snapshots, NULL) < 0)
+	if (keeper->driver->snapshot_list(keeper, &info->snapshots, NULL) < 0)
 		schema_finish(&snapshot_info_list_type, &info->snapshots);
 	info->has_snapshots = info->snapshots.count > 0;
 }

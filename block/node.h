@@ -183,6 +183,11 @@ void node_set_size(struct node *n, uint64_t size);
 
 /* The node that filters lead to: skips driver->is_filter nodes. */
 struct node *node_skip_filters(struct node *n);
+/*
+ * The node whose driver keeps internal snapshots of @n: itself, or the one below that it shows
+ * and that is its only child. NULL when there is none.
+ */
+struct node *node_with_snapshots(struct node *n);
 /* Skip only implicit filters (a job's), as error messages and queries do. */
 struct node *node_skip_implicit(struct node *n);
 /* The COW child below @n, through filters; NULL at the base. */

@@ -36,8 +36,9 @@ static int co_fn find_snapshot(struct node *n, const char *id, const char *name,
 {
 	struct snapshot_info_list list = {0};
 	*ret = NULL;
-	int r = n->driver->snapshot_list ? n->driver->snapshot_list(n, &list, errp)
-					 : error_set_errno(errp, -ENOTSUP, "%s", n->driver->name);
+	struct node *keeper = node_with_snapshots(n);
+	int r = keeper ? keeper->driver->snapshot_list(keeper, &list, errp)
+		       : error_set_errno(errp, -ENOTSUP, "%s", n->driver->name);
 	for (size_t i = 0; r >= 0 && i < list.count && !*ret; i++) {
 		const struct snapshot_info *s = list.items[i];
 		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
@@ -56,7 +57,10 @@ static const struct blockdev_snapshot_internal *args_of(const struct action *a)
 
 static void list_nodes(struct transaction *t, struct action *a)
 {
-	transaction_drain_later(t, node_find(t->graph, args_of(a)->device));
+	struct node *n = node_find(t->graph, args_of(a)->device);
+	/* Others may use the storage below. */
+	struct node *keeper = n ? node_with_snapshots(n) : NULL;
+	transaction_drain_later(t, keeper ? keeper : n);
 }
 
 static int co_fn check(const struct blockdev_snapshot_internal *args, struct node *n,
@@ -64,7 +68,8 @@ static int co_fn check(const struct blockdev_snapshot_internal *args, struct nod
 {
 	if (n->read_only)
 		return error_set(errp, -EROFS, "Device '%s' is read only", args->device);
-	if (!n->driver->snapshot_create)
+	struct node *keeper = node_with_snapshots(n);
+	if (!keeper || !keeper->driver->snapshot_create)
 		return error_set(errp, -ENOTSUP, "Block format '%s' used by device '%s' does not "
 				 "support internal snapshots", n->driver->name, args->device);
 	if (!*args->name)
@@ -89,6 +94,7 @@ static int co_fn prepare(struct transaction *t, struct action *a, struct error *
 		r = check(args, n, errp);
 	if (r < 0)
 		return r;
+	n = node_with_snapshots(n);
 	r = n->driver->snapshot_create(n, args->name, errp);
 	if (r < 0) {
 		error_prefix(errp, "Failed to create snapshot '%s' on device '%s': ", args->name,
@@ -131,8 +137,9 @@ int co_fn qmp_blockdev_snapshot_internal_sync(const struct blockdev_snapshot_int
 static int co_fn delete_drained(struct node *n, const char *id, struct error **errp)
 {
 	struct drain drain;
-	drain_begin(n->graph, &n, 1, &drain);
-	int r = n->driver->snapshot_delete(n, id, errp);
+	struct node *keeper = node_with_snapshots(n);
+	drain_begin(n->graph, &keeper, 1, &drain);
+	int r = keeper->driver->snapshot_delete(keeper, id, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -146,7 +153,7 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 		return r;
 	if (!args->id && !args->name)
 		return error_set(errp, -EINVAL, "Name or id must be provided");
-	if (!n->driver->snapshot_list)
+	if (!node_with_snapshots(n))
 		return error_set_errno(errp, -ENOTSUP, "Failed to get a snapshot list");
 	struct snapshot_info *s;
 	r = find_snapshot(n, args->id, args->name, &s, errp);

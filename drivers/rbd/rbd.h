@@ -36,6 +36,7 @@ int co_fn rbd_node_snapshot_list(struct node *n, struct snapshot_info_list *ret,
 int co_fn rbd_node_snapshot_create(struct node *n, const char *name, struct error **errp);
 int co_fn rbd_node_snapshot_apply(struct node *n, const char *id, struct error **errp);
 int co_fn rbd_node_snapshot_delete(struct node *n, const char *id, struct error **errp);
+int co_fn rbd_node_snapshot_show(struct node *n, const char *id, struct error **errp);
 
 int co_fn rbd_node_create(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);

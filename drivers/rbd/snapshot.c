@@ -79,18 +79,27 @@ int co_fn rbd_node_snapshot_create(struct node *n, const char *name, struct erro
 	return run(n, name, rbd_snap_create, "create", errp);
 }
 
-int co_fn rbd_node_snapshot_apply(struct node *n, const char *id, struct error **errp)
+static int co_fn update_size(struct node *n, struct error **errp)
 {
 	struct rbd *rbd = n->state;
-	int r = run(n, id, rbd_snap_rollback, "apply", errp);
-	if (r < 0)
-		return r;
 	uint64_t size;
-	r = image_ask_size(rbd->image, &size);
+	int r = image_ask_size(rbd->image, &size);
 	if (r < 0)
 		return error_set_errno(errp, r, "failed to get the size of the image");
 	node_set_size(n, size);
 	return 0;
+}
+
+int co_fn rbd_node_snapshot_apply(struct node *n, const char *id, struct error **errp)
+{
+	int r = run(n, id, rbd_snap_rollback, "apply", errp);
+	return r < 0 ? r : update_size(n, errp);
+}
+
+int co_fn rbd_node_snapshot_show(struct node *n, const char *id, struct error **errp)
+{
+	int r = run(n, id, rbd_snap_set, "load", errp);
+	return r < 0 ? r : update_size(n, errp);
 }
 
 int co_fn rbd_node_snapshot_delete(struct node *n, const char *id, struct error **errp)

@@ -90,11 +90,10 @@ static int co_fn show_snapshot(const struct request *rq, struct image *source)
 {
 	struct error *error = NULL;
 	char *id _cleanup_free_ = NULL;
-	const struct driver *d = source->node->driver;
 	int r = snapshots_find_parameter(source->node, rq->snapshot, &id, &error);
 
 	if (r >= 0)
-		r = d->snapshot_show(source->node, id, &error);
+		r = snapshots_show(source->node, id, &error);
 	if (r == -EINVAL)
 		return img_error_about(error, "Invalid snapshot");
 	return r < 0 ? img_error_about(error, "Failed to load snapshot") : 0;

@@ -117,7 +117,7 @@ static int co_fn show_snapshot(const struct request *rq, struct image *source)
 	int r = snapshots_find_parameter(source->node, rq->snapshot, &id, &error);
 
 	if (r >= 0)
-		r = source->node->driver->snapshot_show(source->node, id, &error);
+		r = snapshots_show(source->node, id, &error);
 	return r < 0 ? img_error_about(error, "Failed to load snapshot") : 0;
 }
 

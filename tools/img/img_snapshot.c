@@ -31,10 +31,12 @@ static int co_fn create(struct image *image, const char *name)
 {
 	struct error *error = NULL;
 
-	if (!image->node->driver->snapshot_create)
+	struct node *keeper = node_with_snapshots(image->node);
+
+	if (!keeper || !keeper->driver->snapshot_create)
 		return img_error("Could not create snapshot '%s': %d (%s)", name, -ENOTSUP,
 				 strerror(ENOTSUP));
-	int r = image->node->driver->snapshot_create(image->node, name, &error);
+	int r = keeper->driver->snapshot_create(keeper, name, &error);
 
 	return r < 0 ? img_error_about(error, "Could not create snapshot '%s'", name) : 0;
 }
@@ -44,13 +46,15 @@ static int co_fn apply(struct image *image, const char *name)
 	struct error *error = NULL;
 	char *id _cleanup_free_ = NULL;
 
-	if (!image->node->driver->snapshot_apply)
+	struct node *keeper = node_with_snapshots(image->node);
+
+	if (!keeper || !keeper->driver->snapshot_apply)
 		return img_error("Could not apply snapshot '%s': Block driver does not support "
 				 "snapshots", name);
 	if (snapshots_find(image->node, name, &id, NULL) < 0)
 		return img_error("Could not apply snapshot '%s': Failed to load snapshot: %s", name,
 				 strerror(ENOENT));
-	int r = image->node->driver->snapshot_apply(image->node, id, &error);
+	int r = keeper->driver->snapshot_apply(keeper, id, &error);
 
 	return r < 0 ? img_error_about(error, "Could not apply snapshot '%s'", name) : 0;
 }
@@ -60,10 +64,12 @@ static int co_fn delete(struct image *image, const char *name)
 	struct error *error = NULL;
 	char *id _cleanup_free_ = NULL;
 
-	if (!image->node->driver->snapshot_delete ||
+	struct node *keeper = node_with_snapshots(image->node);
+
+	if (!keeper || !keeper->driver->snapshot_delete ||
 	    snapshots_find_named(image->node, name, &id) < 0)
 		return img_error("Could not delete snapshot '%s': snapshot not found", name);
-	int r = image->node->driver->snapshot_delete(image->node, id, &error);
+	int r = keeper->driver->snapshot_delete(keeper, id, &error);
 
 	return r < 0 ? img_error_about(error, "Could not delete snapshot '%s'", name) : 0;
 }

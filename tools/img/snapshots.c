@@ -15,7 +15,9 @@
 
 int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp)
 {
-	return n->driver->snapshot_list ? n->driver->snapshot_list(n, ret, errp) : 0;
+	struct node *keeper = node_with_snapshots(n);
+
+	return keeper ? keeper->driver->snapshot_list(keeper, ret, errp) : 0;
 }
 
 /* The first with @id and @name, either of which may be NULL. */
@@ -37,6 +39,16 @@ static int co_fn find(struct node *n, const char *id, const char *name, char **r
 static int not_found(struct error **errp)
 {
 	return error_set(errp, -ENOENT, "Can't find snapshot");
+}
+
+int co_fn snapshots_show(struct node *n, const char *id, struct error **errp)
+{
+	struct node *keeper = node_with_snapshots(n);
+
+	if (!keeper || !keeper->driver->snapshot_show)
+		return error_set(errp, -ENOTSUP, "Block format '%s' does not support showing an "
+				 "internal snapshot", n->driver->name);
+	return keeper->driver->snapshot_show(keeper, id, errp);
 }
 
 int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct error **errp)

@@ -13,6 +13,8 @@ struct node;
 
 /* All snapshots in @n; none where the driver has no such thing. */
 int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp);
+/* Let @n, which is open for reading only, show the snapshot. -ENOTSUP where the driver cannot. */
+int co_fn snapshots_show(struct node *n, const char *id, struct error **errp);
 /* The ID of the snapshot with the ID or else the name @word; free with free(). -ENOENT. */
 int co_fn snapshots_find(struct node *n, const char *word, char **ret_id, struct error **errp);
 /* The same for its name alone, so that no snapshot is meant by accident. */
