@@ -71,6 +71,19 @@ int encryption_load(const struct encryption *e, rbd_image_t image, const char *n
 	return r < 0 ? error_set_errno(errp, r, "encryption load fail") : 0;
 }
 
+bool encryption_detect(rbd_image_t image, enum rbd_image_encryption_format *ret)
+{
+	/* A version of two bytes, the high one first, follows. */
+	static const char magic[] = {'L', 'U', 'K', 'S', '\xba', '\xbe', 0};
+	char start[sizeof(magic) + 1];
+	if (rbd_read(image, 0, sizeof(start), start) != (ssize_t)sizeof(start) ||
+	    memcmp(start, magic, sizeof(magic)) != 0)
+		return false;
+	char version = start[sizeof(magic)];
+	*ret = version == 1 ? RBD_IMAGE_ENCRYPTION_FORMAT_LUKS : RBD_IMAGE_ENCRYPTION_FORMAT_LUKS2;
+	return version == 1 || version == 2;
+}
+
 int encryption_format(const struct encryption *e, rbd_image_t image, struct error **errp)
 {
 	int r = call(e, image, rbd_encryption_format);

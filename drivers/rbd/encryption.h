@@ -39,6 +39,8 @@ void encryption_free(struct encryption *e);
  */
 int encryption_load(const struct encryption *e, rbd_image_t image, const char *name,
 		    struct error **errp);
+/* Whether what the open @image shows begins like an encrypted one. Waits for the cluster. */
+bool encryption_detect(rbd_image_t image, enum rbd_image_encryption_format *ret);
 /* Encrypt the open, empty @image, as by encryption_load() afterwards. Waits, and computes for seconds. */
 int encryption_format(const struct encryption *e, rbd_image_t image, struct error **errp);
 

@@ -144,6 +144,8 @@ static int get_facts(struct opening *o)
 	if (r < 0)
 		return error_set_errno(&o->error, r, "error getting the facts of image %s", o->name);
 	atomic_store(&image->size, info.size);
+	image->shows_encrypted = !o->encryption &&
+				 encryption_detect(image->handle, &image->shown_format);
 	image->object_size = info.obj_size;
 	image->has_simple_layout = overlap == 0 && unit == info.obj_size && count == 1;
 	image->discard_granularity =

@@ -20,6 +20,9 @@ struct image {
 	char *snapshot; /* NULL for the image itself */
 	bool read_only, is_cached;
 	bool is_encrypted;
+	/* When it was opened the first bytes said that what is shown is encrypted so. */
+	bool shows_encrypted;
+	enum rbd_image_encryption_format shown_format;
 	uint64_t header_bytes; /* of an encrypted image, before its content; else 0 */
 	uint64_t object_size;
 	bool has_simple_layout;       /* each object holds a range of what is read, and no parent's */

@@ -192,6 +192,18 @@ static int co_fn rbd_node_info(struct node *n, struct driver_info *ret)
 	return 0;
 }
 
+static struct image_info_specific *rbd_node_specific_info(struct node *n)
+{
+	const struct rbd *rbd = n->state;
+	struct image_info_specific_rbd *info = NEW(struct image_info_specific_rbd);
+	info->has_encryption_format = rbd->image->shows_encrypted;
+	info->encryption_format = rbd->image->shown_format;
+	struct image_info_specific *ret = NEW(struct image_info_specific);
+	ret->type = IMAGE_INFO_SPECIFIC_KIND_RBD;
+	ret->u.rbd.data = info;
+	return ret;
+}
+
 static bool rbd_node_same_medium(const struct node *a, const struct node *b)
 {
 	return string_equal(a->filename, b->filename);
@@ -274,6 +286,7 @@ static const struct driver rbd_driver = {
 	.truncate = rbd_node_truncate,
 	.limits = rbd_node_limits,
 	.info = rbd_node_info,
+	.specific_info = rbd_node_specific_info,
 	.same_medium = rbd_node_same_medium,
 	.reopen_prepare = rbd_node_reopen_prepare,
 	.reopen_commit = rbd_node_reopen_commit,
@@ -282,6 +295,7 @@ static const struct driver rbd_driver = {
 	.snapshot_create = rbd_node_snapshot_create,
 	.snapshot_apply = rbd_node_snapshot_apply,
 	.snapshot_delete = rbd_node_snapshot_delete,
+	.snapshot_show = rbd_node_snapshot_show,
 	.create = rbd_node_create,
 	.uncreate = rbd_node_uncreate,
 };
