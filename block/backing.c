@@ -138,7 +138,9 @@ int co_fn backing_open_chain(struct node *top, struct error **errp)
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp)
 {
-	int r = n->driver->change_backing(n, name, format, errp);
+	int r = n->active ? 0 : error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
+	if (r >= 0)
+		r = n->driver->change_backing(n, name, format, errp);
 	if (r < 0)
 		return r;
 	free(n->auto_backing_name);

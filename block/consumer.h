@@ -30,6 +30,7 @@ struct consumer {
 	struct list edges; /* struct edge.parent_link */
 	struct graph *graph;
 	const struct consumer_ops *ops;
+	bool bears_inactive; /* sees to it that inactive nodes are only read; see active.h */
 	unsigned operations;
 	unsigned quiesced; /* drains that hold it */
 	struct co_queue waiting;  /* to enter */

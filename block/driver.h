@@ -69,6 +69,7 @@ struct driver {
 	bool is_format;       /* interprets an EDGE_PRIMARY child */
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
+	bool can_be_inactive; /* writes nothing by itself; formats have activate; see active.h */
 	bool is_preexisting;  /* storage that exists before an image is made in it: create is NULL */
 	bool grows_on_write;  /* a write beyond the end extends the node; else it is truncated first */
 	/*
@@ -219,6 +220,13 @@ struct driver {
 	int co_fn (*reopen_prepare)(struct reopen *r, struct error **errp);
 	void (*reopen_commit)(struct reopen *r);
 	void (*reopen_abort)(struct reopen *r);
+	/*
+	 * Another process may have changed the storage while the drained node was inactive:
+	 * load what is known of it anew. A failure leaves the node as it was. A format gets
+	 * inactive by a reopening as read-only, with n->active cleared before the commit.
+	 * Optional.
+	 */
+	int co_fn (*activate)(struct node *n, struct error **errp);
 
 	/*
 	 * Set n->limits from the medium. They come in as what follows from the

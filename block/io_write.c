@@ -25,7 +25,7 @@ int io_check_write(const struct edge *e, uint64_t offset, uint64_t bytes, unsign
 		needed |= PERM_WRITE_UNCHANGED;
 	if (!(e->permissions & needed))
 		return -EPERM;
-	if (n->read_only)
+	if (n->read_only || !n->active)
 		return -EPERM;
 	if (offset > IO_END_MAX || bytes > IO_END_MAX)
 		return -EIO;

@@ -69,6 +69,7 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	n->state = xalloc(1, driver->state_size);
 	n->references = 1;
 	n->shared = PERM_ALL;
+	n->active = true;
 	n->limits.request_alignment = n->limits.memory_alignment = 1;
 	list_init(&n->parents);
 	list_init(&n->children);

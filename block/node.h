@@ -64,6 +64,7 @@ struct node {
 
 	/* As opened; the union of options that every node has. */
 	bool read_only;      /* in effect now */
+	bool active;         /* may use its storage; see active.h */
 	bool auto_read_only; /* may become writable when somebody needs it */
 	bool force_share;
 	bool discard_unmap;

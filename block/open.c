@@ -15,7 +15,7 @@
 struct node_modes modes_resolve(const struct blockdev_options *o, const struct node_modes *parent,
 				const struct driver *parent_driver, unsigned role)
 {
-	static const struct node_modes initial = {0};
+	static const struct node_modes initial = {.active = true};
 	struct node_modes m = parent ? *parent : initial;
 	m.detect_zeroes = BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
 	if (role & EDGE_COW) {
@@ -35,6 +35,8 @@ struct node_modes modes_resolve(const struct blockdev_options *o, const struct n
 		m.force_share = o->force_share;
 	if (o->has_discard)
 		m.discard_unmap = o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+	if (o->has_active)
+		m.active = o->active;
 	if (o->has_detect_zeroes)
 		m.detect_zeroes = o->detect_zeroes;
 	if (o->cache && o->cache->has_direct)
@@ -51,6 +53,7 @@ struct node_modes modes_of(const struct node *n)
 		.auto_read_only = n->auto_read_only,
 		.force_share = n->force_share,
 		.discard_unmap = n->discard_unmap,
+		.active = n->active,
 		.cache_direct = n->cache_direct,
 		.cache_no_flush = n->cache_no_flush,
 		.detect_zeroes = n->detect_zeroes,
@@ -63,6 +66,7 @@ void modes_apply(struct node *n, const struct node_modes *m)
 	n->auto_read_only = m->auto_read_only;
 	n->force_share = m->force_share;
 	n->discard_unmap = m->discard_unmap;
+	n->active = m->active;
 	n->cache_direct = m->cache_direct;
 	n->cache_no_flush = m->cache_no_flush;
 	n->detect_zeroes = m->detect_zeroes;
@@ -105,6 +109,9 @@ static int co_fn open_layer(struct graph *g, const struct blockdev_options *o,
 	struct node_modes modes = modes_resolve(o, parent ? &parent_modes : NULL,
 						parent ? parent->driver : NULL, role);
 	int r = modes_check(&modes, errp);
+	if (r >= 0 && !modes.active && !driver->can_be_inactive)
+		r = error_set(errp, -ENOTSUP, "Driver '%s' does not support inactive nodes",
+			      driver_name);
 	if (r < 0)
 		return r;
 

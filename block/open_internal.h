@@ -9,7 +9,7 @@
 
 /* The options that every node has, as they take effect. */
 struct node_modes {
-	bool read_only, auto_read_only, force_share, discard_unmap;
+	bool read_only, auto_read_only, force_share, discard_unmap, active;
 	bool cache_direct, cache_no_flush;
 	enum blockdev_detect_zeroes_options detect_zeroes;
 };

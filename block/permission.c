@@ -189,7 +189,10 @@ static void set_children(struct permission_update *u, struct node *n, unsigned n
 	struct edge *e;
 	list_for_each (e, &n->children, parent_link) {
 		unsigned child_needed, child_shared;
-		if (n->driver->child_permissions)
+		if (!n->active) {
+			child_needed = PERM_CONSISTENT_READ;
+			child_shared = PERM_ALL;
+		} else if (n->driver->child_permissions)
 			n->driver->child_permissions(n, e->name, e->role, needed, shared,
 						     &child_needed, &child_shared);
 		else
@@ -200,7 +203,27 @@ static void set_children(struct permission_update *u, struct node *n, unsigned n
 	}
 }
 
-static int update_node(struct permission_update *u, struct node *n, struct error **errp)
+/* Whoever stays above an inactive node does not use it, or knows that it may only read. */
+static int check_inactive(const struct node *n, struct error **errp)
+{
+	struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->parent && e->parent->active)
+			return error_set(errp, -EPERM,
+					 "Inactive '%s' can't be a %s child of active '%s'",
+					 n->name, e->name, e->parent->name);
+		if (e->consumer && !e->consumer->bears_inactive) {
+			char *user _cleanup_free_ = describe_user(e);
+			return error_set(errp, -EPERM, "Node '%s' is inactive and cannot be used "
+					 "by %s", n->name, user);
+		}
+	}
+	return 0;
+}
+
+/* What the parents need and share, taken together. */
+static int sum_up(struct node *n, unsigned *ret_needed, unsigned *ret_shared,
+		  struct error **errp)
 {
 	unsigned needed = 0, shared = PERM_ALL;
 	struct edge *e;
@@ -208,8 +231,15 @@ static int update_node(struct permission_update *u, struct node *n, struct error
 		needed |= e->permissions;
 		shared &= e->shared;
 	}
+	*ret_needed = n->active ? needed : needed & PERM_CONSISTENT_READ;
+	*ret_shared = n->active ? shared : PERM_ALL;
+	return n->active ? check_parents(n, needed, errp) : check_inactive(n, errp);
+}
 
-	int r = check_parents(n, needed, errp);
+static int update_node(struct permission_update *u, struct node *n, struct error **errp)
+{
+	unsigned needed, shared;
+	int r = sum_up(n, &needed, &shared, errp);
 	if (r >= 0)
 		r = check_writable(n, needed, errp);
 	if (r >= 0 && n->driver->check_permissions)

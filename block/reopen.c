@@ -194,6 +194,8 @@ static int check_options(const struct item *it, struct error **errp)
 		return refuse_change(it, "driver", errp);
 	if (it->modes.force_share != it->node->force_share)
 		return refuse_change(it, "force-share", errp);
+	if (!it->modes.active)
+		return refuse_change(it, "active", errp);
 	return check_driver_options(it, errp);
 }
 
@@ -314,7 +316,10 @@ static int exchange_children(struct graph_tx *tx, struct node *n, const struct b
 static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **errp)
 {
 	for (size_t i = 0; i < q->count; i++) {
-		int r = q->items[i]->options ? check_options(q->items[i], errp) : 0;
+		const struct node *n = q->items[i]->node;
+		int r = n->active ? 0 : error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
+		if (r >= 0 && q->items[i]->options)
+			r = check_options(q->items[i], errp);
 		if (r >= 0)
 			r = modes_check(&q->items[i]->modes, errp);
 		if (r < 0)

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "block/active.h"
 #include "block/blocker.h"
 #include "block/driver.h"
 #include "block/edge.h"
@@ -39,6 +40,22 @@ int co_fn qmp_blockdev_reopen(const struct blockdev_reopen_args *args, struct er
 			     (const struct blockdev_options *const *)options->items,
 			     (unsigned)options->count, errp);
 	graph_change_end(the_daemon.graph);
+	return r;
+}
+
+int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
+	int r = 0;
+
+	graph_change_begin(g);
+	struct node *n = args->node_name ? node_find(g, args->node_name) : NULL;
+	if (args->node_name && !n)
+		r = error_set(errp, -ENODEV, "Failed to find node with node-name='%s'",
+			      args->node_name);
+	else
+		r = nodes_set_active(g, n, args->active, errp);
+	graph_change_end(g);
 	return r;
 }
 

@@ -66,6 +66,8 @@ static void list_nodes(struct transaction *t, struct action *a)
 static int co_fn check(const struct blockdev_snapshot_internal *args, struct node *n,
 		       struct error **errp)
 {
+	if (!n->active)
+		return error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
 	if (n->read_only)
 		return error_set(errp, -EROFS, "Device '%s' is read only", args->device);
 	struct node *keeper = node_with_snapshots(n);
@@ -163,7 +165,9 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 		return error_set(errp, -ENOENT, "Snapshot with id '%s' and name '%s' does not exist "
 				 "on device '%s'", args->id ? args->id : "null",
 				 args->name ? args->name : "null", args->device);
-	if (n->read_only)
+	if (!n->active)
+		r = error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
+	else if (n->read_only)
 		r = error_set(errp, -EROFS, "Device '%s' is read only", args->device);
 	else
 		r = delete_drained(n, s->id, errp);

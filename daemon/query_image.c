@@ -70,7 +70,7 @@ struct block_device_info *co_fn query_device_info(struct node *n, bool flat)
 	if (n->backing)
 		info->backing_file = xstrdup(n->backing->child->filename);
 	list_children(n, &info->children);
-	info->active = true;
+	info->active = n->active;
 	info->detect_zeroes = n->detect_zeroes;
 	info->write_threshold = (int64_t)n->write_threshold;
 	info->cache = NEW(struct blockdev_cache_info);

@@ -112,6 +112,18 @@ static void co_fn file_close(struct node *n)
 	descriptor_retire(f->current);
 }
 
+/* The file may have another size by now. */
+static int co_fn file_activate(struct node *n, struct error **errp)
+{
+	struct file *f = n->state;
+	struct file_open_request r = {.fd = f->current->fd};
+	int e = file_measure_size(&r);
+	if (e < 0)
+		return error_set_errno(errp, e, "Could not get the size of '%s'", n->filename);
+	node_set_size(n, r.size);
+	return 0;
+}
+
 static void file_limits(struct node *n)
 {
 	struct file *f = n->state;
@@ -398,6 +410,8 @@ const struct driver file_driver = {
 	.supports_fua = true,
 	.open = file_open,
 	.close = file_close,
+	.can_be_inactive = true,
+	.activate = file_activate,
 	.read = file_read,
 	.write = file_write,
 	.zero = file_zero,
@@ -430,6 +444,8 @@ const struct driver host_device_driver = {
 	.supports_fua = true,
 	.open = file_open,
 	.close = file_close,
+	.can_be_inactive = true,
+	.activate = file_activate,
 	.read = file_read,
 	.write = file_write,
 	.zero = file_zero,

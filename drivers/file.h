@@ -68,6 +68,8 @@ struct file_open_request {
 
 /* Open r->path as @r asks. 0, or a negative errno with r->error set. Never hangs on a FIFO. */
 int co_fn file_open_path(struct file_open_request *r);
+/* Set r->st and r->size of the open r->fd. 0 or a negative errno. */
+int co_fn file_measure_size(struct file_open_request *r);
 /* The flags of open(2) for a node with these properties. */
 int file_open_flags(bool is_writable, bool is_direct);
 struct descriptor *descriptor_new(int fd, bool is_writable, bool is_direct);

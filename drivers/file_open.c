@@ -168,6 +168,17 @@ int co_fn file_open_path(struct file_open_request *r)
 	return co_blocking(open_blocking, r);
 }
 
+static int measure_blocking(void *arg)
+{
+	struct file_open_request *r = arg;
+	return fstat(r->fd, &r->st) < 0 ? -errno : find_size(r);
+}
+
+int co_fn file_measure_size(struct file_open_request *r)
+{
+	return co_blocking(measure_blocking, r);
+}
+
 struct descriptor *descriptor_new(int fd, bool is_writable, bool is_direct)
 {
 	struct descriptor *h = NEW(struct descriptor);

@@ -84,6 +84,7 @@ static const char *const strong_options[] = {"size", "read-zeroes", NULL};
 		.name = its_name,                                                                  \
 		.protocol = its_name,                                                              \
 		.state_size = sizeof(struct null),                                                 \
+		.can_be_inactive = true,                                                           \
 		.strong_options = strong_options,                                                  \
 		.supports_fua = true,                                                              \
 		.open = null_open,                                                                 \

@@ -163,6 +163,7 @@ const struct driver raw_driver = {
 	.name = "raw",
 	.state_size = sizeof(struct raw),
 	.is_format = true,
+	.can_be_inactive = true,
 	.supports_fua = true,
 	.strong_options = raw_options,
 	.open = raw_open,

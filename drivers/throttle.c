@@ -95,6 +95,7 @@ const struct driver throttle_driver = {
 	.name = "throttle",
 	.state_size = sizeof(struct throttle_member),
 	.is_filter = true,
+	.can_be_inactive = true,
 	.supports_fua = true,
 	.strong_options = strong_options,
 	.open = throttle_open,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/active.h"
 #include "block/node.h"
 
 #define TYPES_MAX 8
@@ -118,6 +119,18 @@ static void export_free(struct export *e)
 	free(e);
 }
 
+/* An inactive node is taken as it is, or made active. */
+static int co_fn check_active(struct export *e, const struct block_export_options *options,
+			      struct node *n, struct error **errp)
+{
+	if (!options->has_allow_inactive || !options->allow_inactive)
+		return n->active ? 0 : nodes_set_active(n->graph, n, true, errp);
+	if (!e->type->bears_inactive)
+		return error_set(errp, -ENOTSUP, "Export type does not support inactive exports");
+	e->consumer.bears_inactive = true;
+	return 0;
+}
+
 /* The edge from @e to the node of @options. The change lock is held. */
 static int co_fn attach(struct export *e, const struct block_export_options *options,
 			struct error **errp)
@@ -128,6 +141,9 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 				 options->node_name);
 	if (e->writable && n->read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
+	int r = check_active(e, options, n, errp);
+	if (r < 0)
+		return r;
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
 	/* NBD clients cannot be told of another size, so nobody may change it below them. */
 	return edge_attach_consumer(&e->consumer, "root", n, permissions, PERM_ALL & ~PERM_RESIZE,

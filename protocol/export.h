@@ -20,6 +20,7 @@ struct export_registry;
 /* What a protocol does for its exports. */
 struct export_type {
 	enum block_export_type type;
+	bool bears_inactive; /* only reads while the node is inactive; see block/active.h */
 	/*
 	 * Let clients find @e, whose edge is attached; set e->state. @arg is that of
 	 * export_registry_add_type(). On failure nothing of the type's may be left.

@@ -326,6 +326,7 @@ static const char *const reopen_options[] = {"server", "debug", "logfile", "conn
 static const struct driver gluster_driver = {
 	.name = "gluster",
 	.protocol = "gluster",
+	.can_be_inactive = true,
 	.parse_name = gluster_name_parse,
 	.state_size = sizeof(struct gluster),
 	.grows_on_write = true,

@@ -329,6 +329,7 @@ static void remote_reopen_commit(struct reopen *r)
 static const struct driver nbd_driver = {
 	.name = "nbd",
 	.protocol = "nbd",
+	.can_be_inactive = true,
 	.parse_name = nbd_name_parse,
 	.is_preexisting = true,
 	.state_size = sizeof(struct nbd),

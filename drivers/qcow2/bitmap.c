@@ -272,6 +272,8 @@ int co_fn qcow2_can_store_bitmap(struct node *n, const char *name, uint32_t gran
 	struct qcow2 *q = n->state;
 	uint64_t count, bytes;
 
+	if (!n->active)
+		return error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
 	if (q->header.version < 3)
 		return error_set(errp, -ENOTSUP, "Cannot store dirty bitmaps in qcow2 v2 files");
 	if (n->size == 0)

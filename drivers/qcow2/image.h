@@ -38,6 +38,7 @@ extern const char *const qcow2_reopen_options[];
 int co_fn qcow2_reopen_prepare(struct reopen *r, struct error **errp);
 void qcow2_reopen_commit(struct reopen *r);
 void qcow2_reopen_abort(struct reopen *r);
+int co_fn qcow2_activate(struct node *n, struct error **errp);
 
 /*
  * The one place for damaged tables found at run time: keep the first sentence,

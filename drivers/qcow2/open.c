@@ -10,6 +10,7 @@
  * 2. An image opened for writing is brought into that state at once. One that
  *    becomes writable later (reopen.c) is so before its first write.
  */
+#include "block/bitmap.h"
 #include "block/open.h"
 #include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
@@ -249,7 +250,8 @@ static int co_fn load_tables(struct qcow2 *q, struct error **errp)
 		return qcow2_table_error(q, "L1 table", q->header.l1_offset,
 					 q->header.l1_entries * sizeof(uint64_t), r, errp);
 	r = qcow2_snapshots_load(q, errp);
-	if (r == 0)
+	/* Those of an inactive node are another's. */
+	if (r == 0 && q->node->active)
 		r = qcow2_bitmaps_open(q, errp);
 	if (r == 0 && q->writable)
 		r = qcow2_begin_writing(q, errp);
@@ -284,6 +286,8 @@ static int co_fn open_image(struct qcow2 *q, const struct blockdev_options *opti
 	r = load_tables(q, errp);
 	if (r < 0)
 		return r;
+	free(n->backing_name);
+	free(n->backing_format);
 	n->backing_name = TAKE(name);
 	n->backing_format = TAKE(format);
 	return 0;
@@ -299,11 +303,51 @@ int co_fn qcow2_open(struct node *n, const struct blockdev_options *options, voi
 
 	if (r < 0)
 		return r;
-	q->writable = !n->read_only;
+	q->writable = !n->read_only && n->active;
 	r = open_image(q, options, errp);
 	if (r < 0)
 		state_finish(q);
 	return r;
+}
+
+/* Bitmaps of the image that were loaded before something failed. */
+static void drop_bitmaps(struct node *n)
+{
+	struct bitmap *b = bitmap_next(n, NULL);
+
+	while (b) {
+		struct bitmap *next = bitmap_next(n, b);
+
+		if (b->persistent)
+			bitmap_destroy(b);
+		b = next;
+	}
+}
+
+/* Open the image once more, beside what is known of it until that has succeeded. */
+int co_fn qcow2_activate(struct node *n, struct error **errp)
+{
+	struct qcow2 *old = n->state, *q = NEW(struct qcow2);
+	uint64_t old_size = n->size;
+
+	n->state = q;
+	state_init(q, n);
+	q->writable = !n->read_only;
+	int r = open_image(q, n->options, errp);
+	uint64_t size = n->size;
+
+	n->size = old_size;
+	if (r < 0) {
+		drop_bitmaps(n);
+		n->state = old;
+		state_finish(q);
+		free(q);
+		return r;
+	}
+	state_finish(old);
+	free(old);
+	node_set_size(n, size);
+	return 0;
 }
 
 void co_fn qcow2_close(struct node *n)
@@ -379,6 +423,8 @@ static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
 
 int co_fn qcow2_begin_writing(struct qcow2 *q, struct error **errp)
 {
+	if (!q->node->active)
+		return error_set(errp, -EPERM, "Node '%s' is inactive", q->node->name);
 	co_mutex_lock(&q->begin_lock);
 	int r = q->writing ? 0 : begin_writing_locked(q, errp);
 

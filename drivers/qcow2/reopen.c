@@ -50,6 +50,8 @@ void qcow2_reopen_commit(struct reopen *reopen)
 	struct qcow2_settings *settings = reopen->state;
 
 	q->writable = !reopen->read_only;
+	if (!reopen->node->active)
+		q->writing = false; /* whoever writes next has its own idea of what is free */
 	qcow2_bitmaps_set_writable(q, q->writable);
 	qcow2_cache_finish(&q->l2_cache);
 	qcow2_cache_finish(&q->refcount_cache);

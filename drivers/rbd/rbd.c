@@ -271,6 +271,7 @@ static const char *const strong_options[] = {
 static const struct driver rbd_driver = {
 	.name = "rbd",
 	.protocol = "rbd",
+	.can_be_inactive = true,
 	.parse_name = rbd_name_parse,
 	.strong_options = strong_options,
 	.state_size = sizeof(struct rbd),

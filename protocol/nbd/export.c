@@ -167,6 +167,7 @@ static void co_fn finish(struct export *e)
 
 const struct export_type nbd_export_type = {
 	.type = BLOCK_EXPORT_TYPE_NBD,
+	.bears_inactive = true,
 	.start = start,
 	.disconnect = disconnect,
 	.finish = finish,

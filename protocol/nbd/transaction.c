@@ -184,6 +184,11 @@ void nbd_transaction_run(void *arg)
 	struct consumer *consumer = &t->connection->export->export->consumer;
 
 	consumer_enter(consumer);
+	if (!edge_of(t)->child->active && t->request.type != NBD_CMD_READ) {
+		consumer_leave(consumer);
+		nbd_transaction_fail(t, -EPERM, "export is inactive");
+		return;
+	}
 	int error = runs[t->request.type](t);
 	consumer_leave(consumer);
 	if (error == 0) {
