@@ -134,9 +134,10 @@ static void raw_limits(struct node *n)
 {
 	struct raw *raw = n->state;
 	const struct node_limits *below = &n->file->child->limits;
-	/* A window that begins inside a block gives the core nothing to align to. */
+	uint64_t end = raw->is_fixed ? raw->offset + n->size : 0;
+	/* A window that begins or ends inside a block gives the core nothing to align to. */
 	n->limits.request_alignment =
-		is_aligned(raw->offset, below->request_alignment) ? below->request_alignment : 1;
+		is_aligned(raw->offset | end, below->request_alignment) ? below->request_alignment : 1;
 	n->limits.memory_alignment = below->memory_alignment;
 	n->limits.max_iovecs = below->max_iovecs;
 }

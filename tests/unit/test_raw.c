@@ -149,12 +149,44 @@ START_TEST(holes_below_read_as_zeroes)
 }
 END_TEST
 
+/* Below, blocks are larger than the part of one with which the window ends. */
+static void co_fn end_inside_a_block(void *arg)
+{
+	make_file("a", 65536, 'a');
+	struct node *n = open_ok("raw,offset=4096,size=4608,discard=unmap,file.driver=blkdebug,"
+				 "file.align=4096,file.image.driver=file,file.image.filename=a");
+	struct user u;
+	char p[512];
+	memset(p, 'b', sizeof(p));
+	user_begin_ok(&u, n, PERM_ALL, PERM_ALL);
+	ck_assert_int_eq(edge_write(u.edge, 4096, sizeof(p), p, 0), 0);
+	ck_assert_int_eq(byte_of("a", 8192), 'b');
+	ck_assert_int_eq(byte_of("a", 8704), 'a');
+	ck_assert_int_eq(edge_zero(u.edge, 0, 4608, 0), 0);
+	ck_assert_int_eq(byte_of("a", 8703), 0);
+	ck_assert_int_eq(byte_of("a", 8704), 'a');
+	ck_assert_int_eq(edge_discard(u.edge, 0, 4608), 0);
+	ck_assert_int_eq(byte_of("a", 8704), 'a');
+	user_end(&u);
+	node_put(n);
+	for (unsigned at = 8704; at < 16384; at++)
+		ck_assert_int_eq(byte_of("a", at), 'a');
+	ck_assert_int_eq(byte_of("a", 4095), 'a');
+}
+
+START_TEST(a_window_that_ends_inside_a_block_spares_the_rest)
+{
+	run(end_inside_a_block);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(windows_outside_of_the_file_are_refused),
 	UNIT_TEST(a_window_shows_its_part_and_touches_no_other),
 	UNIT_TEST(a_window_to_the_end_follows_the_size),
 	UNIT_TEST(a_window_of_fixed_size_stays_so),
 	UNIT_TEST(holes_below_read_as_zeroes),
+	UNIT_TEST(a_window_that_ends_inside_a_block_spares_the_rest),
 };
 
 UNIT_MAIN("raw", tests)
