@@ -87,6 +87,15 @@ static int co_fn last_references(struct qcow2 *q, const struct freed_range *rang
 	return 0;
 }
 
+/* Let no more compressed data go to clusters that are about to be discarded. */
+static void stop_filling(struct qcow2 *q, uint64_t first, uint64_t count)
+{
+	uint64_t cluster = q->compressed_next >> q->cluster_bits;
+
+	if (first <= cluster && cluster < first + count)
+		q->compressed_next = 0;
+}
+
 /*
  * Discard in the file what loses its last reference. Failures do not matter.
  * Nobody else lowers refcounts meanwhile, as we hold reclaim_lock.
@@ -102,6 +111,8 @@ static void co_fn discard_in_file(struct qcow2 *q, const struct freed_range *ran
 		co_mutex_lock(&q->lock);
 		int r = last_references(q, range, done, &is_last, &count);
 
+		if (r == 0 && is_last)
+			stop_filling(q, range->cluster + done, count);
 		co_mutex_unlock(&q->lock);
 		if (r < 0)
 			return;

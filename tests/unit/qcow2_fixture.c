@@ -110,6 +110,8 @@ static int co_fn disk_discard(struct node *n, uint64_t offset, uint64_t bytes)
 
 	d->discards++;
 	d->bytes_discarded += bytes;
+	while (d->hold_discards)
+		co_queue_wait(&d->held);
 	pass_time(n);
 	memset(d->data + offset, 0xdd, bytes);
 	return 0;
@@ -440,6 +442,6 @@ void co_fn settle(void)
 
 void disk_release(struct disk *d)
 {
-	d->hold_reads = d->hold_writes = false;
+	d->hold_reads = d->hold_writes = d->hold_discards = false;
 	co_queue_wake_all(&d->held);
 }

@@ -36,8 +36,8 @@ struct disk {
 	/* Requests that touch [fail_from, fail_to) fail with these, unless 0. */
 	int read_error, write_error, flush_error;
 	uint64_t fail_from, fail_to;
-	/* While true, reads or writes wait on @held until it is cleared and the queue woken. */
-	bool hold_reads, hold_writes;
+	/* While true, such requests wait on @held until it is cleared and the queue woken. */
+	bool hold_reads, hold_writes, hold_discards;
 	struct co_queue held;
 	/*
 	 * What would be left if the power failed between the flushes @cut_at and the next:

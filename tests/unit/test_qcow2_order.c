@@ -197,6 +197,31 @@ IMAGE_TEST(tables_go_out_in_order)
 	image_expect_check(i, 0, 0);
 }
 
+/* The next compressed cluster would continue in what is being thrown away. */
+IMAGE_TEST(compressed_data_does_not_go_to_what_is_discarded)
+{
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap");
+	image_write_compressed(i, 0, CLUSTER, 1);
+	image_write(i, 2 * CLUSTER, CLUSTER, 3); /* the file goes on behind it */
+	image_flush(i);
+	image_discard(i, 0, CLUSTER);
+	i->disk.hold_discards = true;
+	background_start(&flush);
+	settle();
+	ck_assert_uint_eq(i->disk.discards, 1);
+	image_write_compressed(i, CLUSTER, CLUSTER, 2);
+	disk_release(&i->disk);
+	background_wait(&flush);
+	ck_assert_int_eq(flush.result, 0);
+	image_reopen(i, "");
+	image_expect(i, 0, CLUSTER, 0);
+	image_expect(i, CLUSTER, CLUSTER, 2);
+	image_expect_check(i, 0, 0);
+}
+
 IMAGE_TEST(failed_writes_give_their_clusters_back)
 {
 	char p[512] = {1};
@@ -359,6 +384,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(freed_clusters_wait_for_their_readers),
 	IMAGE_ROW(discard_waits_for_a_write_to_the_cluster),
 	IMAGE_ROW(tables_go_out_in_order),
+	IMAGE_ROW(compressed_data_does_not_go_to_what_is_discarded),
 	IMAGE_ROW(failed_writes_give_their_clusters_back),
 	IMAGE_ROW(failed_table_writes_are_repeated),
 	IMAGE_ROW(failed_table_reads_can_be_repeated),
