@@ -4,7 +4,8 @@
  * are written stands in cache_write.c. Node's loop.
  *
  * 1. An offset is in the hash at most once, in state LOADING or READY. What failed
- *    to load or was forgotten is out of the hash and lives until its last pin.
+ *    to load or was forgotten is out of the hash and lives until its last pin, and
+ *    until it has been written if that has begun.
  * 2. A slice that is dirty, frozen or pinned is not evicted.
  * 3. At most @max slices exist, except while more than that are pinned or
  *    cannot be made clean.
@@ -274,7 +275,13 @@ int co_fn qcow2_cache_get_zeroed(struct qcow2_cache *c, uint64_t offset, struct 
 void qcow2_cache_put(struct qcow2_cache *c, struct slice *s)
 {
 	s->pins--;
-	if ((s->state == SLICE_FAILED || s->forgotten) && s->pins == 0)
+	if (s->state == SLICE_FAILED || s->forgotten)
+		qcow2_slice_let_go(c, s);
+}
+
+void qcow2_slice_let_go(struct qcow2_cache *c, struct slice *s)
+{
+	if (s->pins == 0 && !s->frozen)
 		slice_free(c, s);
 }
 
@@ -303,13 +310,13 @@ void qcow2_cache_forget(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
 
 		if (!s)
 			continue;
-		list_del_init(&s->link);
+		/* One that is being written is still on the list of whoever does that. */
+		if (!s->frozen)
+			list_del_init(&s->link);
 		s->dirty = false;
+		s->forgotten = true;
 		hash_remove(c, s);
-		if (s->pins == 0)
-			slice_free(c, s);
-		else
-			s->forgotten = true;
+		qcow2_slice_let_go(c, s);
 	}
 }
 

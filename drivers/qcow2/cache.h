@@ -109,11 +109,16 @@ void qcow2_cache_thaw(struct qcow2_cache *c, struct list *set);
 /* Freeze and write, one caller at a time. */
 int co_fn qcow2_cache_write_dirty(struct qcow2_cache *c);
 
-/* Forget the slices in the range, which are not frozen. Changes are lost. */
+/*
+ * Forget the slices in the range. Changes are lost, but what is being written already
+ * gets there: the caller sees to it that this is over before the place has a new owner.
+ */
 void qcow2_cache_forget(struct qcow2_cache *c, uint64_t offset, uint64_t bytes);
 /* Forget clean slices that were not used since the call before last. Does not wait. */
 void qcow2_cache_clean(struct qcow2_cache *c);
 /* Give back the memory of a slice; for cache_write.c. */
+/* Free a slice that is in no hash chain unless somebody still uses it. */
+void qcow2_slice_let_go(struct qcow2_cache *c, struct slice *s);
 void qcow2_slice_memory_put(struct qcow2_cache *c, uint8_t *p);
 /* Keep at most @bytes from now on. */
 void qcow2_cache_resize(struct qcow2_cache *c, uint64_t bytes);

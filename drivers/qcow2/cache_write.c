@@ -33,6 +33,11 @@ static void slice_release(struct qcow2_cache *c, struct slice *s, bool written)
 	if (s->frozen != s->data)
 		qcow2_slice_memory_put(c, s->frozen);
 	s->frozen = NULL;
+	if (s->forgotten) {
+		s->dirty = false;
+		qcow2_slice_let_go(c, s);
+		return;
+	}
 	if (!written)
 		s->dirty = true;
 	if (s->dirty)

@@ -439,12 +439,24 @@ static bool is_dirty(const struct qcow2 *q)
 	       q->l1.dirty_count > 0 || q->reftable.dirty_count > 0 || q->freed.count > 0;
 }
 
+/* What others have taken to write it is not dirty, and not in the file before they are done. */
+static void co_fn wait_for_writers(struct qcow2 *q)
+{
+	co_mutex_lock(&q->flush_lock);
+	co_mutex_lock(&q->refcount_cache.write_lock);
+	co_mutex_unlock(&q->refcount_cache.write_lock);
+	co_mutex_unlock(&q->flush_lock);
+}
+
 int co_fn qcow2_settle(struct qcow2 *q)
 {
 	int r = 0;
 
-	while (r == 0 && is_dirty(q))
+	wait_for_writers(q);
+	while (r == 0 && is_dirty(q)) {
 		r = qcow2_flush_metadata(q, FLUSH_RECLAIM | FLUSH_REFCOUNTS);
+		wait_for_writers(q);
+	}
 	return r < 0 ? r : edge_flush(q->node->file);
 }
 

@@ -222,6 +222,65 @@ IMAGE_TEST(compressed_data_does_not_go_to_what_is_discarded)
 	image_expect_check(i, 0, 0);
 }
 
+struct settler {
+	struct qcow2 *q;
+	bool is_done;
+	int result;
+};
+
+static void co_fn settler_main(void *arg)
+{
+	struct settler *s = arg;
+
+	s->result = qcow2_settle(s->q);
+	s->is_done = true;
+}
+
+IMAGE_TEST(settled_is_what_others_have_written_too)
+{
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH};
+	struct settler s = {0};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	s.q = i->q;
+	i->disk.hold_writes = true;
+	background_start(&flush);
+	settle();
+	co_start(i->loop, settler_main, &s);
+	settle();
+	ck_assert(!flush.is_done && !s.is_done);
+	disk_release(&i->disk);
+	background_wait(&flush);
+	settle();
+	ck_assert(s.is_done && s.result == 0);
+}
+
+/* What is dropped from a table meanwhile may be under way to the file. */
+IMAGE_TEST(forgotten_slices_are_written_to_the_end)
+{
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	uint64_t block = i->q->reftable.entries[0], cached = i->q->refcount_cache.count;
+
+	i->disk.hold_writes = true;
+	background_start(&flush);
+	settle();
+	qcow2_cache_forget(&i->q->refcount_cache, block, CLUSTER);
+	ck_assert_uint_eq(i->q->refcount_cache.count, cached);
+	disk_release(&i->disk);
+	background_wait(&flush);
+	ck_assert_int_eq(flush.result, 0);
+	ck_assert_uint_lt(i->q->refcount_cache.count, cached);
+	image_reopen(i, "");
+	image_expect(i, 0, CLUSTER, 1);
+	image_expect_check(i, 0, 0);
+}
+
 IMAGE_TEST(failed_writes_give_their_clusters_back)
 {
 	char p[512] = {1};
@@ -385,6 +444,8 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(discard_waits_for_a_write_to_the_cluster),
 	IMAGE_ROW(tables_go_out_in_order),
 	IMAGE_ROW(compressed_data_does_not_go_to_what_is_discarded),
+	IMAGE_ROW(settled_is_what_others_have_written_too),
+	IMAGE_ROW(forgotten_slices_are_written_to_the_end),
 	IMAGE_ROW(failed_writes_give_their_clusters_back),
 	IMAGE_ROW(failed_table_writes_are_repeated),
 	IMAGE_ROW(failed_table_reads_can_be_repeated),
