@@ -171,8 +171,11 @@ int co_fn qcow2_snapshot_create(struct node *n, const char *name, struct error *
 	if (q->header.snapshot_count >= SNAPSHOTS_MAX)
 		return error_set(errp, -EFBIG, "The image has %d snapshots already", SNAPSHOTS_MAX);
 	r = copy_l1(q, &q->l1, q->l1.count, &l1);
-	if (r < 0)
+	if (r < 0) {
+		/* What was counted in vain may not all have been taken back. */
+		(void)finish(q, NULL);
 		return failed(errp, r, "share the clusters with the snapshot");
+	}
 	r = qcow2_settle(q);
 	if (r == 0)
 		r = qcow2_references_mark(q);

@@ -141,12 +141,15 @@ static int co_fn give_up(struct walk *w, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
-/* Lower the first @count of the refcounts that were raised. A failure leaks. */
+/*
+ * Lower the first @count of the refcounts, which are those that were raised. A failure
+ * leaks what comes behind it: who went on could not tell any more which are the first.
+ */
 static void co_fn undo(struct qcow2 *q, const struct qcow2_table *l1, uint64_t count)
 {
 	struct walk w = {.q = q, .visit = lower, .limit = count};
 
-	(void)walk(&w, l1, true);
+	(void)walk(&w, l1, false);
 }
 
 int co_fn qcow2_references_add(struct qcow2 *q, const struct qcow2_table *l1)

@@ -48,10 +48,13 @@ static int co_fn disk_read(struct node *n, uint64_t offset, uint64_t bytes, stru
 {
 	struct disk *d = disk_of(n);
 
-	d->reads++;
+	bool fails_once = ++d->reads == d->fails_once;
+
 	while (d->hold_reads)
 		co_queue_wait(&d->held);
 	pass_time(n);
+	if (fails_once)
+		return -EIO;
 	if (d->read_error && fails(d, offset, bytes))
 		return d->read_error;
 	vec_from_buffer(v, d->data + offset, bytes);

@@ -141,6 +141,48 @@ IMAGE_TEST(what_cannot_be_counted_is_not_shared)
 	image_close(i);
 }
 
+static void co_fn expect_no_corruption(struct image *i)
+{
+	struct image_check check = {0};
+
+	ck_assert_int_eq(qcow2_check(i->node, 0, &check, NULL), 0);
+	ck_assert_uint_eq(check.errors, 0);
+	ck_assert_uint_eq(check.corruptions, 0);
+}
+
+/* The second table cannot be counted; the first is given up, which fails at any read. */
+static bool co_fn fail_while_giving_up(struct image *i, unsigned nth)
+{
+	image_create_ok(i, "size=16M,refcount-bits=2,cluster-size=4096");
+	image_open_ok(i, "");
+	for (unsigned n = 1; n < 4; n++)
+		image_write(i, n * 2 * MiB, 16384, n);
+	take_ok(i, "one");
+	take_ok(i, "two");
+	image_write(i, 0, 16384, 4);
+	image_write(i, 6 * MiB, 16384, 5);
+	image_flush(i);
+	i->disk.reads = 0;
+	i->disk.fails_once = nth;
+	int r = qcow2_snapshot_create(i->node, "three", NULL);
+	bool failed = i->disk.reads >= nth;
+
+	ck_assert_int_lt(r, 0);
+	i->disk.fails_once = 0;
+	image_reopen(i, "");
+	expect_no_corruption(i);
+	image_expect(i, 0, 16384, 4);
+	image_expect(i, 6 * MiB, 16384, 5);
+	image_close(i);
+	return failed;
+}
+
+IMAGE_TEST(giving_up_takes_no_more_back_than_was_given)
+{
+	for (unsigned nth = 1; fail_while_giving_up(i, nth); nth++)
+		;
+}
+
 /* Leaks cost space, and a bit that does not say "my own" costs a copy. */
 static void expect_harmless(void *arg, const char *finding)
 {
@@ -217,6 +259,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(applying_brings_the_size_back),
 	IMAGE_ROW(read_only_images_show_snapshots),
 	IMAGE_ROW(what_cannot_be_counted_is_not_shared),
+	IMAGE_ROW(giving_up_takes_no_more_back_than_was_given),
 	IMAGE_ROW(failing_writes_lose_nothing),
 };
 
