@@ -89,8 +89,8 @@ static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, str
 	bool is_done = false;
 	if (second && r >= 0 && !is_dirty(t, offset, bytes))
 		is_done = write_second(second, offset, bytes, v, flags, is_zero) >= 0;
-	/* A zeroing that was refused has changed nothing, and comes again as data. */
-	if (!is_done && !(is_zero && r == -ENOTSUP))
+	/* What has failed, or was refused, may have changed a part. */
+	if (!is_done)
 		mark(t, offset, bytes);
 	if (second)
 		copy_release(copy, &hold);

@@ -72,6 +72,47 @@ CHAIN_TEST(users_move_to_the_target)
 	chain_expect_image(c, "dst");
 }
 
+static void co_fn read_image(struct chain_user *u, uint8_t *ret)
+{
+	consumer_enter(&u->consumer);
+	ck_assert_int_eq(edge_read(u->edge, 0, CHAIN_SIZE, ret, 0), 0);
+	consumer_leave(&u->consumer);
+}
+
+/* What cannot be zeroed fast may have been zeroed in part: that is in the target, too. */
+static void co_fn refused_zeroes(struct chain *c, const char *arguments)
+{
+	set_up(c);
+	struct chain_user u;
+	chain_user_init(&u, c, find(c, "o2"));
+	consumer_enter(&u.consumer);
+	memset(c->model, 7, CHAIN_SIZE);
+	ck_assert_int_eq(edge_write(u.edge, 0, CHAIN_SIZE, c->model, 0), 0);
+	consumer_leave(&u.consumer);
+	struct job *j = chain_mirror_ok(c, arguments);
+	chain_wait_for(c, "READY");
+	consumer_enter(&u.consumer);
+	int r = edge_zero(u.edge, 0, 2 * CHAIN_CLUSTER + 512, REQUEST_NO_FALLBACK);
+	consumer_leave(&u.consumer);
+	ck_assert_int_eq(r, -ENOTSUP);
+	read_image(&u, c->model);
+	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
+	chain_wait_for(c, "null");
+	chain_user_finish(&u);
+	chain_expect(c, find(c, "dst"));
+	expect_clean(c);
+}
+
+CHAIN_TEST(what_is_zeroed_in_part_is_copied)
+{
+	refused_zeroes(c, "device=o2,target=dst,sync=full");
+}
+
+CHAIN_TEST(what_is_zeroed_in_part_is_copied_when_passed_on)
+{
+	refused_zeroes(c, "device=o2,target=dst,sync=full,copy-mode=write-blocking");
+}
+
 /* Any end of any mirror under writers. */
 static void co_fn any_mirror_with_writers(struct chain *c)
 {
@@ -443,6 +484,8 @@ CHAIN_TEST(nobody_else_uses_the_target)
 
 static const struct unit_test tests[] = {
 	CHAIN_ROW(users_move_to_the_target),
+	CHAIN_ROW(what_is_zeroed_in_part_is_copied),
+	CHAIN_ROW(what_is_zeroed_in_part_is_copied_when_passed_on),
 	CHAIN_ROW(any_mirror_with_writers),
 	CHAIN_ROW(cancel_when_ready_leaves_a_moment),
 	CHAIN_ROW(top_leaves_the_backing_file_alone),
