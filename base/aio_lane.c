@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/coroutine.h"
+#include "base/loop_internal.h"
 
 /* Files that are written at the same time. More of them wait for a thread. */
 #define THREADS_MAX 32
@@ -169,6 +170,8 @@ bool aio_lanes_has_pending(const struct aio_lanes *lanes)
 void aio_lanes_destroy(struct aio_lanes *lanes)
 {
 	workers_destroy(lanes->workers);
+	/* The last report woke its coroutines before the thread could tell that the lane is idle. */
+	loop_run_posts(lanes->loop);
 	struct lane *lane, *following;
 	list_for_each_safe(lane, following, &lanes->all, link)
 		free(lane);

@@ -81,7 +81,7 @@ struct loop *loop_current(void)
 	return loop_of_thread;
 }
 
-static void run_posts(struct loop *loop)
+void loop_run_posts(struct loop *loop)
 {
 	if (!atomic_load_explicit(&loop->posts, memory_order_relaxed))
 		return;
@@ -125,7 +125,7 @@ bool loop_turn(struct loop *loop)
 {
 	unsigned resumes = 0;
 	for (unsigned round = 0; round < ROUNDS_MAX && resumes < RESUMES_MAX; round++) {
-		run_posts(loop);
+		loop_run_posts(loop);
 		resumes += co_run_ready(loop, RESUMES_MAX - resumes);
 		run_deferred(loop);
 		loop->engine->ops->submit(loop->engine);

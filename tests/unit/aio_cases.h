@@ -9,6 +9,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,26 @@ START_TEST(cached_writes_to_many_files_all_arrive)
 }
 END_TEST
 
+static void co_fn write_cached(void *arg)
+{
+	ck_assert_int_eq(write_flat(0, "x", 1, AIO_WRITE_CACHED), 0);
+}
+
+/* On one processor the writer wakes before the thread that wrote for it is quite done. */
+START_TEST(a_loop_may_end_right_after_a_cached_write)
+{
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	for (int i = 0; i < 200; i++) {
+		loop_run_coroutine(loop, write_cached, NULL);
+		loop_free(loop);
+		loop = loop_new_uv(NULL);
+	}
+}
+END_TEST
+
 static int run_cases(const char *engine, void (*set_up)(void))
 {
 	Suite *suite = suite_create(engine);
@@ -292,6 +313,7 @@ static int run_cases(const char *engine, void (*set_up)(void))
 	tcase_add_test(tc, fallocate_and_truncate_change_the_file);
 	tcase_add_test(tc, more_requests_than_places_are_all_served);
 	tcase_add_test(tc, cached_writes_to_many_files_all_arrive);
+	tcase_add_test(tc, a_loop_may_end_right_after_a_cached_write);
 	tcase_add_test(tc, a_direct_read_stops_at_an_unaligned_end);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
