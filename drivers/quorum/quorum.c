@@ -228,7 +228,8 @@ static int co_fn quorum_add_child(struct node *n, struct node *child, struct err
 		return error_set(errp, -EINVAL, "Cannot add a child to a quorum in blkverify mode");
 	if (q->count == CHILDREN_MAX)
 		return error_set(errp, -EINVAL, "Too many children");
-	if (child->size != n->size)
+	/* What a longer one has beyond the end plays no part, as in the reference. */
+	if (child->size < n->size)
 		return error_set(errp, -EINVAL, "Child '%s' has %llu bytes, and '%s' %llu",
 				 child->name, (unsigned long long)child->size, n->name,
 				 (unsigned long long)n->size);
