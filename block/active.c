@@ -17,6 +17,7 @@
 #include "block/bitmap.h"
 #include "block/consumer.h"
 #include "block/driver.h"
+#include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/walk.h"
 
@@ -193,6 +194,7 @@ static int co_fn load(struct graph *g, const struct node_array *nodes, struct er
 			error_prefix(errp, "Failed to activate node '%s': ", n->name);
 			return r;
 		}
+		layers_forget(n);
 	}
 	nodes_refresh(g, nodes->items, nodes->count);
 	return 0;

@@ -283,6 +283,26 @@ void layers_forget(struct node *n)
 	}
 }
 
+static bool chain_is_real(const struct layer_map *m)
+{
+	const struct node *n = m->top;
+	unsigned i = 0;
+	while (n && i < m->count && n == m->chain[i]) {
+		n = node_chain_next(n);
+		i++;
+	}
+	return !n && i == m->count;
+}
+
+void layers_check(struct graph *g)
+{
+	struct layer_map *m;
+	list_for_each (m, &g->layer_maps, link) {
+		if (!m->is_stale && !chain_is_real(m))
+			make_stale(m);
+	}
+}
+
 /* --- Learning ---------------------------------------------------------------------- */
 
 /* A filter that reads as its child does has nothing of its own. */

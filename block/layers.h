@@ -34,6 +34,8 @@ static inline void layers_note_write(struct node *n, uint64_t offset, uint64_t b
 
 /* @n or what is below it has changed otherwise: forget what is known of chains with @n. */
 void layers_forget(struct node *n);
+/* Links of the graph may have changed: forget what is known of chains that are no more. */
+void layers_check(struct graph *g);
 /* @n is about to go. */
 void layers_destroy(struct node *n);
 

@@ -282,9 +282,9 @@ void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count)
 {
 	struct node_array above _cleanup_node_array_;
 	walk_above(g, nodes, count, &above);
+	layers_check(g);
 	for (size_t i = 0; i < above.count; i++) {
 		struct node *n = above.items[i];
-		layers_forget(n);
 		if (!n->is_open)
 			continue;
 		if (n->file)

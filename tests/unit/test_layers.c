@@ -124,6 +124,26 @@ CHAIN_TEST(changes_of_the_chain_are_noticed)
 	chain_close_all(c);
 }
 
+CHAIN_TEST(users_come_and_go_without_a_loss)
+{
+	set_up(c, CHAIN_SIZE);
+	ck_assert_str_eq(begins_at(c, 0, NULL), "base");
+	size_t pages = c->graph->layer_page_count;
+	ck_assert_uint_gt(pages, 0);
+	struct chain_user top, middle;
+	chain_user_init(&top, c, find(c, "o5"));
+	ck_assert_uint_eq(c->graph->layer_page_count, pages);
+	chain_user_finish(&top);
+	/* Whose permissions have nothing to do with the chain. */
+	consumer_init(&middle.consumer, c->graph, &(const struct consumer_ops){0});
+	ck_assert_int_eq(edge_attach_consumer(&middle.consumer, "root", find(c, "o2"), 0, PERM_ALL,
+					      &middle.edge, NULL), 0);
+	edge_detach(middle.edge);
+	consumer_finish(&middle.consumer);
+	ck_assert_uint_eq(c->graph->layer_page_count, pages);
+	chain_close_all(c);
+}
+
 CHAIN_TEST(memory_is_given_back)
 {
 	set_up(c, CHAIN_SIZE);
@@ -292,6 +312,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(what_is_written_is_never_skipped),
 	CHAIN_ROW(a_short_layer_is_not_skipped_beyond_its_end),
 	CHAIN_ROW(changes_of_the_chain_are_noticed),
+	CHAIN_ROW(users_come_and_go_without_a_loss),
 	CHAIN_ROW(memory_is_given_back),
 	CHAIN_ROW(write_during_a_lesson),
 	CHAIN_ROW(everybody_sees_what_he_wrote),
