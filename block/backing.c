@@ -12,6 +12,9 @@
 #include "block/open_internal.h"
 #include "block/options.h"
 
+/* Of a long chain an error shall not tell only how long it is. */
+#define PREFIXES_MAX 8u
+
 /* The node in which @n finally lies. */
 static const struct node *storage_of(const struct node *n)
 {
@@ -79,7 +82,8 @@ static int co_fn open_backing(struct node *top, struct node *n, struct node **re
 	struct child_ref ref;
 	if (!options_child_named(n->options, "backing", &ref))
 		return n->options && n->backing_name ? open_named(top, n, ret, errp) : 0;
-	if (ref.is_null)
+	/* No name is the old spelling of null. */
+	if (ref.is_null || (ref.reference && ref.reference[0] == '\0'))
 		return 0;
 	if (ref.definition)
 		return node_open_layer(n->graph, ref.definition, n, EDGE_COW, ret, errp);
@@ -126,8 +130,8 @@ int co_fn backing_open_chain(struct node *top, struct error **errp)
 	for (unsigned depth = 1; n && n->driver->supports_backing; depth++) {
 		int r = open_next(top, n, &n, errp);
 		if (r < 0) {
-			/* How often it is said tells how far below @top the trouble is. */
-			while (depth-- > 0)
+			/* How often it is said tells how far below @top the trouble is, if not very. */
+			for (depth = MIN(depth, PREFIXES_MAX); depth > 0; depth--)
 				error_prefix(errp, "Could not open backing file: ");
 			return r;
 		}

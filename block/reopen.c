@@ -287,6 +287,12 @@ static int remove_child(struct graph_tx *tx, struct node *n, const struct schema
 	return 0;
 }
 
+/* Whether @n has the child, or the image names one, that options without @m would open. */
+static bool has_own_child(struct node *n, const struct schema_member *m)
+{
+	return find_child(n, m->name) || (string_equal(m->name, "backing") && n->backing_name);
+}
+
 static int exchange_children(struct graph_tx *tx, struct node *n, const struct blockdev_options *o,
 			     struct error **errp)
 {
@@ -299,7 +305,7 @@ static int exchange_children(struct graph_tx *tx, struct node *n, const struct b
 		int r = 0;
 		if (!options_child(o, m, &ref)) {
 			/* To leave it out would mean to open the image's own one. */
-			if (find_child(n, m->name))
+			if (has_own_child(n, m))
 				r = error_set(errp, -EINVAL, "%s is missing for '%s'", m->name,
 					      n->name);
 		} else if (ref.is_null) {

@@ -175,6 +175,14 @@ int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp)
 	return r < 0 ? r : graph_tx_replace_node(tx, s->base, s->overlay, errp);
 }
 
+int co_fn snapshot_rename_base(struct snapshot *s, const struct blockdev_snapshot_sync *args,
+			       struct error **errp)
+{
+	char *backing _cleanup_free_ = image_recorded_name(s->base->filename, args->snapshot_file);
+	return node_change_backing(s->overlay, backing, node_skip_filters(s->base)->driver->name,
+				   errp);
+}
+
 void snapshot_keep(struct snapshot *s)
 {
 	if (s->overlay->monitor_owned || !list_is_empty(&s->overlay->parents))

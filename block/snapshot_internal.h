@@ -11,7 +11,8 @@
 struct snapshot {
 	struct node *base;    /* the node below the overlay from now on; one reference, or NULL */
 	struct node *overlay; /* one reference, or NULL */
-	bool base_is_new;     /* itself an overlay that is not linked yet */
+	bool base_is_new;     /* itself an overlay that was made for the set and is not linked yet */
+	bool base_is_adopted; /* itself an overlay that was there before and is not linked yet */
 };
 
 /* Find and check the base and the names. Sets s->base. Never waits. */
@@ -25,6 +26,12 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 		   struct error **errp);
 /* Put the overlay between the base and its users, as steps of @tx. */
 int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp);
+/*
+ * After the commit, where base_is_adopted: let the image of the overlay, which @args made, name
+ * its base with the backing file that this has got.
+ */
+int co_fn snapshot_rename_base(struct snapshot *s, const struct blockdev_snapshot_sync *args,
+			       struct error **errp);
 /* After the commit: give an overlay that has no user to the monitor. */
 void snapshot_keep(struct snapshot *s);
 /* Drop the references that there are. */

@@ -145,6 +145,8 @@ static int check_against_earlier(const struct snapshot_set *set, struct item *it
 	for (const struct item *other = set->items; other < it; other++) {
 		if (other->sync && other->snapshot.overlay == it->snapshot.base)
 			it->snapshot.base_is_new = true;
+		if (other->adopt && other->snapshot.overlay == it->snapshot.base)
+			it->snapshot.base_is_adopted = true;
 		if (other->snapshot.base == it->snapshot.base)
 			return error_set(errp, -EBUSY,
 					 "Node '%s' is busy: node is used as backing hd of '%s'",
@@ -238,8 +240,14 @@ void co_fn snapshot_set_settle(struct snapshot_set *set)
 	struct node **bases _cleanup_free_ = list_bases(set);
 	/* One that cannot be made read-only is safe as well: nobody may write to it. */
 	nodes_set_read_only(set->graph, bases, (unsigned)set->count, true, NULL);
-	for (size_t i = 0; i < set->count; i++)
-		snapshot_keep(&set->items[i].snapshot);
+	for (size_t i = 0; i < set->count; i++) {
+		struct item *it = &set->items[i];
+		/* If it fails, the name is that of a base without a backing file, as it was opened. */
+		if (it->snapshot.base_is_adopted && it->sync &&
+		    it->sync->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS)
+			(void)snapshot_rename_base(&it->snapshot, it->sync, NULL);
+		snapshot_keep(&it->snapshot);
+	}
 }
 
 /* With all users drained. */

@@ -94,6 +94,20 @@ static int check_nodes(const struct backup_nodes *n, const struct blockdev_backu
 	return 0;
 }
 
+/* Of several mistakes that of the bitmap is told, unless an earlier action may make it. */
+static int check_bitmap_and_nodes(const struct backup_nodes *n, const struct blockdev_backup *args,
+				  struct error **errp)
+{
+	struct bitmap *b;
+	enum bitmap_sync_mode mode;
+	if (check_nodes(n, args, NULL) < 0) {
+		int r = backup_select_bitmap(args, n->source, &b, &mode, errp);
+		if (r < 0)
+			return r;
+	}
+	return check_nodes(n, args, errp);
+}
+
 int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 			struct backup_nodes *ret, struct error **errp)
 {
@@ -108,6 +122,6 @@ int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 	if (r >= 0)
 		r = check_bitmap_arguments(args, errp);
 	if (r >= 0)
-		r = check_nodes(ret, args, errp);
+		r = check_bitmap_and_nodes(ret, args, errp);
 	return r;
 }

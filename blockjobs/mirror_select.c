@@ -90,13 +90,16 @@ static int check_granularity(const struct blockdev_mirror_args *args, struct err
 	return 0;
 }
 
-static int check_values(const struct blockdev_mirror_args *args, struct error **errp)
+static int check_values(const struct blockdev_mirror_args *args, const struct mirror_nodes *n,
+			struct error **errp)
 {
 	if (args->sync == MIRROR_SYNC_MODE_INCREMENTAL || args->sync == MIRROR_SYNC_MODE_BITMAP)
 		return error_set(errp, -ENOTSUP, "Sync mode '%s' not supported",
 				 mirror_sync_mode_name(args->sync));
 	if (args->has_buf_size && args->buf_size < 0)
 		return error_set(errp, -EINVAL, "Invalid parameter 'buf-size'");
+	if (n->source == n->target)
+		return error_set(errp, -EINVAL, "Can't mirror node into itself");
 	return 0;
 }
 
@@ -116,7 +119,5 @@ int mirror_select(struct graph *g, const struct blockdev_mirror_args *args,
 		r = blocker_check(ret->target, BLOCK_OP_MIRROR_TARGET, errp);
 	if (r >= 0)
 		r = mirror_find_replaced(ret->source, args->replaces, &ret->replaces, errp);
-	if (r >= 0 && ret->source == ret->target)
-		r = error_set(errp, -EINVAL, "Can't mirror node into itself");
-	return r >= 0 ? check_values(args, errp) : r;
+	return r >= 0 ? check_values(args, ret, errp) : r;
 }

@@ -69,11 +69,11 @@ static int co_fn check_persistent(struct node *n, const char *name, uint32_t gra
 static int co_fn prepare_add(struct transaction *t, struct action *a, struct error **errp)
 {
 	const struct block_dirty_bitmap_add *args = a->args->u.block_dirty_bitmap_add.data;
+	if (args->name[0] == '\0')
+		return error_set(errp, -EINVAL, "Bitmap name cannot be empty");
 	struct node *n = node_find_error(the_daemon.graph, args->node, errp);
 	if (!n)
 		return -ENODEV;
-	if (args->name[0] == '\0')
-		return error_set(errp, -EINVAL, "Bitmap name cannot be empty");
 	uint32_t granularity =
 		args->has_granularity ? args->granularity : bitmap_default_granularity(n);
 	struct bitmap *b;

@@ -59,17 +59,26 @@ int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, s
 	return r;
 }
 
+/* A user of @n; with @is_export, only one that moves along when the graph changes. */
+static bool has_user(const struct node *n, bool is_export)
+{
+	const struct edge *e;
+	list_for_each(e, &n->parents, child_link)
+		if (e->consumer && !(is_export && e->stays))
+			return true;
+	return false;
+}
+
 /* Whether blockdev-del may close @n. */
 static int check_unused(struct node *n, struct error **errp)
 {
-	struct edge *e;
-
+	if (has_user(n, true))
+		return error_set(errp, -EBUSY, "Node %s is in use", n->name);
 	int r = blocker_check(n, BLOCK_OP_DRIVE_DEL, errp);
 	if (r < 0)
 		return r;
-	list_for_each(e, &n->parents, child_link)
-		if (e->consumer)
-			return error_set(errp, -EBUSY, "Node %s is in use", n->name);
+	if (has_user(n, false))
+		return error_set(errp, -EBUSY, "Node %s is in use", n->name);
 	if (!n->monitor_owned)
 		return error_set(errp, -EPERM, "Node %s is not owned by the monitor", n->name);
 	if (n->references > 1)

@@ -246,6 +246,8 @@ static int decode_scalar(struct decode *d, struct place p, const struct schema_t
 		*(double *)slot = json_number_value(json);
 		return 0;
 	}
+	if (t->kind == SCHEMA_SIZE || (t->kind == SCHEMA_INT && !t->is_signed))
+		return fail_expects(d, p, "uint64");
 	return fail_type(d, p, t);
 }
 

@@ -58,7 +58,8 @@ FIXTURE_TEST(loops_are_refused)
 	disk_format_cow(disk_new(f, "/i/a", 0), 4096, "b", "qcow2");
 	disk_format_cow(disk_new(f, "/i/b", 0), 4096, "a", "qcow2");
 	expect_refusal(f, TOP "/i/a",
-		       "Could not open backing file: '/i/a' is in its own backing chain, which "
+		       "Could not open backing file: Could not open backing file: '/i/a' is in "
+		       "its own backing chain, which "
 		       "begins at '/i/a'");
 	disk_format_cow(disk_new(f, "/i/self", 0), 4096, "self", "qcow2");
 	expect_refusal(f, TOP "/i/self",
@@ -158,7 +159,8 @@ FIXTURE_TEST(failure_below_undoes_all)
 	disk_format_cow(disk_new(f, "a", 0), 4096, "b", "qcow2");
 	disk_format_cow(disk_new(f, "b", 0), 4096, "c", "qcow2");
 	disk_new(f, "c", 4096);
-	expect_refusal(f, TOP "a", "Could not open backing file: Image is not in qcow2 format");
+	expect_refusal(f, TOP "a", "Could not open backing file: Could not open backing file: "
+		       "Image is not in qcow2 format");
 }
 
 static const struct unit_test tests[] = {

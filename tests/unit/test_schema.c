@@ -149,6 +149,11 @@ START_TEST(numbers_have_ranges)
 	}
 	check("nbd-server-start", "{\"max-connections\":4294967296,\"addr\":null}",
 	      "! Parameter 'max-connections' expects uint32_t");
+	/* Fractions: of what cannot be negative the range is told, of others the kind. */
+	check("nbd-server-start", "{\"max-connections\":1.5,\"addr\":null}",
+	      "! Parameter 'max-connections' expects uint64");
+	check("blockdev-add", "{\"driver\":\"null-co\",\"latency-ns\":1.5}",
+	      "! Parameter 'latency-ns' expects uint64");
 	check("blockdev-add", "{\"driver\":\"null-co\",\"latency-ns\":-1}",
 	      "! Parameter 'latency-ns' expects uint64_t");
 	check("block_resize", "{\"size\":-9223372036854775808}", "{\"size\": -9223372036854775808}");
