@@ -20,6 +20,7 @@ OVERLAYS = ['o%d.qcow2' % i for i in range(4)]
 NODES = ['n%d' % i for i in range(6)]
 JOBS = ['j0', 'j1', 'j2']
 EXPORTS = ['e0', 'e1']
+BITMAPS = ['b0', 'b1', 'b2']
 MANGLED = [None, 1, -1, True, '', 'x', [], {}, 1.5, '1n']
 JOB_VERBS = ['pause', 'resume', 'cancel', 'complete', 'dismiss', 'finalize']
 
@@ -30,12 +31,16 @@ class Generator:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.nodes, self.jobs, self.exports, self.files = [], [], [], []
+        self.bitmaps = []  # pairs of node and name
         self.kinds = [
             (14, self.blockdev_add), (4, self.blockdev_del), (4, self.blockdev_reopen),
             (4, self.block_resize), (8, self.snapshot_sync), (6, self.snapshot),
             (5, self.transaction), (18, self.block_commit), (12, self.job_verb),
             (4, self.set_speed), (4, self.nbd_server), (5, self.export_add), (3, self.export_del),
             (3, self.nbd_add), (3, self.change_backing_file), (3, self.query), (6, self.write),
+            (5, self.bitmap_add), (6, self.bitmap_change), (3, self.bitmap_merge),
+            (3, self.bitmap_sha256), (4, self.bitmap_transaction), (8, self.backup),
+            (8, self.mirror),
         ]
 
     def next(self):
@@ -65,6 +70,8 @@ class Generator:
         value = arguments.pop(key)
         if kind == 'replace':
             arguments[key] = self.pick(*MANGLED)
+            if key == 'bitmaps' and arguments[key] == []:
+                arguments[key] = None  # the rival does not survive an empty list
         elif kind == 'rename':
             arguments[key + 'x'] = value
 
@@ -206,6 +213,79 @@ class Generator:
 
     def set_speed(self):
         return 'block-job-set-speed', {'device': self.job(), 'speed': self.pick(0, -1, 1 << 30)}
+
+    def copy_arguments(self, sync):
+        """What mirrors and backups have in common."""
+        arguments = {'device': self.node(), 'target': self.node(), 'sync': sync}
+        self.optional(arguments, 0.85, job_id=lambda: self.pick(*JOBS))
+        self.optional(arguments, 0.15, filter_node_name=self.new_node,
+                      on_source_error=lambda: self.pick('report', 'ignore', 'stop', 'enospc'),
+                      on_target_error=lambda: self.pick('report', 'ignore', 'stop', 'enospc'),
+                      speed=lambda: self.pick(0, -1, 1 << 30))
+        self.optional(arguments, 0.25, auto_finalize=lambda: self.pick(True, False),
+                      auto_dismiss=lambda: self.pick(True, False))
+        return arguments
+
+    def mirror(self):
+        arguments = self.copy_arguments(self.pick('full', 'full', 'full', 'top', 'none',
+                                                  'incremental'))
+        self.optional(arguments, 0.15, replaces=self.node,
+                      granularity=lambda: self.pick(0, 512, 65536, 3),
+                      buf_size=lambda: self.pick(0, 65536, -1),
+                      copy_mode=lambda: self.pick('background', 'write-blocking'))
+        return 'blockdev-mirror', arguments
+
+    def backup(self):
+        sync = self.pick('full', 'full', 'top', 'none', 'incremental', 'bitmap', 'bitmap')
+        arguments = self.copy_arguments(sync)
+        if self.chance(0.85 if sync in ('incremental', 'bitmap') else 0.2):
+            node, arguments['bitmap'] = self.bitmap()
+            arguments['device'] = node if self.chance(0.9) else self.node()
+            self.optional(arguments, 0.8, bitmap_mode=lambda: self.pick('on-success', 'never',
+                                                                        'always'))
+        return 'blockdev-backup', self.optional(arguments, 0.05, compress=True)
+
+    # Bitmaps.
+
+    def bitmap(self):
+        """A node and the name of one of its bitmaps, mostly."""
+        if self.bitmaps and self.chance(0.9):
+            return self.pick(*self.bitmaps)
+        return self.node(), self.pick(*BITMAPS)
+
+    def bitmap_add(self):
+        arguments = {'node': self.node(), 'name': self.pick(*BITMAPS)}
+        self.optional(arguments, 0.5, granularity=lambda: self.pick(512, 4096, 65536, 1 << 20, 3, 0))
+        return 'block-dirty-bitmap-add', self.optional(arguments, 0.4, persistent=True,
+                                                       disabled=lambda: self.pick(True, False))
+
+    def bitmap_change(self):
+        node, name = self.bitmap()
+        return ('block-dirty-bitmap-' + self.pick('remove', 'clear', 'enable', 'disable'),
+                {'node': node, 'name': name})
+
+    def bitmap_merge(self):
+        node, target = self.bitmap()
+        sources = []
+        for _ in range(self.pick(1, 1, 2, 3)):
+            other, name = self.bitmap()
+            is_local = other == node and self.chance(0.7) or self.chance(0.1)
+            sources.append(name if is_local else {'node': other, 'name': name})
+        return 'block-dirty-bitmap-merge', {'node': node, 'target': target, 'bitmaps': sources}
+
+    def bitmap_sha256(self):
+        node, name = self.bitmap()
+        return 'x-debug-block-dirty-bitmap-sha256', {'node': node, 'name': name}
+
+    def bitmap_transaction(self):
+        actions = []
+        for _ in range(self.pick(1, 2, 2, 3, 4)):
+            command, arguments = self.pick(self.bitmap_add, self.bitmap_change, self.bitmap_change,
+                                           self.bitmap_merge, self.backup, self.snapshot_sync,
+                                           lambda: ('abort', {}))()
+            actions.append({'type': command, 'data': arguments})
+        # Without properties: the rival does not survive a grouped change of a bitmap.
+        return 'transaction', {'actions': actions}
 
     # Exports.
 
