@@ -23,17 +23,14 @@ static int decode(const char *text, struct blockdev_options **ret, struct error 
 	return r;
 }
 
-/* The format that the content of @protocol shows; raw, as a guess, when it shows none. */
-static int co_fn probe_protocol(struct graph *g, const char *protocol, const char **ret_format,
-				bool *ret_probed, struct error **errp)
+/* The format that what @options, which are freed, describe shows; raw, as a guess, for none. */
+static int co_fn probe_options(struct graph *g, struct blockdev_options *options,
+			       const char **ret_format, bool *ret_probed, struct error **errp)
 {
-	char *text _cleanup_free_ = xasprintf("%s,read-only=on", protocol);
-	struct blockdev_options *options;
-	int r = decode(text, &options, errp);
-	if (r < 0)
-		return r;
+	options->has_read_only = true;
+	options->read_only = true;
 	struct node *n;
-	r = node_open(g, options, &n, errp);
+	int r = node_open(g, options, &n, errp);
 	blockdev_options_free(options);
 	if (r < 0)
 		return r;
@@ -45,6 +42,29 @@ static int co_fn probe_protocol(struct graph *g, const char *protocol, const cha
 	*ret_format = format ? format->name : "raw";
 	*ret_probed = !format || strcmp(format->name, "raw") == 0;
 	return 0;
+}
+
+static int co_fn probe_protocol(struct graph *g, const char *protocol, const char **ret_format,
+				bool *ret_probed, struct error **errp)
+{
+	struct blockdev_options *options;
+	int r = decode(protocol, &options, errp);
+	return r < 0 ? r : probe_options(g, options, ret_format, ret_probed, errp);
+}
+
+static int co_fn json_options(struct graph *g, const char *name, const char *format,
+			      struct blockdev_options **ret, bool *ret_probed, struct error **errp)
+{
+	if (!format && !json_name_has_driver(name)) {
+		/* Taken as raw, its content tells. */
+		struct blockdev_options *options;
+		int r = json_name_decode(name, "raw", &options, errp);
+		if (r >= 0)
+			r = probe_options(g, options, &format, ret_probed, errp);
+		if (r < 0)
+			return r;
+	}
+	return json_name_decode(name, format, ret, errp);
 }
 
 static int co_fn named_options(struct graph *g, const char *filename, const char *format,
@@ -79,7 +99,7 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 	struct blockdev_options *options = NULL;
 	int r;
 	if (json_name_is(filename))
-		r = json_name_decode(filename, format, &options, errp);
+		r = json_options(g, filename, format, &options, &probed, errp);
 	else
 		r = named_options(g, filename, format, &options, &probed, errp);
 	if (r < 0)

@@ -87,7 +87,8 @@ static int co_fn run(struct job *j, struct error **errp)
 	struct mirror *m = mirror_of(j);
 	if (m->source->size != m->target->size)
 		return error_set(errp, -EINVAL, "Source and target image have different sizes");
-	bool counts_rest = !m->base && m->mode != MIRROR_SYNC_MODE_NONE && !m->target_is_new;
+	/* What is equal from the start is work done when all was to be copied. */
+	bool counts_rest = m->mode == MIRROR_SYNC_MODE_FULL && !m->target_is_new;
 	if (counts_rest)
 		job_progress_set_left(j, m->source->size);
 	int r = job_pause_point(j);

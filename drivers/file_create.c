@@ -57,6 +57,19 @@ static int fill_with_zeroes(int fd, uint64_t size)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/*
+ * Where nothing is allocated, direct reads of any alignment succeed, and whoever opens the
+ * file later cannot find out which alignment it needs. Failure is harmless.
+ */
+static void allocate_first_block(int fd, uint64_t size)
+{
+	static const char zeroes[4096];
+	ssize_t n;
+	do {
+		n = pwrite(fd, zeroes, MIN(sizeof(zeroes), size), 0);
+	} while (n < 0 && errno == EINTR);
+}
+
 static int set_size(struct creation *c)
 {
 	const struct blockdev_create_options_file *o = c->options;
@@ -72,6 +85,8 @@ static int set_size(struct creation *c)
 		r = -posix_fallocate(fd, 0, (off_t)o->size);
 	else if (o->preallocation == PREALLOC_MODE_FULL)
 		r = fill_with_zeroes(fd, o->size);
+	else
+		allocate_first_block(fd, o->size);
 	if (r < 0)
 		return error_set_errno(&c->error, r, "Could not preallocate '%s'", o->filename);
 	return 0;

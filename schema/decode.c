@@ -204,7 +204,8 @@ static int decode_enum(struct decode *d, struct place p, const struct schema_typ
 		memcpy(slot, &value, sizeof(value));
 		return 0;
 	}
-	path = path_of(d, p);
+	/* Clients know the member's own name here, not the way to it. */
+	path = p.name && p.index == NO_INDEX ? xstrdup(p.name) : path_of(d, p);
 	return error_set(d->errp, -EINVAL, "Parameter '%s' does not accept value '%s'", path, text);
 }
 

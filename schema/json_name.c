@@ -106,6 +106,18 @@ int schema_decode_json_text(const struct schema_type *t, const char *text, void 
 	return r;
 }
 
+bool json_name_has_driver(const char *name)
+{
+	json_t *json;
+
+	if (parse(name + strlen(PREFIX), &json, NULL) < 0)
+		return true;
+	straighten(json);
+	bool has = json_object_get(json, "driver") != NULL;
+	json_release(json);
+	return has;
+}
+
 int json_name_decode(const char *name, const char *default_driver, struct blockdev_options **ret,
 		     struct error **errp)
 {

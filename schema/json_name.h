@@ -16,6 +16,9 @@ struct error;
 /* Whether @name begins with "json:". */
 bool json_name_is(const char *name);
 
+/* Whether @name, which begins with "json:", says the driver, or is no such name. */
+bool json_name_has_driver(const char *name);
+
 /*
  * Decode @name, which begins with "json:".
  *

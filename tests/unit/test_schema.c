@@ -128,6 +128,8 @@ START_TEST(errors_name_the_member_by_its_path)
 	      "! Parameter 'actions[0].data.x' is unexpected");
 	check("qmp_capabilities", "{\"enable\":[\"oob\",\"x\"]}",
 	      "! Parameter 'enable[1]' does not accept value 'x'");
+	check("nbd-server-start", "{\"addr\":{\"type\":\"foo\"}}",
+	      "! Parameter 'type' does not accept value 'foo'");
 	check("qmp_capabilities", "[]", "! Invalid parameter type for 'arguments', expected: object");
 	check("block-job-set-speed", "{\"speed\":\"a\",\"device\":\"d\"}",
 	      "! Invalid parameter type for 'speed', expected: integer");

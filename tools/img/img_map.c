@@ -45,6 +45,33 @@ static bool is_present(const struct image *image, const struct extent *x)
 		(x->flags & EXTENT_OFFSET_VALID));
 }
 
+/*
+ * True when @storage, which a format lies in, is full of holes, as with preallocation=metadata.
+ * Small ones are where a cluster has not been written to its end.
+ */
+static bool co_fn is_sparse(struct node *storage, uint64_t cluster)
+{
+	int64_t allocated = storage->driver->allocated_bytes
+				    ? storage->driver->allocated_bytes(storage) : -1;
+
+	if (allocated < 0)
+		return false;
+	return storage->size > MAX((uint64_t)allocated / 9 * 10, (uint64_t)allocated + 2 * cluster);
+}
+
+/* Of what a format has stored, a hole in the storage counts only where there are to be many. */
+static bool co_fn is_zero(struct image *image, const struct extent *x)
+{
+	struct driver_info info = {0};
+	struct node *top = node_skip_filters(image->node);
+
+	if (!(x->flags & EXTENT_DATA) || !(x->flags & EXTENT_OFFSET_VALID))
+		return x->flags & EXTENT_ZERO;
+	if (top->driver->info)
+		top->driver->info(top, &info);
+	return (x->flags & EXTENT_ZERO) && is_sparse(x->node, info.cluster_size);
+}
+
 static int co_fn look(struct image *image, uint64_t start, uint64_t bytes, struct entry *ret)
 {
 	struct extent layer, x;
@@ -64,7 +91,7 @@ static int co_fn look(struct image *image, uint64_t start, uint64_t bytes, struc
 		.length = x.bytes,
 		.depth = is_nothing ? deepest : depth - 1,
 		.present = !is_nothing && is_present(image, &x),
-		.zero = x.flags & EXTENT_ZERO,
+		.zero = is_zero(image, &x),
 		.data = x.flags & EXTENT_DATA,
 		.compressed = x.flags & EXTENT_COMPRESSED,
 		.has_offset = x.flags & EXTENT_OFFSET_VALID,
@@ -148,6 +175,9 @@ static int co_fn map(const struct request *rq, struct image *image)
 	}
 	if (status == 0)
 		status = print_entry(rq, &run, is_first);
+	/* Of nothing, one entry says so. */
+	if (rq->as_json && (uint64_t)rq->start >= end)
+		print_json(&(struct entry){.start = (uint64_t)rq->start}, true);
 	if (rq->as_json)
 		puts("]");
 	return status;
