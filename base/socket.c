@@ -35,6 +35,7 @@ struct socket_stream {
 	struct loop_fd *watch;
 	unsigned wanted; /* LOOP_FD_*: somebody waits for it */
 	struct coroutine *reader, *writer;
+	struct socket_filter *filter; /* NULL: none */
 	bool shut_down;
 	bool drained; /* the last read took all that there was, and no event has come since */
 };
@@ -80,9 +81,17 @@ void socket_stream_free(struct socket_stream *s)
 	if (!s)
 		return;
 	assert(!s->reader && !s->writer);
+	if (s->filter)
+		s->filter->finish(s->filter);
 	loop_fd_free(s->watch);
 	close(s->fd);
 	free(s);
+}
+
+void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f)
+{
+	assert(!s->filter);
+	s->filter = f;
 }
 
 int socket_stream_fd(const struct socket_stream *s)
@@ -94,6 +103,8 @@ int64_t socket_try_read(struct socket_stream *s, void *p, size_t bytes)
 {
 	if (s->shut_down)
 		return -ECANCELED;
+	if (s->filter)
+		return s->filter->try_readv(s->filter, &(struct iovec){p, bytes}, 1);
 	for (;;) {
 		ssize_t n = recv(s->fd, p, bytes, MSG_DONTWAIT);
 		s->drained = n < (ssize_t)bytes;
@@ -108,6 +119,8 @@ int64_t socket_try_readv(struct socket_stream *s, const struct iovec *iov, unsig
 {
 	if (s->shut_down)
 		return -ECANCELED;
+	if (s->filter)
+		return s->filter->try_readv(s->filter, iov, count);
 	for (;;) {
 		struct msghdr message = {
 			.msg_iov = (struct iovec *)iov,
@@ -125,6 +138,8 @@ int64_t socket_try_writev(struct socket_stream *s, const struct iovec *iov, unsi
 {
 	if (s->shut_down)
 		return -ECANCELED;
+	if (s->filter)
+		return s->filter->try_writev(s->filter, iov, count);
 	for (;;) {
 		struct msghdr message = {
 			.msg_iov = (struct iovec *)iov,
@@ -146,6 +161,8 @@ int socket_wait(struct socket_stream *s, unsigned event)
 
 	if (s->shut_down)
 		return -ECANCELED;
+	if (event == LOOP_FD_READ && s->filter && s->filter->has_input(s->filter))
+		return 0;
 	*waiter = co_self();
 	s->wanted |= event;
 	loop_fd_set_events(s->watch, s->wanted);

@@ -85,12 +85,29 @@ void socket_tune(int fd);
  */
 int socket_set_keep_alive(int fd, const struct socket_keep_alive *k, struct error **errp);
 
+/*
+ * What stands between the callers of a stream and its socket, such as TLS. The two
+ * calls do what those of the stream of the same names do, with the socket itself and
+ * without waiting. After a write that was short or returned -EAGAIN, the next one
+ * begins with the same bytes.
+ */
+struct socket_filter {
+	int64_t (*try_readv)(struct socket_filter *f, const struct iovec *iov, unsigned count);
+	int64_t (*try_writev)(struct socket_filter *f, const struct iovec *iov, unsigned count);
+	/* Whether a read would find something without the socket. */
+	bool (*has_input)(const struct socket_filter *f);
+	/* The stream is about to be freed: say goodbye if that can be done at once, and free it. */
+	void (*finish)(struct socket_filter *f);
+};
+
 /* One connected stream with a place to wait. One reader and one writer coroutine at most. */
 struct socket_stream;
 
 /* Takes ownership of @fd, makes it non-blocking. */
 struct socket_stream *socket_stream_new(struct loop *loop, int fd);
 void socket_stream_free(struct socket_stream *s);
+/* From now on read and write through @f, which belongs to the stream then. Once only. */
+void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f);
 int socket_stream_fd(const struct socket_stream *s);
 /*
  * Receive at least 1 and at most @bytes. Tries the socket first and suspends

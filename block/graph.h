@@ -56,6 +56,7 @@ struct graph {
 	struct list throttle_groups;         /* struct throttle_group.link */
 	struct list secrets;                 /* struct secret.link */
 	struct list tls_creds;               /* struct tls_creds.link */
+	struct list authz;                   /* struct authz.link */
 	struct co_queue worked;              /* drains, for work of nodes to end */
 	struct co_mutex change_lock;
 	uint64_t next_auto_name;

@@ -67,6 +67,8 @@ int nbd_option_start(const struct nbd_server_options *options, struct error **er
 		.address.fd = -1,
 		.max_connections = options->max_connections,
 		.handshake_max_s = options->handshake_max_seconds,
+		.tls_creds = options->tls_creds,
+		.tls_authz = options->tls_authz,
 	};
 	int r = 0;
 	switch (options->addr->type) {
@@ -107,6 +109,8 @@ int qmp_nbd_server_start(const struct nbd_server_options_legacy *args, struct er
 	return nbd_option_start(&(struct nbd_server_options){
 		.max_connections = args->max_connections,
 		.handshake_max_seconds = args->handshake_max_seconds,
+		.tls_creds = args->tls_creds,
+		.tls_authz = args->tls_authz,
 		.addr = &address,
 	}, errp);
 }

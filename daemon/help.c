@@ -51,6 +51,7 @@ static const char usage[] =
 	"               [,max-connections=<n>][,handshake-max-seconds=<n>]\n"
 	"                         start the NBD server\n"
 	"\n"
+	"  --object [qom-type=]authz-simple,id=<id>,identity=<name>\n"
 	"  --object [qom-type=]throttle-group,id=<id>[,limits.<limit>=<number>...]\n"
 	"  --object [qom-type=]secret,id=<id>,file=<path>[,format=raw|base64]\n"
 	"                         make an object that nodes refer to\n"

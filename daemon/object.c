@@ -18,6 +18,8 @@
 static struct list objects = LIST_INIT(objects);
 
 static const struct object_class *const classes[] = {
+	[OBJECT_TYPE_AUTHZ_LIST] = &authz_list_class,
+	[OBJECT_TYPE_AUTHZ_SIMPLE] = &authz_simple_class,
 	[OBJECT_TYPE_SECRET] = &secret_class,
 	[OBJECT_TYPE_THROTTLE_GROUP] = &throttle_group_class,
 	[OBJECT_TYPE_TLS_CREDS_PSK] = &tls_creds_psk_class,
@@ -29,6 +31,7 @@ static const struct {
 	const char *name, *parent;
 	bool abstract;
 } other_types[] = {
+	{"authz", "object", true},
 	{"container", "object", false},
 	{"interface", NULL, true},
 	{"object", NULL, true},

@@ -32,7 +32,7 @@ struct object_class {
 	int (*set)(struct object *o, const char *property, struct json_t *value, struct error **errp);
 };
 
-extern const struct object_class secret_class, throttle_group_class, tls_creds_psk_class,
-	tls_creds_x509_class;
+extern const struct object_class authz_list_class, authz_simple_class, secret_class,
+	throttle_group_class, tls_creds_psk_class, tls_creds_x509_class;
 
 #endif

@@ -20,7 +20,7 @@ void parts_create(void)
 	the_daemon.jobs = &jobs;
 	the_daemon.exports = export_registry_create(the_daemon.graph);
 	export_registry_set_observer(the_daemon.exports, &export_events, NULL);
-	the_daemon.nbd = nbd_server_create(the_daemon.loop, the_daemon.exports);
+	the_daemon.nbd = nbd_server_create(the_daemon.loop, the_daemon.graph, the_daemon.exports);
 }
 
 void co_fn parts_stop(void)

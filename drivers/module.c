@@ -8,14 +8,12 @@
 #include "drivers/module.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-#define ENVIRONMENT "CAIRN_MODULES"
+#include "base/module.h"
 
 /* What has been loaded, for ever. */
 struct loaded {
@@ -31,23 +29,10 @@ struct attempt {
 	struct error *error;
 };
 
-/* Whether the running program has not been installed. */
-static bool is_in_build_tree(void)
-{
-	char *path _cleanup_free_ = xalloc(1, PATH_MAX);
-	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
-	return length > 0 && string_starts_with(path, CAIRN_BUILD_DIR "/");
-}
-
-/* The module's path where it is, or else where it is expected. */
 static char *find(const char *name)
 {
-	const char *chosen = secure_getenv(ENVIRONMENT);
-	if (chosen && *chosen)
-		return xasprintf("%s/cairn-block-%s.so", chosen, name);
-	if (is_in_build_tree())
-		return xasprintf("%s/drivers/cairn-block-%s.so", CAIRN_BUILD_DIR, name);
-	return xasprintf("%s/cairn-block-%s.so", CAIRN_MODULE_DIR, name);
+	char *file _cleanup_free_ = xasprintf("cairn-block-%s.so", name);
+	return module_path(file, "drivers");
 }
 
 static int load(void *arg)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "block/authz.h"
 #include "protocol/nbd/internal.h"
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -53,7 +54,7 @@ static void enter_export(struct nbd_connection *c, const struct nbd_handshake *h
 static int co_fn feed_handshake(struct nbd_connection *c, struct nbd_handshake *h)
 {
 	struct nbd_segment *s = c->segment;
-	while (h->state < NBD_HANDSHAKE_DONE && s->begin < s->end) {
+	while (h->state < NBD_HANDSHAKE_TLS && s->begin < s->end) {
 		s->begin += nbd_handshake_feed(h, s->data + s->begin, s->end - s->begin);
 		if (h->state == NBD_HANDSHAKE_DONE)
 			enter_export(c, h);
@@ -61,6 +62,34 @@ static int co_fn feed_handshake(struct nbd_connection *c, struct nbd_handshake *
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+/* The client's ACK is out. */
+static int co_fn start_tls(struct nbd_connection *c, struct nbd_handshake *h)
+{
+	struct nbd_server *s = c->server;
+	/* It came without protection: somebody may have put it there. */
+	if (c->segment->begin < c->segment->end) {
+		c->reason = "more bytes before TLS has begun";
+		return -EPROTO;
+	}
+	const char *peer;
+	struct error *error = NULL;
+	int r = tls_stream_start(s->loop, c->stream, s->tls, &peer, &error);
+	if (r < 0) {
+		log_debug("NBD client: %s", error->message);
+		error_free(error);
+		if (!c->reason) /* it may have taken too long */
+			c->reason = "TLS could not begin";
+		return r;
+	}
+	if (s->authz && (!peer || !authz_allows(s->graph, s->authz, peer))) {
+		log_debug("NBD client: TLS x509 authz check for %s is denied", peer ? peer : "");
+		c->reason = "the client is not allowed in";
+		return -EACCES;
+	}
+	nbd_handshake_tls_begun(h);
 	return 0;
 }
 
@@ -74,6 +103,8 @@ static int co_fn run_handshake(struct nbd_connection *c, struct nbd_handshake *h
 		if (n == 0)
 			return -ECONNRESET;
 		r = feed_handshake(c, h);
+		if (r == 0 && h->state == NBD_HANDSHAKE_TLS)
+			r = start_tls(c, h);
 	}
 	if (h->reason)
 		c->reason = h->reason;
@@ -85,6 +116,8 @@ static int co_fn negotiate(struct nbd_connection *c)
 {
 	struct nbd_handshake h;
 	nbd_handshake_init(&h, &nbd_server_directory, c->server);
+	if (c->server->tls)
+		nbd_handshake_require_tls(&h);
 
 	unsigned limit_s = c->server->handshake_max_s;
 	if (limit_s > 0)

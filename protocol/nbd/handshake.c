@@ -8,6 +8,8 @@
  *  2. Memory grows with what has arrived, never with what was announced.
  *  3. Each option but EXPORT_NAME gets exactly one final reply.
  *  4. Contexts are in force only for the export for which they were set.
+ *  5. Where TLS is required, nothing that came before it has any effect after it: nothing
+ *     but it can be agreed on before.
  */
 #include "protocol/nbd/handshake.h"
 
@@ -208,10 +210,20 @@ static void option_list(struct nbd_handshake *h)
 	put_ack(h);
 }
 
-/* TLS takes over here, once it exists: ACK, then a state that owns the bytes. */
 static void option_starttls(struct nbd_handshake *h)
 {
-	put_error(h, NBD_REP_ERR_POLICY, "TLS not configured");
+	switch (h->tls) {
+	case NBD_TLS_REFUSED:
+		put_error(h, NBD_REP_ERR_POLICY, "TLS not configured");
+		break;
+	case NBD_TLS_BEGUN:
+		put_error(h, NBD_REP_ERR_INVALID, "TLS already enabled");
+		break;
+	case NBD_TLS_REQUIRED:
+		put_ack(h);
+		h->state = NBD_HANDSHAKE_TLS;
+		break;
+	}
 }
 
 static void put_info_string(struct nbd_handshake *h, enum nbd_info_type type, const char *text)
@@ -416,6 +428,9 @@ static void refuse(struct nbd_handshake *h)
 		put_error(h, h->refusal, "option '%s' with %u bytes is longer than %u",
 			  nbd_option_name(h->option.option), h->option.length, OPTION_KEPT_MAX);
 		break;
+	case NBD_REP_ERR_TLS_REQD:
+		put_error(h, h->refusal, "Option 0x%x not permitted before TLS", h->option.option);
+		break;
 	default:
 		put_error(h, h->refusal, "Unsupported option %u (%s)", h->option.option,
 			  nbd_option_name(h->option.option));
@@ -432,6 +447,13 @@ static void handle_option(struct nbd_handshake *h)
 		h->data = NULL;
 		h->data_capacity = 0;
 	}
+}
+
+/* Before TLS, where it is required, a client may begin it or leave. */
+static bool is_too_early(const struct nbd_handshake *h)
+{
+	return h->tls == NBD_TLS_REQUIRED && h->option.option != NBD_OPT_STARTTLS &&
+	       h->option.option != NBD_OPT_ABORT;
 }
 
 /* An option's header is complete: decide what becomes of its data. */
@@ -451,12 +473,14 @@ static void begin_option(struct nbd_handshake *h)
 		return;
 	}
 	h->received = 0;
-	h->refusal = !handler ? NBD_REP_ERR_UNSUP
+	h->refusal = is_too_early(h) ? NBD_REP_ERR_TLS_REQD
+		     : !handler ? NBD_REP_ERR_UNSUP
 		     : !handler->has_data && h->option.length > 0 ? NBD_REP_ERR_INVALID
 		     : h->option.length > OPTION_KEPT_MAX ? NBD_REP_ERR_TOO_BIG
 							  : 0;
 	if (h->refusal && h->option.option == NBD_OPT_EXPORT_NAME)
-		close_because(h, "Invalid export name");
+		close_because(h, is_too_early(h) ? "Option not permitted before TLS"
+						 : "Invalid export name");
 	else
 		h->state = h->refusal ? NBD_HANDSHAKE_OPTION_SKIP : NBD_HANDSHAKE_OPTION_DATA;
 }
@@ -529,6 +553,7 @@ static bool step(struct nbd_handshake *h, const uint8_t **p, const uint8_t *end)
 		if (skip_data(h, p, end))
 			refuse(h);
 		return false;
+	case NBD_HANDSHAKE_TLS:
 	case NBD_HANDSHAKE_DONE:
 	case NBD_HANDSHAKE_CLOSE:
 		return false;
@@ -549,6 +574,18 @@ void nbd_handshake_init(struct nbd_handshake *h, const struct nbd_directory *dir
 	p = nbd_put64(p, NBD_MAGIC);
 	p = nbd_put64(p, NBD_OPTION_MAGIC);
 	nbd_put16(p, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+}
+
+void nbd_handshake_require_tls(struct nbd_handshake *h)
+{
+	h->tls = NBD_TLS_REQUIRED;
+}
+
+void nbd_handshake_tls_begun(struct nbd_handshake *h)
+{
+	assert(h->state == NBD_HANDSHAKE_TLS);
+	h->tls = NBD_TLS_BEGUN;
+	next_option(h);
 }
 
 void nbd_handshake_finish(struct nbd_handshake *h)

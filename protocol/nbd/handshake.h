@@ -44,8 +44,15 @@ enum nbd_handshake_state {
 	NBD_HANDSHAKE_OPTION,        /* an option's header comes */
 	NBD_HANDSHAKE_OPTION_DATA,   /* its data comes, and is kept */
 	NBD_HANDSHAKE_OPTION_SKIP,   /* its data comes, and is dropped; then the refusal goes out */
+	NBD_HANDSHAKE_TLS,           /* TLS begins after the output: see nbd_handshake_tls_begun() */
 	NBD_HANDSHAKE_DONE,          /* transmission begins after the output */
 	NBD_HANDSHAKE_CLOSE,         /* the connection ends after the output */
+};
+
+enum nbd_handshake_tls {
+	NBD_TLS_REFUSED,  /* the client may ask for it in vain */
+	NBD_TLS_REQUIRED, /* without it the client gets nothing; it has not begun */
+	NBD_TLS_BEGUN,    /* all that comes is protected */
 };
 
 struct nbd_handshake {
@@ -54,6 +61,7 @@ struct nbd_handshake {
 	void *directory_arg;
 	bool fixed;      /* the client knows fixed newstyle */
 	bool no_zeroes;
+	enum nbd_handshake_tls tls;
 	bool structured; /* structured replies are agreed on */
 
 	/* In state DONE: what the client chose. */
@@ -81,12 +89,16 @@ struct nbd_handshake {
 /* Begin; the greeting is in the output at once. */
 void nbd_handshake_init(struct nbd_handshake *h, const struct nbd_directory *directory,
 			void *directory_arg);
+/* Before the first byte is fed: tell the client nothing before it has begun TLS. */
+void nbd_handshake_require_tls(struct nbd_handshake *h);
+/* In state TLS: from here on what is fed was protected. */
+void nbd_handshake_tls_begun(struct nbd_handshake *h);
 void nbd_handshake_finish(struct nbd_handshake *h);
 
 /*
  * Take in at most @bytes at @p and return how many were used. Stops after each
  * option, so that its answer can be sent before the next one is looked at, and
- * uses nothing in the states DONE and CLOSE.
+ * uses nothing in the states TLS, DONE and CLOSE.
  */
 size_t nbd_handshake_feed(struct nbd_handshake *h, const uint8_t *p, size_t bytes);
 /* The output up to now has been sent. */

@@ -16,6 +16,7 @@
 #include "protocol/nbd/context.h"
 #include "protocol/nbd/handshake.h"
 #include "protocol/nbd/request.h"
+#include "protocol/tls/stream.h"
 
 /*
  * What one connection may have under way before it is read no further: requests,
@@ -47,6 +48,10 @@ struct nbd_server {
 	struct export_registry *registry;
 	struct socket_listener *listener; /* NULL while stopped */
 	unsigned max_connections, handshake_max_s;
+	struct graph *graph;      /* that the objects belong to */
+	struct tls_creds *creds;  /* held while it runs; NULL without TLS */
+	struct tls_server *tls;   /* what was read of them */
+	char *authz;              /* ID of what decides on clients; NULL: nothing */
 	bool starting, stopping; /* a coroutine is about it */
 	struct list exports;     /* struct nbd_export.link */
 	struct list connections; /* struct nbd_connection.link */

@@ -14,10 +14,12 @@
 /* Connections that the kernel keeps for us until we accept them. */
 #define BACKLOG 128
 
-struct nbd_server *nbd_server_create(struct loop *loop, struct export_registry *exports)
+struct nbd_server *nbd_server_create(struct loop *loop, struct graph *graph,
+				     struct export_registry *exports)
 {
 	struct nbd_server *s = NEW(struct nbd_server);
 	s->loop = loop;
+	s->graph = graph;
 	s->registry = exports;
 	list_init(&s->exports);
 	list_init(&s->connections);
@@ -46,6 +48,33 @@ static void on_accept(void *arg, int fd)
 	nbd_connection_start(arg, fd);
 }
 
+static void tear_down_tls(struct nbd_server *s)
+{
+	tls_server_destroy(TAKE(s->tls));
+	tls_creds_release(TAKE(s->creds));
+	free(TAKE(s->authz));
+}
+
+/* On failure whatever was done is left to tear_down_tls(). */
+static int co_fn set_up_tls(struct nbd_server *s, const struct nbd_server_config *config,
+			    struct error **errp)
+{
+	if (config->tls_authz && !config->tls_creds)
+		return error_set(errp, -EINVAL, "'tls-authz' needs 'tls-creds'");
+	if (!config->tls_creds)
+		return 0;
+	s->creds = tls_creds_hold(s->graph, config->tls_creds, true, errp);
+	if (!s->creds)
+		return -EINVAL;
+	/* Else everybody would come in unasked, or nobody could. */
+	if (config->tls_authz && (s->creds->kind != TLS_CREDS_X509 || !s->creds->verify_peer))
+		return error_set(errp, -EINVAL,
+				 "'tls-authz' needs certificates of clients, which '%s' does not "
+				 "ask for", config->tls_creds);
+	s->authz = config->tls_authz ? xstrdup(config->tls_authz) : NULL;
+	return tls_server_create(s->creds, &s->tls, errp);
+}
+
 int nbd_server_start(struct nbd_server *s, const struct nbd_server_config *config,
 		     struct error **errp)
 {
@@ -56,7 +85,12 @@ int nbd_server_start(struct nbd_server *s, const struct nbd_server_config *confi
 	s->max_connections = config->max_connections;
 	s->handshake_max_s = config->handshake_max_s;
 	s->starting = true;
-	int r = socket_listen(s->loop, &config->address, BACKLOG, on_accept, s, &s->listener, errp);
+	int r = set_up_tls(s, config, errp);
+	if (r >= 0)
+		r = socket_listen(s->loop, &config->address, BACKLOG, on_accept, s, &s->listener,
+				  errp);
+	if (r < 0)
+		tear_down_tls(s);
 	s->starting = false;
 	return r;
 }
@@ -75,6 +109,7 @@ int nbd_server_stop(struct nbd_server *s, struct error **errp)
 	while (s->connection_count > 0)
 		co_queue_wait(&s->connections_gone);
 	nbd_transaction_pool_clear(s);
+	tear_down_tls(s);
 	s->stopping = false;
 	return 0;
 }

@@ -17,15 +17,24 @@ struct nbd_server_config {
 	struct socket_endpoint address;
 	unsigned max_connections; /* 0: no limit. More wait in the backlog */
 	unsigned handshake_max_s; /* seconds; 0: no limit */
+	const char *tls_creds;    /* ID of credentials, without which no client gets in; NULL: none */
+	const char *tls_authz;    /* ID of an object that decides by clients' names; NULL: none */
 };
 
-/* Make a server that does not listen yet, and serve the exports of @exports with it. */
-struct nbd_server *nbd_server_create(struct loop *loop, struct export_registry *exports);
+/*
+ * Make a server that does not listen yet, and serve the exports of @exports with it.
+ * Credentials are objects of @graph.
+ */
+struct nbd_server *nbd_server_create(struct loop *loop, struct graph *graph,
+				     struct export_registry *exports);
 /* It must be stopped. NULL is allowed. */
 void nbd_server_free(struct nbd_server *s);
 
 bool nbd_server_is_running(const struct nbd_server *s);
-/* Listen. -EBUSY when it does already. */
+/*
+ * Listen. -EBUSY when it does already; -ENOENT and -EINVAL for unfit credentials, and
+ * -ENOTSUP where the library for TLS is missing. They are in use until it stops.
+ */
 int co_fn nbd_server_start(struct nbd_server *s, const struct nbd_server_config *config,
 			   struct error **errp);
 /* Disconnect all clients, remove all NBD exports and stop listening. -ENOTCONN when it does not run. */

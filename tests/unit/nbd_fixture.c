@@ -56,7 +56,7 @@ void co_fn set_up_with(struct fixture *f, struct nbd_server_config c)
 	snprintf(path, sizeof(path), "/tmp/cairn-test-nbd-%d.sock", getpid());
 	registry = export_registry_create(f->graph);
 	export_registry_set_observer(registry, &observer, NULL);
-	server = nbd_server_create(f->loop, registry);
+	server = nbd_server_create(f->loop, f->graph, registry);
 	disk = disk_new(f, "disk", DISK_BYTES);
 	for (uint64_t i = 0; i < DISK_BYTES; i++)
 		disk->data[i] = disk_byte(i);

@@ -583,6 +583,53 @@ START_TEST(broken_clients_are_left)
 }
 END_TEST
 
+START_TEST(without_tls_nothing_is_told_where_it_is_required)
+{
+	begin(7, 3);
+	nbd_handshake_require_tls(&s->h);
+	say_option(NBD_OPT_LIST, NULL, 0);
+	expect_error(NBD_OPT_LIST, NBD_REP_ERR_TLS_REQD, "Option 0x3 not permitted before TLS");
+	say_go(NBD_OPT_GO, "disk", 0, NULL);
+	expect_error(NBD_OPT_GO, NBD_REP_ERR_TLS_REQD, "Option 0x7 not permitted before TLS");
+	say_option(NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	expect_error(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_TLS_REQD,
+		     "Option 0x8 not permitted before TLS");
+	say_option(NBD_OPT_STARTTLS, "x", 1);
+	expect_error(NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID,
+		     "option 'starttls' has unexpected length");
+	ck_assert_int_eq(s->h.state, NBD_HANDSHAKE_OPTION);
+	say_option(NBD_OPT_STARTTLS, NULL, 0);
+	run();
+	expect_ack(NBD_OPT_STARTTLS);
+	ck_assert_int_eq(s->h.state, NBD_HANDSHAKE_TLS);
+	ck_assert(!s->h.structured);
+	/* What comes in this state is the owner's. */
+	ck_assert_uint_eq(nbd_handshake_feed(&s->h, (const uint8_t *)"x", 1), 0);
+
+	nbd_handshake_tls_begun(&s->h);
+	say_option(NBD_OPT_STARTTLS, NULL, 0);
+	expect_error(NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID, "TLS already enabled");
+	say_option(NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	run();
+	expect_ack(NBD_OPT_STRUCTURED_REPLY);
+	end();
+
+	begin(100, 3);
+	nbd_handshake_require_tls(&s->h);
+	say_option(NBD_OPT_EXPORT_NAME, "disk", 4);
+	expect_closed();
+	end();
+
+	begin(100, 3);
+	nbd_handshake_require_tls(&s->h);
+	say_option(NBD_OPT_ABORT, NULL, 0);
+	run();
+	expect_ack(NBD_OPT_ABORT);
+	ck_assert_int_eq(s->h.state, NBD_HANDSHAKE_CLOSE);
+	end();
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(a_whole_session_in_one_piece),
 	UNIT_TEST(a_whole_session_in_small_pieces),
@@ -597,6 +644,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(an_absurdly_long_option_closes),
 	UNIT_TEST(memory_grows_with_what_came),
 	UNIT_TEST(abort_is_acknowledged),
+	UNIT_TEST(without_tls_nothing_is_told_where_it_is_required),
 	UNIT_TEST(structured_replies_are_agreed_on_once),
 	UNIT_TEST(contexts_are_listed_by_name_and_namespace),
 	UNIT_TEST(namespaces_alone_set_nothing),
