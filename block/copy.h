@@ -66,6 +66,7 @@ struct copy_settings {
 	bool copies_holes;    /* copy_allocated() without a base: what no layer has is zeroes, too */
 	unsigned write_flags; /* enum request_flags, for data */
 	bool allocates_zeroes; /* zeroes take their space in the target */
+	bool offloads;        /* let the kernel copy where it can */
 	bool discards_source; /* what has been copied is not needed in the source any more */
 };
 

@@ -205,6 +205,14 @@ struct driver {
 	void (*hurry_begin)(struct node *n);
 	void (*hurry_end)(struct node *n);
 
+	/*
+	 * Optional: write what lies in the file of @from, a node of a driver with this call,
+	 * without reading it. Who has it shows its storage as it is. -ENOTSUP where that
+	 * cannot be, and on any failure the range may hold anything.
+	 */
+	int co_fn (*copy)(struct node *n, uint64_t offset, uint64_t bytes, struct node *from,
+			  uint64_t from_offset);
+
 	/* Optional: both are open on the same file. Finds loops in backing chains. Must not wait. */
 	bool (*same_medium)(const struct node *a, const struct node *b);
 

@@ -41,6 +41,16 @@ int co_fn edge_discard(struct edge *e, uint64_t offset, uint64_t bytes);
 /* Make everything written through this node durable, down to the disk. */
 int co_fn edge_flush(struct edge *e);
 
+/*
+ * Have the kernel copy the range from @source to @target, where both show a file just as it
+ * is. The range holds data. -ENOTSUP or another error when it has not, or not to the end:
+ * then it is to be read and written. Both edges are of one parent.
+ */
+int co_fn edge_copy(struct edge *source, struct edge *target, uint64_t offset, uint64_t bytes);
+/* For driver->copy: the same, when it is known where the data lies. */
+int co_fn edge_copy_from(struct edge *e, uint64_t offset, uint64_t bytes, struct node *from,
+			 uint64_t from_offset);
+
 enum preallocation { PREALLOCATION_OFF, PREALLOCATION_METADATA, PREALLOCATION_FALLOC,
 		     PREALLOCATION_FULL };
 

@@ -79,6 +79,7 @@ static void configure_copy(struct backup *b, const struct blockdev_backup *args)
 		.write_flags = (args->compress ? REQUEST_COMPRESSED : 0u) |
 			       (is_fleecing(b) ? REQUEST_SERIALISING : 0u),
 		.discards_source = args->discard_source,
+		.offloads = perf && perf->use_copy_range,
 	};
 	if (perf && perf->has_max_workers)
 		s.workers = (unsigned)MIN(perf->max_workers, WORKERS_MAX);

@@ -416,6 +416,7 @@ const struct driver file_driver = {
 	.write = file_write,
 	.zero = file_zero,
 	.discard = file_discard,
+	.copy = file_copy,
 	.flush = file_flush,
 	.status = file_status,
 	.truncate = file_truncate,

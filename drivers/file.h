@@ -121,6 +121,9 @@ int co_fn file_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec
 		     unsigned flags);
 int co_fn file_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 int co_fn file_discard(struct node *n, uint64_t offset, uint64_t bytes);
+/* With copy_file_range(2), between regular files. */
+int co_fn file_copy(struct node *n, uint64_t offset, uint64_t bytes, struct node *from,
+		    uint64_t from_offset);
 int co_fn file_flush(struct node *n);
 int co_fn file_status(struct node *n, uint64_t offset, struct extent *ret);
 

@@ -174,6 +174,53 @@ int co_fn file_discard(struct node *n, uint64_t offset, uint64_t bytes)
 	return r;
 }
 
+struct range_copy {
+	int from, to;
+	off_t from_offset, to_offset;
+	uint64_t bytes;
+};
+
+static int copy_blocking(void *arg)
+{
+	struct range_copy *c = arg;
+	while (c->bytes > 0) {
+		ssize_t n = copy_file_range(c->from, &c->from_offset, c->to, &c->to_offset,
+					    c->bytes, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENOTSUP; /* the rest of a last sector is in no file */
+		c->bytes -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Neither for devices, nor around the page cache: there the kernel has no shorter way. */
+static bool can_copy(const struct node *n)
+{
+	const struct file *f = n->state;
+	return n->driver->copy == file_copy && !f->is_block && !n->cache_direct;
+}
+
+int co_fn file_copy(struct node *n, uint64_t offset, uint64_t bytes, struct node *from,
+		    uint64_t from_offset)
+{
+	struct file *f = n->state;
+	if (!can_copy(n) || !can_copy(from))
+		return -ENOTSUP;
+	struct descriptor *to = descriptor_use(f), *source = descriptor_use(from->state);
+	struct range_copy c = {.from = source->fd, .to = to->fd, .bytes = bytes,
+			       .from_offset = (off_t)from_offset, .to_offset = (off_t)offset};
+	file_note_change(f);
+	int r = co_blocking(copy_blocking, &c);
+	file_note_change(f);
+	descriptor_done(source);
+	descriptor_done(to);
+	return r;
+}
+
 struct seek {
 	int fd;
 	uint64_t offset;

@@ -85,6 +85,13 @@ static int co_fn raw_write(struct node *n, uint64_t offset, uint64_t bytes, stru
 	return edge_writev(n->file, raw->offset + offset, bytes, v, flags);
 }
 
+static int co_fn raw_copy(struct node *n, uint64_t offset, uint64_t bytes, struct node *from,
+			  uint64_t from_offset)
+{
+	struct raw *raw = n->state;
+	return edge_copy_from(n->file, raw->offset + offset, bytes, from, from_offset);
+}
+
 static int co_fn raw_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	struct raw *raw = n->state;
@@ -171,6 +178,7 @@ const struct driver raw_driver = {
 	.read = raw_read,
 	.write = raw_write,
 	.zero = raw_zero,
+	.copy = raw_copy,
 	.discard = raw_discard,
 	.status = raw_status,
 	.truncate = raw_truncate,

@@ -139,6 +139,58 @@ START_TEST(test_everything_arrives_once)
 }
 END_TEST
 
+/* --- Copying by the storage itself ---------------------------------------------------- */
+
+static unsigned offloaded;
+static int offload_error; /* after half of the range */
+
+static int co_fn copy_between(struct node *n, uint64_t offset, uint64_t bytes, struct node *from,
+			      uint64_t from_offset)
+{
+	const struct disk *source = *(struct disk **)from->state;
+	struct disk *d = *(struct disk **)n->state;
+	uint64_t part = offload_error < 0 ? bytes / 2 : bytes;
+	co_sleep_ns(1000);
+	memcpy(d->data + offset, source->data + from_offset, part);
+	offloaded++;
+	return offload_error;
+}
+
+static void co_fn offload(struct fixture *f, bool wanted, bool knows, int error)
+{
+	struct driver driver = disk_driver;
+	struct task t = {.from = disk_new(f, "from", SIZE), .to = disk_new(f, "to", SIZE)};
+	if (knows)
+		driver.copy = copy_between;
+	offloaded = 0;
+	offload_error = error;
+	t.from->holes = true;
+	for (uint64_t i = 0; i < SIZE; i++)
+		t.from->data[i] = i / G % 2 ? (unsigned char)(i * 7 + i / 4096 + 1) | 1 : 0;
+	memset(t.to->data, 0xee, SIZE);
+	task_init_nodes(&t, f, disk_open(f, t.from, &driver), disk_open(f, t.to, &driver), 0);
+	copy_configure(t.copy, &(const struct copy_settings){
+		.consumer = &t.consumer, .hooks = &hooks, .arg = &t, .offloads = wanted});
+	ck_assert_int_eq(copy_allocated(t.copy, NULL, SIZE), 0);
+	expect_equal(&t);
+	ck_assert_uint_eq(offloaded, wanted && knows ? SIZE / G / 2 : 0);
+	/* What it cannot do is read and written. */
+	ck_assert_uint_eq(t.from->reads, offloaded && error == 0 ? 0 : SIZE / G / 2);
+	ck_assert_uint_eq(t.failures, 0);
+	/* A flush covers it. */
+	ck_assert_uint_ne(t.target_node->write_generation, t.target_node->flushed_generation);
+	task_finish(&t);
+}
+
+FIXTURE_TEST(storage_copies_if_it_can)
+{
+	offload(f, true, true, 0);
+	offload(f, false, true, 0);
+	offload(f, true, false, 0);
+	offload(f, true, true, -EIO);
+	offload(f, true, true, -ENOTSUP);
+}
+
 FIXTURE_TEST(workers_are_bounded)
 {
 	struct task t;
@@ -694,6 +746,7 @@ FIXTURE_TEST(moved_pieces_are_whole_clusters)
 
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(everything_arrives_once),
+	FIXTURE_ROW(storage_copies_if_it_can),
 	FIXTURE_ROW(workers_are_bounded),
 	FIXTURE_ROW(pieces_grow_with_speed_up_to_the_limit),
 	FIXTURE_ROW(only_layers_above_base_are_copied),

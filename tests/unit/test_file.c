@@ -372,6 +372,55 @@ START_TEST(zeroes_discards_and_holes)
 }
 END_TEST
 
+/* One parent of both nodes. */
+static int co_fn copy_between(const char *from, const char *to, uint64_t offset, uint64_t bytes)
+{
+	struct node *source = open_ok(from), *target = open_ok(to);
+	struct user u, w;
+	user_begin_ok(&u, source, PERM_CONSISTENT_READ, PERM_ALL);
+	user_begin_ok(&w, target, READ_WRITE, PERM_ALL);
+	int r = edge_copy(u.edge, w.edge, offset, bytes);
+	user_end(&u);
+	user_end(&w);
+	node_put(source);
+	node_put(target);
+	return r;
+}
+
+static void co_fn copying(void *arg)
+{
+	make_file("a", 1 << 20, 'a');
+	make_file("b", 1 << 20, 'b');
+	make_file("odd", 65536 + 100, 'o');
+	ck_assert_int_eq(copy_between("file,filename=a", "file,filename=b", 4096, 65536), 0);
+	ck_assert_int_eq(byte_of("b", 4095), 'b');
+	ck_assert_int_eq(byte_of("b", 4096), 'a');
+	ck_assert_int_eq(byte_of("b", 69631), 'a');
+	ck_assert_int_eq(byte_of("b", 69632), 'b');
+	/* Windows, of which each begins elsewhere. */
+	ck_assert_int_eq(copy_between("raw,file.driver=file,file.filename=b,offset=4096",
+				      "raw,file.driver=file,file.filename=a,offset=524288", 65024,
+				      1024), 0);
+	ck_assert_int_eq(byte_of("a", 524288 + 65024 + 511), 'a');
+	ck_assert_int_eq(byte_of("a", 524288 + 65024 + 512), 'b');
+	/* Around the page cache, in looking for zeroes, beyond the end of the file. */
+	ck_assert_int_eq(copy_between("file,filename=a", "file,filename=b,cache.direct=on", 0, 65536),
+			 -ENOTSUP);
+	ck_assert_int_eq(copy_between("file,filename=a,cache.direct=on", "file,filename=b", 0, 65536),
+			 -ENOTSUP);
+	ck_assert_int_eq(copy_between("file,filename=a", "file,filename=b,detect-zeroes=on", 0,
+				      65536), -ENOTSUP);
+	ck_assert_int_eq(copy_between("file,filename=odd", "file,filename=b", 65536, 512), -ENOTSUP);
+	/* No file on the other side. */
+	ck_assert_int_lt(copy_between("file,filename=a", "null-co,size=1048576", 0, 512), 0);
+}
+
+START_TEST(the_kernel_copies_between_files)
+{
+	run(copying);
+}
+END_TEST
+
 static void co_fn no_discard(void *arg)
 {
 	make_file("a", 1 << 20, 'a');
@@ -591,6 +640,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_refusal_names_the_lock_and_its_holder),
 	UNIT_TEST(two_nodes_on_one_file_respect_each_other),
 	UNIT_TEST(zeroes_discards_and_holes),
+	UNIT_TEST(the_kernel_copies_between_files),
 	UNIT_TEST(without_discard_unmap_nothing_is_given_back),
 	UNIT_TEST(size_changes_with_and_without_preallocation),
 	UNIT_TEST(files_are_made_and_emptied_under_locks),
