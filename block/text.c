@@ -4,6 +4,7 @@
  */
 #include "block/text.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -209,4 +210,13 @@ int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
 	append_keys(&text, plain, prefix);
 	*ret = TAKE(text);
 	return 0;
+}
+
+bool text_is_identifier(const char *s)
+{
+	if (!isalpha((unsigned char)*s))
+		return false;
+	while (isalnum((unsigned char)*s) || (*s && strchr("-._", *s)))
+		s++;
+	return !*s;
 }

@@ -34,4 +34,7 @@ char *text_value(const char *text, const char *key);
 int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
 			     struct error **errp);
 
+/* True for a letter, then letters, digits, '-', '.' and '_': what users may call things. */
+bool text_is_identifier(const char *s);
+
 #endif

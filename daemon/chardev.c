@@ -5,7 +5,6 @@
  */
 #include "daemon/chardev.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "base/log.h"
 #include "base/socket.h"
 #include "base/util.h"
+#include "block/text.h"
 #include "daemon/background.h"
 #include "daemon/daemon.h"
 #include "daemon/systemd.h"
@@ -184,20 +184,9 @@ static struct chardev *find(const char *id)
 	return NULL;
 }
 
-/* IDs are words: a letter, then letters, digits, '-', '.' and '_'. */
-static bool is_well_formed_id(const char *id)
-{
-	if (!isalpha((unsigned char)id[0]))
-		return false;
-	for (const char *p = id; *p; p++)
-		if (!isalnum((unsigned char)*p) && !strchr("-._", *p))
-			return false;
-	return true;
-}
-
 int co_fn chardev_open(const struct chardev_options *options, struct error **errp)
 {
-	if (!is_well_formed_id(options->id))
+	if (!text_is_identifier(options->id))
 		return error_set(errp, -EINVAL, "Parameter 'id' expects an identifier: a letter, then "
 				 "letters, digits, '-', '.' and '_'");
 	if (find(options->id))

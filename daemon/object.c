@@ -4,13 +4,13 @@
  */
 #include "daemon/object.h"
 
-#include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "block/text.h"
 #include "daemon/object_internal.h"
 
 #define TYPE_PROPERTY "type"
@@ -52,18 +52,6 @@ struct object *object_find(const char *id)
 	return NULL;
 }
 
-/* A letter, then letters, digits, '-', '.' and '_'. */
-static bool is_wellformed(const char *id)
-{
-	if (!isalpha((unsigned char)id[0]))
-		return false;
-	for (const char *p = id; *p; p++) {
-		if (!isalnum((unsigned char)*p) && !strchr("-._", *p))
-			return false;
-	}
-	return true;
-}
-
 static void object_free(struct object *o)
 {
 	list_del_init(&o->link);
@@ -73,7 +61,7 @@ static void object_free(struct object *o)
 
 int co_fn object_create(const struct object_options *options, struct error **errp)
 {
-	if (!is_wellformed(options->id))
+	if (!text_is_identifier(options->id))
 		return error_set(errp, -EINVAL, "Parameter 'id' expects an identifier");
 	if (object_find(options->id))
 		return error_set(errp, -EEXIST, "attempt to add duplicate property '%s' to object "

@@ -5,11 +5,12 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "block/objects.h"
 #include "block/throttle_group.h"
 #include "daemon/daemon.h"
 #include "daemon/object_internal.h"
 
-/* The limits that have members of their own, by their names in struct throttle_limits. */
+/* The limits that have properties of their own. */
 #define FOR_EACH_LIMIT(row)                                                                        \
 	row(iops_total, "iops-total") row(iops_read, "iops-read") row(iops_write, "iops-write")    \
 	row(bps_total, "bps-total") row(bps_read, "bps-read") row(bps_write, "bps-write")
@@ -24,58 +25,11 @@ static const struct object_property properties[] = {
 	{0},
 };
 
-static int take(int64_t value, bool *ret_has, int64_t *ret, struct error **errp)
-{
-	if (value < 0)
-		return error_set(errp, -EINVAL, "Property values cannot be negative");
-	*ret_has = true;
-	*ret = value;
-	return 0;
-}
-
-/* The members that begin with "x-" as limits. */
-static int gather(const struct throttle_group_properties *p, struct throttle_limits *ret,
-		  struct error **errp)
-{
-	int r = 0;
-#define GATHER(member)                                                                             \
-	if (p->has_x_##member && r >= 0)                                                           \
-		r = take(p->x_##member, &ret->has_##member, &ret->member, errp);
-#define ROW(member, name) GATHER(member) GATHER(member##_max) GATHER(member##_max_length)
-	FOR_EACH_LIMIT(ROW)
-	GATHER(iops_size)
-#undef ROW
-#undef GATHER
-	return r;
-}
-
-/* *c changes only when all is well. */
-static int change(struct throttle_config *c, const struct throttle_limits *first,
-		  const struct throttle_limits *second, struct error **errp)
-{
-	struct throttle_config new = *c;
-	int r = first ? throttle_config_apply(&new, first, errp) : 0;
-	if (r >= 0 && second)
-		r = throttle_config_apply(&new, second, errp);
-	if (r >= 0)
-		r = throttle_config_check(&new, errp);
-	if (r >= 0)
-		*c = new;
-	return r;
-}
-
 static int co_fn create(struct object *o, struct error **errp)
 {
-	const struct throttle_group_properties *p = &o->options->u.throttle_group;
-	struct throttle_limits x = {0};
-	struct throttle_config c;
 	struct throttle_group *group;
-	throttle_config_init(&c);
-	int r = gather(p, &x, errp);
-	if (r >= 0)
-		r = change(&c, &x, p->limits, errp);
-	if (r >= 0)
-		r = throttle_group_create(the_daemon.graph, o->options->id, &c, &group, errp);
+	int r = throttle_group_make(the_daemon.graph, o->options->id,
+				    &o->options->u.throttle_group, &group, errp);
 	if (r >= 0)
 		o->engine = group;
 	return r;
@@ -109,7 +63,7 @@ static int set(struct object *o, const char *property, struct json_t *value, str
 	if (r < 0)
 		return r;
 	struct throttle_config c = group->throttle.config;
-	r = change(&c, limits, NULL, errp);
+	r = throttle_config_change(&c, limits, NULL, errp);
 	throttle_limits_free(limits);
 	if (r >= 0)
 		throttle_group_set(group, &c);

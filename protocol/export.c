@@ -8,12 +8,12 @@
 #include "protocol/export.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "block/active.h"
 #include "block/node.h"
+#include "block/text.h"
 
 #define TYPES_MAX 8
 
@@ -70,17 +70,6 @@ static char *describe(const struct consumer *c)
 static const struct consumer_ops export_consumer_ops = {
 	.describe = describe,
 };
-
-/* A letter, then letters, digits, '-', '.' and '_'. */
-static bool is_valid_id(const char *id)
-{
-	if (!isalpha((unsigned char)*id))
-		return false;
-	while (*++id)
-		if (!isalnum((unsigned char)*id) && !strchr("-._", *id))
-			return false;
-	return true;
-}
 
 static struct export *find(struct export_registry *r, const char *id)
 {
@@ -153,7 +142,7 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 static int co_fn add_locked(struct export_registry *r, const struct block_export_options *options,
 			    struct error **errp)
 {
-	if (!is_valid_id(options->id))
+	if (!text_is_identifier(options->id))
 		return error_set(errp, -EINVAL, "Invalid block export id");
 	if (find(r, options->id))
 		return error_set(errp, -EEXIST, "Block export id '%s' is already in use",

@@ -14,7 +14,7 @@
 #include "tools/img/img.h"
 
 /* Codes of options without a letter follow the letters. */
-enum { CODE_HELP = 'h', CODE_FIRST_LONG = 256, ARGUMENTS_MAX = 32 };
+enum { CODE_HELP = 'h', CODE_OBJECT = 255, CODE_FIRST_LONG = 256, ARGUMENTS_MAX = 32 };
 
 int img_cache_parse(const char *text, struct img_cache *ret)
 {
@@ -141,6 +141,8 @@ static unsigned fill(const struct img_argument *table, struct option *ret_long, 
 	struct option *o = ret_long;
 
 	*o++ = (struct option){.name = "help", .val = CODE_HELP};
+	*o++ = (struct option){
+		.name = "object", .has_arg = required_argument, .val = CODE_OBJECT};
 	*ret_short++ = ':';
 	*ret_short++ = 'h';
 	for (; table[count].name || table[count].letter; count++) {
@@ -181,10 +183,10 @@ static int help(const char *name)
 	return -1;
 }
 
-int img_arguments(int argc, char **argv, const struct img_argument *table, bool last_is_word,
-		  char ***ret_words, int *ret_count)
+int co_fn img_arguments(int argc, char **argv, const struct img_argument *table, bool last_is_word,
+			char ***ret_words, int *ret_count)
 {
-	struct option longs[ARGUMENTS_MAX + 2];
+	struct option longs[ARGUMENTS_MAX + 3];
 	char shorts[2 * ARGUMENTS_MAX + 4];
 	bool takes_last = last_is_word && argc > 2 && argv[argc - 1][0] == '-';
 	int code, r = 0, readable = takes_last ? argc - 1 : argc;
@@ -195,6 +197,8 @@ int img_arguments(int argc, char **argv, const struct img_argument *table, bool 
 	while (r == 0 && (code = getopt_long(readable, argv, shorts, longs, NULL)) >= 0) {
 		if (code == CODE_HELP)
 			return help(argv[0]);
+		else if (code == CODE_OBJECT)
+			r = img_object_add(optarg);
 		else if (code == ':')
 			r = img_misuse("missing argument for option '%s'", argv[optind - 1]);
 		else if (code == '?')

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/coroutine.h"
+
 enum img_argument_kind {
 	ARGUMENT_FLAG,   /* bool: given */
 	ARGUMENT_TEXT,   /* const char *: the last one given */
@@ -57,11 +59,12 @@ struct img_argument {
 
 /*
  * Read the options of argv[0], a subcommand. *ret_words is what is no option.
+ * Objects are made on the way (--object), which waits for their files.
  * Returns 0; 1 after saying what is wrong; -1 when help was wanted and given. With
  * @last_is_word the last argument is none, even when it looks like one (-1M).
  */
-int img_arguments(int argc, char **argv, const struct img_argument *table, bool last_is_word,
-		  char ***ret_words, int *ret_count);
+int co_fn img_arguments(int argc, char **argv, const struct img_argument *table, bool last_is_word,
+			char ***ret_words, int *ret_count);
 
 /* "none", "writeback", "writethrough", "directsync", "unsafe". Returns 0 or -EINVAL. */
 int img_cache_parse(const char *text, struct img_cache *ret);

@@ -48,6 +48,13 @@ int co_fn img_rebase(int argc, char **argv);
 int co_fn img_resize(int argc, char **argv);
 int co_fn img_snapshot(int argc, char **argv);
 
+/* ---- objects.c: secrets, credentials and throttle groups ---- */
+
+/* Make the object that @text describes: 0, or 1 after saying what is wrong. Waits for files. */
+int co_fn img_object_add(const char *text);
+/* Forget all of them. No node is left. */
+void img_objects_delete(void);
+
 /* ---- say.c: what people read ---- */
 
 /* One line on standard error, after the program's name. Always returns 1, an exit code. */

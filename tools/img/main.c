@@ -54,6 +54,7 @@ static int start(void)
 
 static void stop(void)
 {
+	img_objects_delete();
 	graph_free(the_img.graph);
 	loop_free(the_img.loop);
 }

@@ -132,6 +132,8 @@ void img_help(void)
 	     "  SIZE            bytes, or with a suffix k, M, G, T, P or E, powers of 1024\n"
 	     "  -o OPTIONS      name=value,... of the format; '-o help' lists them\n"
 	     "  --image-opts    FILE is a description driver=...,key=value,... of a node\n"
+	     "  --object TYPE,id=ID,...   with any command: make a secret, tls-creds-x509, tls-creds-psk\n"
+	     "                  or throttle-group that images refer to\n"
 	     "  -U              share the image with processes that write to it\n"
 	     "  -p, -q          show progress; print nothing but errors\n"
 	     "  --output=json   for programs\n"

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What users make beside nodes and refer to by ID: from the properties of the
+ * schema to what block/ has of them. Loop's thread. The ID is well-formed and not
+ * taken; *ret belongs to the graph until it is destroyed.
+ */
+#ifndef BLOCK_OBJECTS_H
+#define BLOCK_OBJECTS_H
+
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "schema/types.h"
+
+struct graph;
+struct secret;
+struct throttle_config;
+struct throttle_group;
+struct tls_creds;
+
+/* Read, decode and decrypt a secret. Waits for the file. */
+int co_fn secret_make(struct graph *g, const char *id, const struct secret_properties *p,
+		      struct secret **ret, struct error **errp);
+
+/* Credentials whose files are there. Waits for the folder. */
+int co_fn tls_creds_make_x509(struct graph *g, const char *id,
+			      const struct tls_creds_x509_properties *p, struct tls_creds **ret,
+			      struct error **errp);
+int co_fn tls_creds_make_psk(struct graph *g, const char *id,
+			     const struct tls_creds_psk_properties *p, struct tls_creds **ret,
+			     struct error **errp);
+
+int throttle_group_make(struct graph *g, const char *id, const struct throttle_group_properties *p,
+			struct throttle_group **ret, struct error **errp);
+/* Apply the limits, either of which may be NULL, to *c, which changes only when all is well. */
+int throttle_config_change(struct throttle_config *c, const struct throttle_limits *first,
+			   const struct throttle_limits *second, struct error **errp);
+
+#endif
