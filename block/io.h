@@ -19,7 +19,8 @@ enum request_flags {
 	REQUEST_FUA = 1 << 0,          /* durable when the call returns */
 	REQUEST_MAY_UNMAP = 1 << 1,    /* zero: may deallocate */
 	REQUEST_NO_FALLBACK = 1 << 2,  /* zero: fail with -ENOTSUP rather than write zeroes slowly */
-	REQUEST_UNCHANGED = 1 << 3,    /* write: visible data stays the same (copy-on-read) */
+	/* write: what shows already shall be stored here, even zeroes (copy-on-read) */
+	REQUEST_UNCHANGED = 1 << 3,
 	REQUEST_SERIALISING = 1 << 4,  /* wait for, and hold up, everything that overlaps */
 	REQUEST_NO_WAIT = 1 << 5,      /* with SERIALISING: -EBUSY rather than wait */
 	REQUEST_PREFETCH = 1 << 6,     /* read: the data is not wanted; @v may be empty */

@@ -2,6 +2,9 @@
 /*
  * Write-zeroes and discard requests: whole clusters (and subclusters) by their
  * entries, the rest as data or not at all. Node's loop.
+ *
+ * Zeroes that come with REQUEST_UNCHANGED show already, and shall go on showing
+ * when the backing file is another one: they are stored in any case.
  */
 #include "drivers/qcow2/data.h"
 #include "drivers/qcow2/image.h"
@@ -75,12 +78,13 @@ static int co_fn zero_subclusters(struct qcow2 *q, uint64_t offset, uint64_t byt
 
 int co_fn qcow2_zero_part(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsigned flags)
 {
-	bool is_zero;
+	bool is_zero = false;
+	int r = 0;
 
 	if (bytes == 0)
 		return 0;
-	int r = reads_as_zeroes(q, offset, bytes, &is_zero);
-
+	if (!(flags & REQUEST_UNCHANGED))
+		r = reads_as_zeroes(q, offset, bytes, &is_zero);
 	if (r < 0 || is_zero)
 		return r;
 	r = zero_subclusters(q, offset, bytes);
@@ -118,6 +122,9 @@ int co_fn qcow2_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned f
 
 	if (r < 0)
 		return r;
+	/* Version 2 knows zeroes only as nothing above nothing. */
+	if ((flags & REQUEST_UNCHANGED) && q->header.version < 3)
+		return flags & REQUEST_NO_FALLBACK ? -ENOTSUP : qcow2_write_zeroes(q, offset, bytes);
 	if (first > last)
 		return qcow2_zero_part(q, offset, bytes, flags);
 	r = qcow2_zero_part(q, offset, first - offset, flags);

@@ -180,6 +180,34 @@ IMAGE_TEST(what_does_not_shrink_is_stored_as_it_is)
 	buffer_put(i->loop, back, CLUSTER);
 }
 
+/* A range of zeroes that show already, above a backing file that ends before it. */
+static void co_fn store_zeroes(struct image *i, const char *options, uint64_t offset, uint64_t bytes)
+{
+	image_create_ok(i, options);
+	image_open_ok(i, "");
+	image_zero(i, offset, bytes, REQUEST_UNCHANGED);
+	image_expect(i, offset, bytes, 0);
+	/* They belong to the image now, whatever it will be put upon. */
+	ck_assert_int_ne(image_map(i, offset).type, CLUSTER_UNALLOCATED);
+	ck_assert_int_ne(image_map(i, offset + bytes - 1).type, CLUSTER_UNALLOCATED);
+	image_expect_check(i, 0, 0);
+	image_close(i);
+}
+
+IMAGE_TEST(zeroes_that_show_already_are_stored)
+{
+	for (unsigned has_backing = 0; has_backing < 2; has_backing++) {
+		if (has_backing)
+			image_set_backing(i, MiB, 7);
+		store_zeroes(i, "size=8M,version=v2", 2 * MiB, MiB);
+		store_zeroes(i, "size=8M,version=v2", 2 * MiB + 512, 512);
+		store_zeroes(i, "size=8M", 2 * MiB, MiB);
+		store_zeroes(i, "size=8M", 2 * MiB + 512, 512);
+		store_zeroes(i, "size=8M,extended-l2=on", 2 * MiB + 2048, 4096);
+		store_zeroes(i, "size=7680K", 7 * MiB, 512 * KiB);
+	}
+}
+
 IMAGE_TEST(damaged_compressed_data_is_an_error)
 {
 	uint8_t p[512];
@@ -349,6 +377,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(discards_may_keep_the_place),
 	IMAGE_ROW(compressed_clusters_share_their_place),
 	IMAGE_ROW(what_does_not_shrink_is_stored_as_it_is),
+	IMAGE_ROW(zeroes_that_show_already_are_stored),
 	IMAGE_ROW(damaged_compressed_data_is_an_error),
 	IMAGE_ROW(one_reference_per_cluster_means_no_sharing),
 	IMAGE_ROW(short_backing_files_end_in_zeroes),

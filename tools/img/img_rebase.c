@@ -38,12 +38,14 @@ static struct image *or_null(struct image *image)
 static int co_fn keep(struct work *w, uint64_t offset, uint64_t bytes)
 {
 	struct edge *e = w->image->edge;
+	/* Also where the old backing file is too short to hold anything. */
+	unsigned zero_flags = w->image->write_flags | REQUEST_UNCHANGED;
 	unsigned flags = w->image->write_flags | (w->rq->compresses ? REQUEST_COMPRESSED : 0);
 	int r = edge_read(e, offset, bytes, w->old_data, 0);
 
 	if (r < 0)
 		return img_error("error while reading from old backing file: %s", strerror(-r));
-	r = buffer_is_zero(w->old_data, bytes) ? edge_zero(e, offset, bytes, w->image->write_flags)
+	r = buffer_is_zero(w->old_data, bytes) ? edge_zero(e, offset, bytes, zero_flags)
 					       : edge_write(e, offset, bytes, w->old_data, flags);
 	return r < 0 ? img_error("error while writing to COW image: %s", strerror(-r)) : 0;
 }
