@@ -17,6 +17,8 @@
 #include "block/probe.h"
 #include "block/request.h"
 
+#define SECTOR_BYTES 512
+
 int io_check_write(const struct edge *e, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	const struct node *n = e->child;
@@ -141,7 +143,8 @@ static int co_fn make_room(struct node *n, uint64_t end)
 {
 	if (n->driver->grows_on_write || (n->driver->is_filter && !n->driver->write))
 		return 0;
-	return io_grow(n, end);
+	/* An image used as storage has a size in sectors. */
+	return io_grow(n, align_up(end, SECTOR_BYTES));
 }
 
 static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
