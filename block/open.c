@@ -68,6 +68,9 @@ void modes_apply(struct node *n, const struct node_modes *m)
 	n->discard_unmap = m->discard_unmap;
 	n->active = m->active;
 	n->cache_direct = m->cache_direct;
+	/* What was written meanwhile has never been flushed, whatever was answered. */
+	if (n->cache_no_flush && !m->cache_no_flush)
+		n->write_generation++;
 	n->cache_no_flush = m->cache_no_flush;
 	n->detect_zeroes = m->detect_zeroes;
 }

@@ -4,10 +4,11 @@
  * change lock held.
  *
  * The nodes that are named, and the children that took their modes over from
- * them, form a queue, parents first. Each gets its new modes and has its driver
- * prepare; then children are exchanged and permissions computed; and only when
- * all of that has succeeded does anything take effect. A parent prepares before
- * its children change, so that it can still write to them what it has to.
+ * them, form a queue, parents first, whatever order they were named in. Each gets
+ * its new modes and has its driver prepare; then children are exchanged and
+ * permissions computed; and only when all of that has succeeded does anything
+ * take effect. A parent prepares before its children do, so that it can still
+ * write to them what it has to.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "block/open.h"
 #include "block/open_internal.h"
 #include "block/options.h"
+#include "block/walk.h"
 
 struct item {
 	struct node *node;
@@ -26,6 +28,7 @@ struct item {
 	struct node_modes modes, old_modes;
 	bool keeps_read_only; /* read-only becomes part of the node's options */
 	struct reopen reopen;
+	size_t rank; /* for the order */
 };
 
 struct queue {
@@ -350,11 +353,37 @@ static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **er
 	return graph_tx_prepare(tx, errp);
 }
 
+/* How many nodes of the queue lead to that of @it, itself included: more than to any of them. */
+static size_t count_above(const struct queue *q, struct graph *g, const struct item *it)
+{
+	struct node_array above _cleanup_node_array_;
+	size_t count = 0;
+	walk_above(g, &it->node, 1, &above);
+	for (size_t i = 0; i < q->count; i++)
+		count += walk_has_met(q->items[i]->node);
+	return count;
+}
+
+/* Parents before what is below them; otherwise in the order in which they were named. */
+static void queue_sort(struct queue *q, struct graph *g)
+{
+	for (size_t i = 0; i < q->count; i++)
+		q->items[i]->rank = count_above(q, g, q->items[i]);
+	for (size_t i = 1; i < q->count; i++) {
+		struct item *it = q->items[i];
+		size_t place = i;
+		for (; place > 0 && q->items[place - 1]->rank > it->rank; place--)
+			q->items[place] = q->items[place - 1];
+		q->items[place] = it;
+	}
+}
+
 static int co_fn run(struct graph *g, struct queue *q, struct error **errp)
 {
 	int r = queue_complete(q, errp);
 	if (r < 0)
 		return r;
+	queue_sort(q, g);
 	struct node **nodes _cleanup_free_ = xalloc(q->count, sizeof(nodes[0]));
 	for (size_t i = 0; i < q->count; i++)
 		nodes[i] = q->items[i]->node;

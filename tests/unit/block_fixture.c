@@ -562,6 +562,16 @@ static int raw_probe(const uint8_t *data, size_t bytes, const char *filename)
 	return 1;
 }
 
+unsigned raw_found_prepared;
+
+static int co_fn raw_reopen_prepare(struct reopen *r, struct error **errp)
+{
+	const struct node *below = r->node->file->child;
+	if (below->driver == &disk_driver)
+		raw_found_prepared = (*(struct disk **)below->state)->prepares;
+	return 0;
+}
+
 static const char *const raw_strong[] = {"offset", "size", NULL};
 static const char *const raw_reopen[] = {"offset", "size", NULL};
 
@@ -571,6 +581,7 @@ const struct driver raw_driver = {
 	.supports_fua = true,
 	.strong_options = raw_strong,
 	.reopen_options = raw_reopen,
+	.reopen_prepare = raw_reopen_prepare,
 	.open = raw_open,
 	.read = raw_read,
 	.write = raw_write,

@@ -56,6 +56,8 @@ extern const struct driver disk_driver, plain_disk_driver;
 extern const struct driver cow_driver;
 /* A format without metadata, called "raw", that passes everything on by its own calls. */
 extern const struct driver raw_driver;
+/* How often the disk below had been prepared when a "raw" node was. */
+extern unsigned raw_found_prepared;
 /* A filter without any call, on the node that is passed as its argument. */
 extern const struct driver filter_driver;
 

@@ -2,6 +2,8 @@
 /* block/reopen.c: new options take effect all together, or not at all. */
 #include "tests/unit/block_fixture.h"
 
+#include <limits.h>
+
 #include "base/cleanup.h"
 
 static struct disk *disk_of(const struct node *n)
@@ -271,6 +273,38 @@ FIXTURE_TEST(unflushed_data_stop_it)
 	node_unref(a);
 }
 
+FIXTURE_TEST(what_was_not_to_be_flushed_is_flushed_later)
+{
+	disk_new(f, "a", 4096);
+	struct node *a = open_ok(f, FILE_A ",cache.no-flush=on"), *r = open_ok(f, RAW_R);
+	struct user u;
+	user_init_ok(&u, r);
+	ck_assert_int_eq(user_fill(&u, 0, 512, 1), 0);
+	ck_assert_int_eq(user_flush(&u), 0);
+	ck_assert_uint_eq(disk_of(a)->flushes, 0);
+	reopen_ok(f, FILE_A);
+	ck_assert_int_eq(user_flush(&u), 0);
+	ck_assert_int_eq(disk_of(a)->durable[0], 1);
+	user_finish(&u);
+	node_unref(r);
+	node_unref(a);
+}
+
+/* A parent may still have something to write below when it prepares. */
+FIXTURE_TEST(parents_prepare_first)
+{
+	disk_new(f, "a", 4096);
+	struct node *a = open_ok(f, FILE_A), *r = open_ok(f, RAW_R);
+	const char *texts[] = {FILE_A ",read-only=on", RAW_R ",read-only=on"};
+	raw_found_prepared = UINT_MAX;
+	ck_assert_int_eq(reopen(f, texts, 2, NULL), 0);
+	ck_assert_uint_eq(raw_found_prepared, 0);
+	ck_assert(a->read_only && r->read_only);
+	ck_assert_uint_eq(disk_of(a)->commits, 1);
+	node_unref(r);
+	node_unref(a);
+}
+
 /* As a job does with the base of a chain: the file below becomes writable as well. */
 FIXTURE_TEST(jobs_make_nodes_writable)
 {
@@ -311,6 +345,8 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(backing_files_come_and_go),
 	FIXTURE_ROW(all_or_none),
 	FIXTURE_ROW(unflushed_data_stop_it),
+	FIXTURE_ROW(what_was_not_to_be_flushed_is_flushed_later),
+	FIXTURE_ROW(parents_prepare_first),
 	FIXTURE_ROW(jobs_make_nodes_writable),
 };
 
