@@ -80,7 +80,7 @@ static void co_fn judge_corruption(struct check *c, uint64_t cluster, uint64_t r
 /* Compare one cluster. -EIO when its refcount cannot be read. */
 static int co_fn compare_cluster(struct check *c, uint64_t cluster)
 {
-	uint32_t references = cluster < c->clusters ? c->counts[cluster] : 0;
+	uint32_t references = c->counts[cluster];
 	uint64_t refcount;
 	int r = qcow2_refcount_get(c->q, cluster, &refcount);
 
@@ -96,14 +96,14 @@ static int co_fn compare_cluster(struct check *c, uint64_t cluster)
 	return 0;
 }
 
-/* All clusters that one refcount block covers, or would cover. */
+/* All clusters of the file that one refcount block covers, or would cover. */
 static void co_fn compare_block(struct check *c, uint64_t index)
 {
 	struct qcow2 *q = c->q;
-	uint64_t first = index << q->block_bits, end = (index + 1) << q->block_bits;
+	uint64_t first = index << q->block_bits;
+	/* What the file does not have is no waste, and may be referred to (2 of check_count.c). */
+	uint64_t end = MIN((index + 1) << q->block_bits, c->clusters);
 
-	if (index >= q->reftable.count || (q->reftable.entries[index] & REFTABLE_OFFSET) == 0)
-		end = MIN(end, c->clusters); /* all refcounts are 0 */
 	for (uint64_t cluster = first; cluster < end; cluster++) {
 		if (compare_cluster(c, cluster) < 0) {
 			qcow2_check_report(c, "ERROR: can't read the refcounts from cluster "
@@ -121,9 +121,7 @@ static void co_fn compare_all(struct check *c)
 	uint64_t covered = div_round_up(c->clusters, UINT64_C(1) << q->block_bits);
 
 	co_mutex_lock(&q->lock);
-	for (uint64_t i = 0; i < MAX(covered, q->reftable.count); i++) {
-		if (i >= covered && (q->reftable.entries[i] & REFTABLE_OFFSET) == 0)
-			continue;
+	for (uint64_t i = 0; i < covered; i++) {
 		compare_block(c, i);
 		co_reschedule(); /* a block covers many clusters */
 	}

@@ -5,6 +5,9 @@
  *
  * A bit set in error makes shared data be overwritten; one missing costs a copy.
  */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
 #include "drivers/qcow2/check.h"
 #include "drivers/qcow2/map.h"
 #include "drivers/qcow2/refcount.h"
@@ -32,7 +35,7 @@ static bool judge(struct check *c, const char *what, uint64_t entry, uint64_t re
 {
 	bool fixes = c->fix & IMAGE_FIX_ERRORS;
 
-	qcow2_check_report(c, "%s OFLAG_COPIED %s: entry=%" PRIx64 " refcount=%" PRIu64,
+	qcow2_check_report(c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64,
 			   fixes ? "Repairing" : "ERROR", what, entry, refcount);
 	if (fixes)
 		c->result->corruptions_fixed++;
@@ -52,7 +55,7 @@ static void co_fn check_entry(struct check *c, struct slice *s, uint64_t guest)
 		right = !copied;
 	else if (host != 0 && qcow2_in_cluster(q, host) == 0)
 		right = is_right(c, host, copied, &refcount);
-	if (right || !judge(c, "data cluster", entry.descriptor, refcount))
+	if (right || !judge(c, "data cluster: l2_entry", entry.descriptor, refcount))
 		return;
 	entry.descriptor ^= ENTRY_COPIED;
 	qcow2_l2_store(q, s, guest, entry);
@@ -86,8 +89,10 @@ int co_fn qcow2_check_copied(struct check *c)
 		if (table == 0 || qcow2_in_cluster(q, table) != 0 ||
 		    table + q->cluster_bytes > qcow2_file_size(q))
 			continue;
+		_cleanup_free_ char *what =
+			xasprintf("L2 cluster: l1_index=%" PRIu32 " l1_entry", i);
 		if (!is_right(c, table, entry & ENTRY_COPIED, &refcount) &&
-		    judge(c, "L2 cluster", entry, refcount))
+		    judge(c, what, entry, refcount))
 			qcow2_table_set(&q->l1, i, entry ^ ENTRY_COPIED);
 		check_table(c, (uint64_t)i << (q->l2_bits + q->cluster_bits));
 	}

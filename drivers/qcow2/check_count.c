@@ -20,8 +20,9 @@ void qcow2_check_count(struct check *c, uint64_t offset, uint64_t bytes, const c
 	if (bytes == 0)
 		return;
 	if (offset > INT64_MAX || end > c->clusters) {
-		qcow2_check_report(c, "ERROR: %s at %#" PRIx64 " reaches beyond the end of the file",
-				   what, offset);
+		qcow2_check_report(c, "ERROR: counting reference for region exceeding the end of the "
+				   "file by one cluster or more: offset %#" PRIx64 " size %#" PRIx64
+				   " (%s)", offset, bytes, what);
 		c->result->corruptions++;
 	}
 	for (uint64_t i = first; i < MIN(end, c->clusters); i++) {
@@ -43,6 +44,16 @@ static void count_compressed(struct check *c, struct l2_entry entry, bool active
 	c->result->fragmented_clusters++; /* by its nature */
 }
 
+/* Of an entry that is not compressed. */
+static uint64_t reserved_bits(const struct qcow2 *q)
+{
+	uint64_t known = ENTRY_COPIED | ENTRY_COMPRESSED | ENTRY_OFFSET;
+
+	if (q->header.version >= 3 && !q->extended_l2)
+		known |= ENTRY_ZERO;
+	return ~known;
+}
+
 static void count_entry(struct check *c, struct l2_entry entry, uint64_t guest, bool active)
 {
 	struct qcow2 *q = c->q;
@@ -51,6 +62,11 @@ static void count_entry(struct check *c, struct l2_entry entry, uint64_t guest, 
 	if (entry.descriptor & ENTRY_COMPRESSED) {
 		count_compressed(c, entry, active);
 		return;
+	}
+	if (entry.descriptor & reserved_bits(q)) {
+		qcow2_check_report(c, "ERROR found l2 entry with reserved bits set: %" PRIx64,
+				   entry.descriptor);
+		c->result->corruptions++;
 	}
 	if (!qcow2_l2_is_possible(q, entry)) {
 		qcow2_check_report(c, "ERROR: L2 entry %#" PRIx64 " for guest offset %#" PRIx64
@@ -70,6 +86,20 @@ static void count_entry(struct check *c, struct l2_entry entry, uint64_t guest, 
 	c->next_host = host + q->cluster_bytes;
 }
 
+/*
+ * Read the table at @table, which may reach beyond the end of a file that has been cut:
+ * there it is zero. What the rest refers to must be counted, or it would be given away.
+ */
+static int co_fn read_table(struct check *c, uint64_t table, uint8_t *data)
+{
+	struct qcow2 *q = c->q;
+	uint64_t size = qcow2_file_size(q);
+	uint64_t bytes = table >= size ? 0 : MIN(q->cluster_bytes, size - table);
+
+	memset(data + bytes, 0, q->cluster_bytes - bytes);
+	return bytes > 0 ? edge_read(q->node->file, table, bytes, data, 0) : 0;
+}
+
 /* One L2 table, read into @data. */
 static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool active,
 			   uint8_t *data)
@@ -83,9 +113,7 @@ static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool
 	}
 	qcow2_check_count(c, table, q->cluster_bytes, "L2 table");
 	c->next_host = 0; /* there may be tables between the clusters of two */
-	if (table + q->cluster_bytes > qcow2_file_size(q))
-		return;
-	if (edge_read(q->node->file, table, q->cluster_bytes, data, 0) < 0) {
+	if (read_table(c, table, data) < 0) {
 		qcow2_check_report(c, "ERROR: I/O error reading the L2 table at %#" PRIx64, table);
 		c->result->errors++;
 		return;

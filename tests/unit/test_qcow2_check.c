@@ -89,11 +89,20 @@ static void set_refcount(struct image *i, uint64_t cluster, uint16_t n)
 	store_be16(i->disk.data + 0x20000 + 2 * cluster, n);
 }
 
+/* The file has so many clusters, the last of them without references. */
+static void lengthen(struct image *i, uint64_t clusters)
+{
+	i->disk.size = MAX(i->disk.size, clusters * CLUSTER);
+	i->disk_node->size = i->disk.size;
+}
+
 IMAGE_TEST(leaks_are_found_and_given_back)
 {
 	make(i);
 	set_refcount(i, 5, 2);
-	set_refcount(i, 100, 1);
+	set_refcount(i, 10, 1);
+	lengthen(i, 11);
+	set_refcount(i, 100, 1); /* what the file does not have is no waste */
 	image_open_ok(i, "");
 	struct image_check c = check(i, 0, "");
 
@@ -178,7 +187,8 @@ IMAGE_TEST(references_out_of_the_file_cannot_be_mended)
 IMAGE_TEST(readers_check_and_do_not_mend)
 {
 	make(i);
-	set_refcount(i, 100, 1);
+	set_refcount(i, 10, 1);
+	lengthen(i, 11);
 	image_open_ok(i, "read-only=on");
 	ck_assert_uint_eq(check(i, 0, "Leaked").leaks, 1);
 	struct image_check c = {0};
