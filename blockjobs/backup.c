@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "block/dirty_bitmap.h"
 #include "block/driver.h"
+#include "block/io.h"
 #include "block/open.h"
 
 /* Pieces in flight at most, whatever is asked for: each takes memory. */
@@ -223,7 +224,7 @@ void backup_start(struct backup *b)
 /* The bitmap goes on with what is not in the backup, as its mode says. */
 static void give_bitmap_back(struct backup *b, bool succeeded)
 {
-	bool is_synced = b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS ||
+	bool is_synced = (b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && !b->may_be_lost) ||
 			 (b->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS && succeeded);
 	struct dirty_bitmap *left = cbw_left(b->cbw);
 	if (!b->bitmap)
@@ -272,10 +273,21 @@ static void co_fn leave_graph(struct backup *b, bool succeeded)
 	drain_end(&drain);
 }
 
+/* The bitmap may forget only what is durable in the target. */
+static void co_fn flush_target(struct backup *b)
+{
+	struct consumer *c = &b->common.job.consumer;
+	consumer_enter(c);
+	b->may_be_lost = edge_flush(b->common.target) < 0;
+	consumer_leave(c);
+}
+
 static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct backup *b = backup_of(j);
 	struct graph *g = j->table->graph;
+	if (b->bitmap && b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && !succeeded)
+		flush_target(b);
 	cbw_watch(b->cbw, NULL, NULL);
 	graph_change_begin(g);
 	leave_graph(b, succeeded);

@@ -37,6 +37,7 @@ struct backup {
 	struct node *base;     /* with sync=top: what is below the top image; held by its link */
 	struct bitmap *bitmap; /* frozen while the job is in the graph; NULL without one */
 	enum bitmap_sync_mode bitmap_mode;
+	bool may_be_lost; /* what was copied: the target could not be flushed */
 	bool is_refused; /* could not enter the graph */
 };
 

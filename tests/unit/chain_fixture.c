@@ -122,6 +122,8 @@ static int co_fn disk_flush(struct node *n)
 	uint64_t size = d->size;
 	uint8_t *before _cleanup_free_ = xmemdup(d->data, size);
 	int r = disk_event(n);
+	if (current->unflushable && strcmp(d->name, current->unflushable) == 0)
+		r = -EIO;
 	if (r >= 0)
 		memcpy(d->durable, before, size);
 	return r;

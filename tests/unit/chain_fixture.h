@@ -40,6 +40,7 @@ struct chain {
 	bool fails_on;     /* and so do all that follow */
 	int fail_error;
 	const char *fail_disk; /* only there; NULL for all */
+	const char *unflushable; /* disk whose flushes fail; NULL for none */
 	uint64_t crash_at; /* event at which the state is kept; 0 for none */
 	bool crashed;
 	void (*on_crash)(struct chain *c); /* optional; must not wait */

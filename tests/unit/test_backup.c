@@ -384,6 +384,24 @@ CHAIN_TEST(bitmaps_always_after_a_cancel)
 	run_bitmap(c, "sync=full,bitmap=b,bitmap-mode=always,speed=1", true, "011111");
 }
 
+/* What was copied, but may get lost, is not in the backup. */
+CHAIN_TEST(bitmaps_always_after_a_failed_flush)
+{
+	struct stage s;
+	struct bitmap *b;
+	stage_open(&s, c);
+	ck_assert_int_eq(bitmap_create(s.top, "b", GRANULE, &b, NULL), 0);
+	write_byte(&s, 2 * GRANULE, 512, 'b');
+	c->unflushable = "t";
+	begin_ok(&s, "sync=bitmap,bitmap=b,bitmap-mode=always");
+	chain_wait_for(c, "null");
+	ck_assert(chain_log_has(c, "FAILED"));
+	ck_assert(!b->busy && dirty_bitmap_get(b->bits, 2 * GRANULE));
+	ck_assert_uint_eq(dirty_bitmap_count(b->bits), GRANULE);
+	c->unflushable = NULL;
+	stage_close(&s);
+}
+
 CHAIN_TEST(only_dirty_parts_are_copied)
 {
 	struct stage s;
@@ -417,6 +435,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(bitmaps_of_full_backups),
 	CHAIN_ROW(bitmaps_after_a_cancel),
 	CHAIN_ROW(bitmaps_always_after_a_cancel),
+	CHAIN_ROW(bitmaps_always_after_a_failed_flush),
 	CHAIN_ROW(only_dirty_parts_are_copied),
 };
 
