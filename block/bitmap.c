@@ -178,6 +178,7 @@ int bitmap_freeze(struct bitmap *b, struct error **errp)
 	if (r < 0)
 		return r;
 	successor->enabled = b->enabled;
+	successor->cut_end = b->cut_end;
 	b->successor = successor;
 	b->enabled = false;
 	b->busy = true;
@@ -188,6 +189,7 @@ int bitmap_freeze(struct bitmap *b, struct error **errp)
 static void thaw(struct bitmap *b)
 {
 	b->enabled = b->successor->enabled;
+	b->cut_end = b->successor->cut_end;
 	b->inconsistent |= b->successor->inconsistent;
 	bitmap_destroy(TAKE(b->successor));
 	b->busy = false;
@@ -241,11 +243,24 @@ void bitmaps_mark(struct node *n, uint64_t offset, uint64_t bytes)
 	}
 }
 
+/* What was cut off and grows again shows zeroes now, and showed something else before. */
+static void mark_regrown(struct bitmap *b, uint64_t old_size)
+{
+	uint64_t end = MIN(dirty_bitmap_size(b->bits), b->cut_end);
+	if (b->enabled && old_size < end)
+		dirty_bitmap_set(b->bits, old_size, end - old_size);
+}
+
 void bitmaps_resize(struct node *n)
 {
 	struct bitmap *b;
 	list_for_each (b, &n->bitmaps, link) {
+		uint64_t old_size = dirty_bitmap_size(b->bits);
+		if (n->size < old_size)
+			b->cut_end = MAX(b->cut_end, old_size);
 		if (dirty_bitmap_resize(b->bits, n->size) < 0)
 			b->inconsistent = true;
+		else if (!b->inconsistent)
+			mark_regrown(b, old_size);
 	}
 }

@@ -34,6 +34,7 @@ struct bitmap {
 	bool persistent;   /* stored in the image when the node is closed or becomes read-only */
 	bool read_only;    /* loaded from an image that cannot be written: nothing may change */
 	bool inconsistent; /* bits are missing: good for nothing but removal; records nothing */
+	uint64_t cut_end;  /* the node was as long before it was cut: what comes back is dirty */
 	struct bitmap *successor; /* of a frozen one: the anonymous bitmap that records for it */
 };
 

@@ -286,7 +286,7 @@ static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct backup *b = backup_of(j);
 	struct graph *g = j->table->graph;
-	if (b->bitmap && b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && !succeeded)
+	if (b->common.is_in_graph && b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && !succeeded)
 		flush_target(b);
 	cbw_watch(b->cbw, NULL, NULL);
 	graph_change_begin(g);

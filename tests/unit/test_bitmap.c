@@ -85,6 +85,14 @@ FIXTURE_TEST(a_bitmap_follows_the_size)
 	consumer_leave(&u.consumer);
 	ck_assert_uint_eq(bitmap_count(b->bits), 0);
 	ck_assert_uint_eq(dirty_bitmap_size(b->bits), 5 * G);
+	/* What was there, and is zero now, has changed; what is new has not. */
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(edge_truncate(u.edge, 15 * G, PREALLOCATION_OFF, NULL), 0);
+	ck_assert_int_eq(edge_truncate(u.edge, 30 * G, PREALLOCATION_OFF, NULL), 0);
+	consumer_leave(&u.consumer);
+	ck_assert(!dirty_bitmap_get(b->bits, 5 * G - 1));
+	ck_assert(dirty_bitmap_get(b->bits, 5 * G) && dirty_bitmap_get(b->bits, 15 * G));
+	ck_assert(!dirty_bitmap_get(b->bits, 22 * G));
 	user_finish(&u);
 	node_unref(n);
 }
