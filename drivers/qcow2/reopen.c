@@ -10,6 +10,7 @@
  */
 #include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/check.h"
+#include "drivers/qcow2/header.h"
 #include "drivers/qcow2/image.h"
 
 const char *const qcow2_reopen_options[] = {
@@ -18,6 +19,27 @@ const char *const qcow2_reopen_options[] = {
 	"cache-size",		"l2-cache-size",	"l2-cache-entry-size",
 	"refcount-cache-size",	"cache-clean-interval", NULL,
 };
+
+/* Everything is in the file, and the bitmaps as well if nobody may write any more. */
+static int co_fn leave_clean(struct qcow2 *q, bool read_only, struct error **errp)
+{
+	/* What fails most likely comes first, while the bitmaps are still marked as in use. */
+	int r = qcow2_settle(q);
+
+	if (r == 0 && read_only) {
+		r = qcow2_bitmaps_store(q, errp);
+		if (r < 0)
+			return r;
+	}
+	if (r == 0)
+		r = qcow2_end_writing(q);
+	if (r == 0)
+		return 0;
+	/* It goes on being written: then stored bitmaps must not look as if they knew all. */
+	if (qcow2_bitmaps_mark(q, NULL) < 0)
+		qcow2_header_lost(q, r);
+	return error_set_errno(errp, r, "Could not write the tables of node '%s'", q->node->name);
+}
 
 int co_fn qcow2_reopen_prepare(struct reopen *reopen, struct error **errp)
 {
@@ -28,14 +50,8 @@ int co_fn qcow2_reopen_prepare(struct reopen *reopen, struct error **errp)
 	if (r == 0 && !reopen->read_only && (q->header.incompatible & INCOMPATIBLE_CORRUPT))
 		r = error_set(errp, -EACCES,
 			      "qcow2: Image is corrupt; cannot be opened read/write");
-	if (r == 0 && q->writable && reopen->read_only)
-		r = qcow2_bitmaps_store(q, errp);
-	if (r == 0 && q->writable) {
-		r = qcow2_end_writing(q);
-		if (r < 0)
-			error_set_errno(errp, r, "Could not write the tables of node '%s'",
-					q->node->name);
-	}
+	if (r == 0 && q->writable)
+		r = leave_clean(q, reopen->read_only, errp);
 	if (r < 0) {
 		free(settings);
 		return r;

@@ -82,10 +82,13 @@ static int co_fn disk_write(struct node *n, uint64_t offset, uint64_t bytes, str
 {
 	struct disk *d = disk_of(n);
 
-	d->writes++;
+	bool fails_once = ++d->writes == d->write_fails_once;
+
 	while (d->hold_writes)
 		co_queue_wait(&d->held);
 	pass_time(n);
+	if (fails_once)
+		return -EIO;
 	if (offset + bytes > DISK_BYTES_MAX)
 		return -ENOSPC;
 	if (d->write_error && fails(d, offset, bytes))

@@ -203,6 +203,45 @@ IMAGE_TEST(what_cannot_be_stored_stays_in_use)
 	image_close(i);
 }
 
+/* The image does not become read-only, at whatever that fails, and is written further. */
+static bool co_fn fail_to_end(struct image *i, unsigned nth)
+{
+	static const char data[512] = {1};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	add(i, "b", 65536);
+	image_reopen(i, "");
+	image_write(i, 0, 65536, 1);
+	struct reopen reopen = {.node = i->node, .options = i->node->options, .read_only = true};
+
+	i->disk.writes = 0;
+	i->disk.write_fails_once = nth;
+	int r = qcow2_reopen_prepare(&reopen, NULL);
+	bool failed = i->disk.writes >= nth;
+
+	i->disk.write_fails_once = 0;
+	if (r == 0)
+		qcow2_reopen_abort(&reopen);
+	consumer_enter(&i->consumer);
+	r = edge_write(i->edge, MiB, sizeof(data), data, 0);
+	if (r == 0)
+		r = edge_flush(i->edge);
+	consumer_leave(&i->consumer);
+	crash(i, "read-only=on");
+	struct bitmap *b = get(i, "b");
+
+	ck_assert(r < 0 || b->inconsistent || dirty_bitmap_get(b->bits, MiB));
+	image_close(i);
+	return failed;
+}
+
+IMAGE_TEST(what_stays_writable_stays_in_use)
+{
+	for (unsigned nth = 1; fail_to_end(i, nth); nth++)
+		;
+}
+
 IMAGE_TEST(failures_are_told_and_lose_nothing)
 {
 	struct error *error = NULL;
@@ -396,6 +435,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(open_for_writing_means_in_use),
 	IMAGE_ROW(power_may_fail_at_any_time),
 	IMAGE_ROW(what_cannot_be_stored_stays_in_use),
+	IMAGE_ROW(what_stays_writable_stays_in_use),
 	IMAGE_ROW(failures_are_told_and_lose_nothing),
 	IMAGE_ROW(another_size_fits),
 	IMAGE_ROW(damaged_directories_are_refused),
