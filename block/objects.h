@@ -11,11 +11,17 @@
 #include "base/error.h"
 #include "schema/types.h"
 
+struct authz;
 struct graph;
 struct secret;
 struct throttle_config;
 struct throttle_group;
 struct tls_creds;
+
+struct authz *authz_make_simple(struct graph *g, const char *id,
+				const struct auth_z_simple_properties *p);
+struct authz *authz_make_list(struct graph *g, const char *id,
+			      const struct auth_z_list_properties *p);
 
 /* Read, decode and decrypt a secret. Waits for the file. */
 int co_fn secret_make(struct graph *g, const char *id, const struct secret_properties *p,

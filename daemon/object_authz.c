@@ -3,48 +3,23 @@
  * Objects of types authz-simple and authz-list. Control thread.
  */
 #include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/cleanup.h"
-#include "base/util.h"
 #include "block/authz.h"
+#include "block/objects.h"
 #include "daemon/daemon.h"
 #include "daemon/object_internal.h"
 #include "schema/json.h"
 
 static int co_fn simple_create(struct object *o, struct error **errp)
 {
-	struct authz_rule rule = {
-		.match = o->options->u.authz_simple.identity,
-		.allows = true,
-	};
-	o->engine = authz_create(the_daemon.graph, &(struct authz){
-		.id = o->options->id,
-		.count = 1,
-		.rules = &rule,
-	});
+	o->engine = authz_make_simple(the_daemon.graph, o->options->id,
+				      &o->options->u.authz_simple);
 	return 0;
 }
 
 static int co_fn list_create(struct object *o, struct error **errp)
 {
-	const struct auth_z_list_properties *p = &o->options->u.authz_list;
-	struct authz_rule *rules _cleanup_free_ = xalloc(MAX(p->rules.count, 1u), sizeof(rules[0]));
-	for (size_t i = 0; i < p->rules.count; i++) {
-		const struct q_auth_z_list_rule *r = p->rules.items[i];
-		rules[i] = (struct authz_rule){
-			.match = r->match,
-			.is_pattern = r->format == Q_AUTH_Z_LIST_FORMAT_GLOB,
-			.allows = r->policy == Q_AUTH_Z_LIST_POLICY_ALLOW,
-		};
-	}
-	o->engine = authz_create(the_daemon.graph, &(struct authz){
-		.id = o->options->id,
-		.allows_others = p->policy == Q_AUTH_Z_LIST_POLICY_ALLOW,
-		.count = p->rules.count,
-		.rules = rules,
-	});
+	o->engine = authz_make_list(the_daemon.graph, o->options->id, &o->options->u.authz_list);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/authz.h"
 #include "block/secret.h"
 #include "block/text.h"
 #include "block/throttle_group.h"
@@ -18,6 +19,7 @@ struct object {
 	enum object_type type;
 	char *id;
 	union {
+		struct authz *authz;
 		struct secret *secret;
 		struct throttle_group *throttle_group;
 		struct tls_creds *tls_creds;
@@ -49,6 +51,12 @@ static int co_fn make(const struct object_options *o, struct object *ret, struct
 				 "(type 'container')", o->id);
 	ret->type = o->qom_type;
 	switch (o->qom_type) {
+	case OBJECT_TYPE_AUTHZ_LIST:
+		ret->authz = authz_make_list(the_img.graph, o->id, &o->u.authz_list);
+		return 0;
+	case OBJECT_TYPE_AUTHZ_SIMPLE:
+		ret->authz = authz_make_simple(the_img.graph, o->id, &o->u.authz_simple);
+		return 0;
 	case OBJECT_TYPE_SECRET:
 		return secret_make(the_img.graph, o->id, &o->u.secret, &ret->secret, errp);
 	case OBJECT_TYPE_THROTTLE_GROUP:
@@ -57,9 +65,11 @@ static int co_fn make(const struct object_options *o, struct object *ret, struct
 	case OBJECT_TYPE_TLS_CREDS_PSK:
 		return tls_creds_make_psk(the_img.graph, o->id, &o->u.tls_creds_psk,
 					  &ret->tls_creds, errp);
-	default:
+	case OBJECT_TYPE_TLS_CREDS_X509:
 		return tls_creds_make_x509(the_img.graph, o->id, &o->u.tls_creds_x509,
 					   &ret->tls_creds, errp);
+	default:
+		return error_set(errp, -EINVAL, "Objects of this type have no use here");
 	}
 }
 
@@ -82,18 +92,35 @@ int co_fn img_object_add(const char *text)
 	return r < 0 ? img_report(error) : 0;
 }
 
+/* Nobody uses it any more. */
+static void destroy(struct object *o)
+{
+	switch (o->type) {
+	case OBJECT_TYPE_AUTHZ_LIST:
+	case OBJECT_TYPE_AUTHZ_SIMPLE:
+		authz_destroy(o->authz);
+		break;
+	case OBJECT_TYPE_SECRET:
+		secret_destroy(o->secret);
+		break;
+	case OBJECT_TYPE_THROTTLE_GROUP:
+		throttle_group_destroy(o->throttle_group);
+		break;
+	case OBJECT_TYPE_TLS_CREDS_PSK:
+	case OBJECT_TYPE_TLS_CREDS_X509:
+		tls_creds_destroy(o->tls_creds);
+		break;
+	default:
+		break;
+	}
+}
+
 void img_objects_delete(void)
 {
 	while (object_count > 0) {
 		struct object *o = &objects[--object_count];
 
-		/* Nobody uses them any more. */
-		if (o->type == OBJECT_TYPE_SECRET)
-			secret_destroy(o->secret);
-		else if (o->type == OBJECT_TYPE_THROTTLE_GROUP)
-			throttle_group_destroy(o->throttle_group);
-		else
-			tls_creds_destroy(o->tls_creds);
+		destroy(o);
 		free(o->id);
 	}
 	free(objects);
