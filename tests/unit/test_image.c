@@ -26,7 +26,7 @@ FIXTURE_TEST(images_are_created)
 	struct image_spec raw = {.filename = "file:raw,new", .format = "raw", .size = 12345};
 	ck_assert_int_eq(image_create(f->graph, &raw, NULL), 0);
 	ck_assert_int_eq(node_open_filename(f->graph, "raw,new", "raw", true, &n, NULL), 0);
-	ck_assert_uint_eq(n->size, 12345);
+	ck_assert_uint_eq(n->size, 12800); /* whole sectors */
 	ck_assert(n->read_only);
 	node_unref(n);
 }
