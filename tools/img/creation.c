@@ -100,8 +100,11 @@ int co_fn creation_parse(struct creation *c, const char *filename, const char *f
 		return r;
 	c->backing = take_value(&c->options, "backing_file");
 	c->backing_format = take_value(&c->options, "backing_fmt");
-	return create_options_split(c->options, format_with_options(c), c->storage, &one, &other,
-				    errp);
+	r = create_options_split(c->options, format_with_options(c), c->storage, &one, &other, errp);
+	/* The format would be written to the bare storage. */
+	if (r >= 0 && c->format->is_format && c->format->create && strstr(other, "encrypt."))
+		r = error_set(errp, -EINVAL, "Invalid parameter 'encrypt'");
+	return r;
 }
 
 void creation_finish(struct creation *c)
@@ -267,6 +270,26 @@ int co_fn creation_run(const struct creation *c, struct error **errp)
 
 	graph_change_end(the_img.graph);
 	return r;
+}
+
+char *co_fn creation_description(const struct creation *c)
+{
+	char *encryption _cleanup_free_ = text_value(c->options, "encrypt.format");
+	char *secret _cleanup_free_ = text_value(c->options, "encrypt.key-secret");
+	char *protocol _cleanup_free_ = NULL;
+
+	if (!encryption || !secret ||
+	    text_from_filename(the_img.graph, c->filename, &protocol, NULL) < 0)
+		return NULL;
+	char *escaped _cleanup_free_ = text_escape(secret);
+	char *opened _cleanup_free_ = xasprintf("%s,encrypt.format=%s,encrypt.key-secret=%s", protocol,
+						encryption, escaped);
+
+	if (!c->format->is_format)
+		return TAKE(opened);
+	char *inner _cleanup_free_ = text_prefix_keys(opened, "file.");
+
+	return xasprintf("driver=%s,%s", c->format->name, inner);
 }
 
 bool creation_gives_zeroes(const struct creation *c)

@@ -32,6 +32,11 @@ void creation_finish(struct creation *c);
 void creation_print(const struct creation *c);
 /* Make it. The size and the backing file's format are known by now. */
 int co_fn creation_run(const struct creation *c, struct error **errp);
+/*
+ * How to open the new image, as for --image-opts, where its name does not say enough. NULL where
+ * it does. Free with free().
+ */
+char *co_fn creation_description(const struct creation *c);
 /* What the new image is sure to show before anything is written to it: zeroes. */
 bool creation_gives_zeroes(const struct creation *c);
 

@@ -23,6 +23,7 @@ struct request {
 	struct image_wish source, target;
 	const char *snapshot, *backing, *backing_format;
 	char *options;
+	char *created; /* how to open what was made, where its name does not say it; else NULL */
 	bool skips_creation, target_is_zero, compresses, shows_progress, is_quiet, out_of_order,
 		salvages, offloads, copies_bitmaps, skips_broken_bitmaps;
 	int64_t sparse_bytes, rate, workers;
@@ -183,6 +184,7 @@ static int co_fn create_target(struct request *rq, uint64_t size, struct convers
 				     c.format->name);
 		conversion->only_top = c.backing;
 		conversion->target_is_zero = creation_gives_zeroes(&c);
+		rq->created = r >= 0 ? creation_description(&c) : NULL;
 	}
 	creation_finish(&c);
 	if (r < 0)
@@ -193,7 +195,8 @@ static int co_fn create_target(struct request *rq, uint64_t size, struct convers
 static int co_fn open_target(struct request *rq, uint64_t size, struct conversion *conversion,
 			     struct image *target)
 {
-	rq->target.name = rq->names[rq->count];
+	rq->target.name = rq->created ? rq->created : rq->names[rq->count];
+	rq->target.is_description |= rq->created != NULL;
 	if (image_open(target, &rq->target) < 0)
 		return 1;
 	if (target->node->size < size)
@@ -306,5 +309,7 @@ int co_fn img_convert(int argc, char **argv)
 		return 1;
 	if (rq.is_quiet)
 		rq.shows_progress = false;
-	return convert_and_close(&rq);
+	r = convert_and_close(&rq);
+	free(rq.created);
+	return r;
 }
