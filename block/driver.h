@@ -43,6 +43,7 @@ struct image_check {
 	uint64_t leaks;             /* taken but unused, and not given back */
 	uint64_t errors;            /* parts that could not be checked */
 	uint64_t corruptions_fixed, leaks_fixed;
+	bool has_lost; /* some clusters in use count as free: giving back leaks is not safe */
 	uint64_t image_end;         /* bytes: the end of the last cluster in use */
 	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
 	/* Set by the caller, optional: called for each finding with a sentence. Must not wait. */

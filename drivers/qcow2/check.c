@@ -74,6 +74,7 @@ static void co_fn judge_corruption(struct check *c, uint64_t cluster, uint64_t r
 		return;
 	}
 	c->result->corruptions++;
+	c->result->has_lost |= refcount == 0;
 	c->needs_rebuild = true;
 }
 
@@ -212,11 +213,26 @@ int co_fn qcow2_check_image(struct qcow2 *q, unsigned fix, struct image_check *r
 	return r;
 }
 
+/* Without snapshots nobody looks at it; but who writes a wild one has damaged the header. */
+static int check_snapshots_offset(const struct qcow2 *q, struct image_check *result,
+				  struct error **errp)
+{
+	uint64_t offset = q->header.snapshots_offset;
+
+	if (offset <= INT64_MAX && is_aligned(offset, q->cluster_bytes))
+		return 0;
+	if (result->report)
+		result->report(result->report_arg, "ERROR snapshot table offset invalid");
+	return error_set_errno(errp, -EINVAL, "Could not check the snapshot table");
+}
+
 int co_fn qcow2_check(struct node *n, unsigned fix, struct image_check *ret, struct error **errp)
 {
 	struct qcow2 *q = n->state;
-	int r = 0;
+	int r = check_snapshots_offset(q, ret, errp);
 
+	if (r < 0)
+		return r;
 	if (fix && !q->writable)
 		return error_set(errp, -EACCES, "Image is read-only");
 	if (fix)

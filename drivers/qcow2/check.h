@@ -15,6 +15,7 @@ struct check {
 	uint64_t clusters;  /* that the file has */
 	uint32_t *counts;   /* references found to each */
 	uint64_t next_host; /* where the next cluster would continue the last one, for statistics */
+	bool mends_flags;   /* bit 63 may be set to what the refcounts say */
 	bool needs_rebuild; /* the refcount structures cannot be mended in place */
 };
 

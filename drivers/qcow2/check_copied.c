@@ -33,7 +33,7 @@ static bool co_fn is_right(struct check *c, uint64_t offset, bool copied, uint64
 
 static bool judge(struct check *c, const char *what, uint64_t entry, uint64_t refcount)
 {
-	bool fixes = c->fix & IMAGE_FIX_ERRORS;
+	bool fixes = c->mends_flags;
 
 	qcow2_check_report(c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64,
 			   fixes ? "Repairing" : "ERROR", what, entry, refcount);
@@ -83,6 +83,9 @@ int co_fn qcow2_check_copied(struct check *c)
 {
 	struct qcow2 *q = c->q;
 
+	/* Where a refcount is too low, the flag would let a shared cluster be written to. */
+	c->mends_flags = (c->fix & IMAGE_FIX_ERRORS) ||
+			 (c->fix && c->result->corruptions == 0 && c->result->errors == 0);
 	for (uint32_t i = 0; i < q->l1.count; i++) {
 		uint64_t entry = q->l1.entries[i], table = entry & ENTRY_OFFSET, refcount = 0;
 

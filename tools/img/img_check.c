@@ -107,6 +107,10 @@ static int co_fn check_twice(struct request *rq, struct image *image, struct ima
 
 	if (check_once(rq, image, rq->fix, &first) != 0)
 		return 1;
+	if (rq->fix == IMAGE_FIX_LEAKS && first.has_lost) {
+		report(rq, "ERROR need to rebuild refcount structures");
+		return img_error("Check failed: %s", strerror(EIO));
+	}
 	if (first.leaks_fixed == 0 && first.corruptions_fixed == 0) {
 		*ret = first;
 		return 0;
