@@ -101,6 +101,19 @@ void error_hint(struct error **errp, const char *format, ...)
 	free(old);
 }
 
+void error_detail(struct error **errp, const char *format, ...)
+{
+	if (!errp || !*errp)
+		return;
+
+	assert(!(*errp)->detail);
+	va_list args;
+	va_start(args, format);
+	(*errp)->detail = xvasprintf(format, args);
+	va_end(args);
+	error_hint(errp, "%s", (*errp)->detail);
+}
+
 char *error_text(const struct error *error)
 {
 	if (!error->hint)
@@ -126,6 +139,7 @@ void error_free(struct error *error)
 		return;
 	free(error->message);
 	free(error->hint);
+	free(error->detail);
 	free(error);
 }
 

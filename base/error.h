@@ -6,7 +6,7 @@
  * its last parameter. It sets *errp exactly when it returns an error, and
  * never looks at it. errp may be NULL. *errp must be NULL on entry. The
  * sentence has no full stop, no newline and no function name. Advice for a person
- * at a terminal goes into lines of its own, which QMP does not transmit.
+ * at a terminal goes into lines of its own, most of which QMP does not transmit.
  */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
@@ -27,6 +27,7 @@ struct error {
 	enum error_class class;
 	char *message;
 	char *hint;            /* lines of advice, each ended by a newline; NULL for none */
+	char *detail;          /* one of these lines that QMP transmits, too; NULL for none */
 };
 
 /* Set *errp to the formatted sentence and return @code, a negative errno. */
@@ -47,6 +48,10 @@ void error_prefix(struct error **errp, const char *format, ...)
 
 /* Add the formatted text as a line of advice to *errp, which may be NULL or unset. */
 void error_hint(struct error **errp, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The same for what programs should know as well: QMP adds it to the sentence. At most once. */
+void error_detail(struct error **errp, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* What a terminal shows: the sentence, and the lines of advice below. Free with free(). */

@@ -160,7 +160,7 @@ static int refuse(int fd, int r, unsigned byte, const char *path, struct error *
 	error_set(errp, -EAGAIN, "Failed to get %s\"%s\" lock", shared, name);
 	error_hint(errp, "Is another process using the image [%s]?", path);
 	if (holder)
-		error_hint(errp, "%s", holder);
+		error_detail(errp, "%s", holder);
 	return -EAGAIN;
 }
 

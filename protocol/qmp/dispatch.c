@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "schema/json.h"
 #include "schema/tables.h"
@@ -118,7 +119,10 @@ void qmp_write_error(struct json_writer *reply, const struct error *error, struc
 	json_writer_key(reply, "class");
 	json_writer_str(reply, error_class_name(error->class));
 	json_writer_key(reply, "desc");
-	json_writer_str(reply, error->message); /* hints are for terminals */
+	/* Other hints are for terminals. */
+	_cleanup_free_ char *whole =
+		error->detail ? xasprintf("%s. %s", error->message, error->detail) : NULL;
+	json_writer_str(reply, whole ? whole : error->message);
 	json_writer_end_object(reply);
 	json_writer_end_object(reply);
 }
