@@ -59,7 +59,7 @@ void daemon_emit(enum schema_event event, const void *payload)
 	qmp_server_emit(the_daemon.qmp, event, payload);
 }
 
-/* Who holds a lock, say: clients of the monitor get the sentence alone. */
+/* Advice for whoever reads the log: clients of the monitor do not get it. */
 static void log_hint_of_command(const char *command, const struct error *error)
 {
 	log_warning("%s: %.*s", command, (int)strlen(error->hint) - 1, error->hint);
