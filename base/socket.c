@@ -92,6 +92,7 @@ void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f)
 {
 	assert(!s->filter);
 	s->filter = f;
+	s->drained = false; /* it was said of the socket */
 }
 
 int socket_stream_fd(const struct socket_stream *s)
