@@ -162,8 +162,10 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 	job_block(&c->job, m->source, 0);
 	job_block(&c->job, m->target, 0);
 	copy_job_begin(c);
-	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING) {
 		sync_pass_on(&m->sync);
+		c->shown.is_recording = false;
+	}
 	return 0;
 }
 

@@ -96,6 +96,8 @@ static int co_fn begin_backup(struct world *w, struct job_table *jobs,
 		drain_end(&drain);
 		if (r < 0)
 			backup_close(b);
+		else
+			backup_drain_ended(b);
 	}
 	graph_change_end(w->graph);
 	return r;
