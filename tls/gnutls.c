@@ -304,6 +304,8 @@ static int64_t receive_plain(struct tls_session *s, void *p, size_t bytes)
 		return n;
 	if (n == GNUTLS_E_AGAIN)
 		return -EAGAIN;
+	if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
+		return -EACCES;
 	/* Who just hangs up has nothing more to say either; requests tell themselves where they end. */
 	return n == GNUTLS_E_PREMATURE_TERMINATION ? 0 : -EPROTO;
 }

@@ -53,7 +53,10 @@ struct tls_library {
 	int (*handshake)(struct tls_session *s, struct error **errp);
 	/* After the handshake: the peer's distinguished name, or NULL when it has shown none. */
 	const char *(*peer_name)(const struct tls_session *s);
-	/* Up to @bytes from the peer: their number, 0 at the end, -EAGAIN, or another errno. */
+	/*
+	 * Up to @bytes from the peer: their number, 0 at the end, -EAGAIN, -EACCES when the
+	 * peer has ended it by an alert, or another errno.
+	 */
 	int64_t (*receive)(struct tls_session *s, void *p, size_t bytes);
 	/* Push up to @bytes, not 0, for the peer: their number or a negative errno. */
 	int64_t (*send)(struct tls_session *s, const void *p, size_t bytes);

@@ -148,6 +148,8 @@ END_TEST
 
 static const char *const unprintable[] = {
 	"server.type=unix,server.path=s,server.abstract=on",
+	"server.type=inet,server.host=h,server.port=1,server.mptcp=on",
+	"server.type=unix,server.path=s,tls-creds=c,tls-hostname=h",
 	"server.type=inet,server.host=h,server.port=10,server.ipv4=on",
 	"server.type=inet,server.host=h,server.port=nbd",
 	"server.type=inet,server.host=h,server.port=65536",
