@@ -108,9 +108,9 @@ int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? args->speed : 0,
-		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
-		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.speed = args->speed,
+		.auto_finalize = args->auto_finalize,
+		.auto_dismiss = args->auto_dismiss,
 		.tx = tx,
 	};
 	struct job *j;
