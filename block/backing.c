@@ -143,6 +143,8 @@ int co_fn node_change_backing(struct node *n, const char *name, const char *form
 			      struct error **errp)
 {
 	int r = n->active ? 0 : error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
+	if (name && !*name)
+		name = NULL; /* as it will be read back */
 	if (r >= 0)
 		r = n->driver->change_backing(n, name, format, errp);
 	if (r < 0)

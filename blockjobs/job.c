@@ -309,7 +309,9 @@ static void co_fn give_way(struct job *j)
 
 int co_fn job_pause_point(struct job *j)
 {
-	give_way(j);
+	/* Who told the job to pause may look at once whether it has. */
+	if (!job_must_pause(j))
+		give_way(j);
 	if (j->pauses > 0 && !j->cancelled) {
 		enum job_status before = j->status;
 		job_set_status(j, before == JOB_STATUS_READY ? JOB_STATUS_STANDBY
