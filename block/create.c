@@ -138,20 +138,93 @@ static uint64_t whole_sectors(uint64_t size)
 	return size > INT64_MAX ? size : align_up(size, SECTOR_BYTES);
 }
 
+/* The files that an image consists of besides the first, which have been made. */
+struct further_files {
+	char **protocols;
+	unsigned count;
+};
+
+static void co_fn further_files_finish(struct graph *g, struct further_files *f, bool uncreate)
+{
+	while (f->count > 0) {
+		if (uncreate)
+			uncreate_storage(g, f->protocols[f->count - 1]);
+		free(f->protocols[--f->count]);
+	}
+	free(f->protocols);
+}
+
+/* Make the files that an image of @text needs besides the first, and name them in *text. */
+static int co_fn create_further_files(struct graph *g, const struct driver *driver,
+				      const struct image_spec *spec, const char *storage_options,
+				      struct further_files *f, char **text, struct error **errp)
+{
+	void *options;
+	if (!driver->further_file)
+		return 0;
+	int r = schema_decode_keyval(&blockdev_create_options_type, *text, NULL, &options, errp);
+	if (r < 0)
+		return r;
+	char *name;
+	uint64_t size;
+	while (r >= 0 && driver->further_file(options, spec->filename, f->count, &name, &size)) {
+		char *protocol _cleanup_free_ = NULL;
+		r = string_starts_with(name, "json:")
+			    ? error_set(errp, -EINVAL, "'%s' does not tell the names of further files",
+					spec->filename)
+			    : text_from_filename(g, name, &protocol, errp);
+		free(name);
+		if (r >= 0)
+			r = create_storage(g, protocol, size, storage_options, errp);
+		if (r < 0)
+			break;
+		char *prefix _cleanup_free_ = xasprintf("extents.%u.", f->count);
+		char *inner _cleanup_free_ = text_prefix_keys(protocol, prefix);
+		char *longer = xasprintf("%s,%s", *text, inner);
+		free(*text);
+		*text = longer;
+		f->protocols = xrealloc(f->protocols, f->count + 1, sizeof(f->protocols[0]));
+		f->protocols[f->count++] = TAKE(protocol);
+	}
+	schema_free(&blockdev_create_options_type, options);
+	return r;
+}
+
+/* What names the backing file. Where an image does not say of which format it is, that is its own. */
+static int backing_text(const struct driver *driver, const struct image_spec *spec, char **ret,
+			struct error **errp)
+{
+	const char *format = spec->backing_format;
+	char *name _cleanup_free_ = spec->backing_name ? text_escape(spec->backing_name) : NULL;
+	if (format && !create_option_find(driver, "backing-fmt")) {
+		if (strcmp(format, driver->name) != 0)
+			return error_set(errp, -EINVAL, "backing_file must be a %s image", driver->name);
+		format = NULL;
+	}
+	*ret = xasprintf("%s%s%s%s", name ? ",backing-file=" : "", name ? name : "",
+			 format ? ",backing-fmt=" : "", format ? format : "");
+	return 0;
+}
+
 static int co_fn create_format(struct graph *g, const struct driver *driver, const char *protocol,
-			       const struct image_spec *spec, const char *more, struct error **errp)
+			       const struct image_spec *spec, const char *more,
+			       const char *storage_options, struct error **errp)
 {
 	char *file _cleanup_free_ = text_prefix_keys(protocol, "file.");
-	char *name _cleanup_free_ = spec->backing_name ? text_escape(spec->backing_name) : NULL;
-	char *backing _cleanup_free_ =
-		xasprintf("%s%s%s%s", name ? ",backing-file=" : "", name ? name : "",
-			  spec->backing_format ? ",backing-fmt=" : "",
-			  spec->backing_format ? spec->backing_format : "");
+	char *backing _cleanup_free_ = NULL;
+	int r = backing_text(driver, spec, &backing, errp);
+	if (r < 0)
+		return r;
 	uint64_t size = whole_sectors(spec->size);
 	char *text _cleanup_free_ =
 		xasprintf("driver=%s,size=%" PRIu64 ",%s%s%s%s", driver->name, size, file, backing,
 			  *more ? "," : "", more);
-	return create(g, driver, text, errp);
+	struct further_files further = {0};
+	r = create_further_files(g, driver, spec, storage_options, &further, &text, errp);
+	if (r >= 0)
+		r = create(g, driver, text, errp);
+	further_files_finish(g, &further, r < 0);
+	return r;
 }
 
 /* Creating storage that is to be the image itself. */
@@ -188,7 +261,7 @@ static int co_fn create_image(struct graph *g, const struct driver *driver, cons
 	r = create_storage(g, protocol, 0, for_storage, errp);
 	if (r < 0)
 		return r;
-	r = create_format(g, driver, protocol, spec, for_format, errp);
+	r = create_format(g, driver, protocol, spec, for_format, for_storage, errp);
 	if (r < 0)
 		uncreate_storage(g, protocol);
 	return r;

@@ -34,6 +34,8 @@ static char *schema_name(const char *name)
 {
 	if (strcmp(name, "compat") == 0)
 		return xstrdup("version");
+	if (strcmp(name, "compat6") == 0)
+		return xstrdup("hwversion");
 	char *s = xstrdup(name);
 	for (char *p = s; *p && *p != '.'; p++)
 		if (*p == '_')
@@ -43,7 +45,7 @@ static char *schema_name(const char *name)
 
 const struct schema_member *create_option_find(const struct driver *d, const char *name)
 {
-	static const char *const others[] = {"file", "filename", "location", "size"};
+	static const char *const others[] = {"file", "filename", "location", "size", "extents"};
 	char *wanted _cleanup_free_ = schema_name(name);
 	char *dot = strchr(wanted, '.');
 	if (dot)
@@ -80,6 +82,11 @@ static char *schema_pair(const char *key, const char *value)
 		value = "v2";
 	else if (strcmp(key, "compat") == 0 && strcmp(value, "1.1") == 0)
 		value = "v3";
+	if (strcmp(key, "compat6") == 0) {
+		bool on;
+		/* What is no word for a switch is refused by check_value(). */
+		return keyval_parse_bool(value, &on) == 0 && on ? xstrdup("hwversion=6") : NULL;
+	}
 	return xasprintf("%s=%s", name, value);
 }
 
@@ -91,7 +98,7 @@ static int check_value(const struct schema_member *m, const char *key, const cha
 	int64_t number;
 	bool on;
 
-	if (m->type->kind == SCHEMA_BOOL && keyval_parse_bool(value, &on) < 0)
+	if ((m->type->kind == SCHEMA_BOOL || strcmp(key, "compat6") == 0) && keyval_parse_bool(value, &on) < 0)
 		return error_set(errp, -EINVAL, "Parameter '%s' expects 'on' or 'off'", key);
 	if (m->type->kind == SCHEMA_INT && keyval_parse_int(value, &number) < 0)
 		return error_set(errp, -EINVAL, "Parameter '%s' expects a number", key);
@@ -115,9 +122,22 @@ static int add_pair(const char *pair, const struct driver *format, const struct 
 	const struct schema_member *m = of_format ? of_format : create_option_find(storage, key);
 	if (!m)
 		return error_set(errp, -EINVAL, "Invalid parameter '%s'", key);
-	add(of_format ? for_format : for_storage, converted);
+	if (converted)
+		add(of_format ? for_format : for_storage, converted);
 	/* What is nested is not checked here. */
 	return strchr(key, '.') ? 0 : check_value(m, key, value, errp);
+}
+
+/* Two options for one thing. */
+static int check_compat6(const char *text, struct error **errp)
+{
+	char *compat6 _cleanup_free_ = text_value(text, "compat6");
+	char *version _cleanup_free_ = text_value(text, "hwversion");
+	bool on = text_has_word(text, "compat6") ||
+		  (compat6 && (keyval_parse_bool(compat6, &on) < 0 || on));
+	return on && version
+		       ? error_set(errp, -EINVAL, "compat6 cannot be enabled with hwversion set")
+		       : 0;
 }
 
 int create_options_split(const char *text, const struct driver *format,
@@ -125,10 +145,13 @@ int create_options_split(const char *text, const struct driver *format,
 			 struct error **errp)
 {
 	char *for_format _cleanup_free_ = xstrdup(""), *for_storage _cleanup_free_ = xstrdup("");
+	int r = check_compat6(text ? text : "", errp);
+	if (r < 0)
+		return r;
 	for (const char *at = text ? text : ""; *at;) {
 		const char *end = text_pair_end(at);
 		char *pair _cleanup_free_ = xasprintf("%.*s", (int)(end - at), at);
-		int r = *pair ? add_pair(pair, format, storage, &for_format, &for_storage, errp) : 0;
+		r = *pair ? add_pair(pair, format, storage, &for_format, &for_storage, errp) : 0;
 		if (r < 0)
 			return r;
 		at = *end ? end + 1 : end;

@@ -308,6 +308,14 @@ struct driver {
 	 */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);
+	/*
+	 * Optional: the name and the size in bytes of the further file number @index, from 0 on, that
+	 * a new image called @filename, with @options, consists of; false when there are no more. Who
+	 * creates it by its name makes them, and gives them to create as the list "extents". The
+	 * name is freed with free(). Must not wait.
+	 */
+	bool (*further_file)(const struct blockdev_create_options *options, const char *filename,
+			     unsigned index, char **ret_name, uint64_t *ret_size);
 	/* Delete what create has made of the same @options: nothing could be put into it. */
 	void co_fn (*uncreate)(struct graph *g, const struct blockdev_create_options *options);
 	/* How sure the driver is, 0 to 100, that @data begins an image of its format. No waiting. */

@@ -45,6 +45,16 @@ static bool is_backing_overridden(const struct node *n)
 	return node_backing_filename(n, &full, NULL) < 0 || !string_equal(full, filename);
 }
 
+/* Whether options say what the child is; else the image does, as of its extents. */
+static bool is_named_by_options(const struct node *n, const struct edge *e)
+{
+	char *name _cleanup_free_ = xstrdup(e->name);
+	char *dot = strchr(name, '.');
+	if (dot)
+		*dot = '\0';
+	return !n->options || options_find(n->options, name);
+}
+
 /* True when the node is what opening its storage by name gives. */
 static bool is_default(const struct node *n)
 {
@@ -56,7 +66,7 @@ static bool is_default(const struct node *n)
 		return false;
 	const struct edge *e;
 	list_for_each (e, &n->children, parent_link) {
-		if (e != n->file && e != n->backing)
+		if (e != n->file && e != n->backing && is_named_by_options(n, e))
 			return false;
 	}
 	return is_plain(n->file->child->filename);
