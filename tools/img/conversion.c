@@ -308,12 +308,16 @@ static bool co_fn empty_target(struct work *w)
 			 REQUEST_MAY_UNMAP | REQUEST_NO_FALLBACK) >= 0;
 }
 
+/* The cluster to compress at a time; 0 where nothing is to be compressed. */
 static int co_fn find_cluster(const struct conversion *c, uint64_t *ret)
 {
 	struct driver_info info = {0};
 	struct node *n = c->target->node;
 	int r = n->driver->info ? n->driver->info(n, &info) : -ENOTSUP;
 
+	/* Some images have nothing else, whether it was asked for or not. */
+	if (!c->compresses && (r < 0 || !info.needs_compressed_writes))
+		return 0;
 	if (r < 0 || info.cluster_size == 0)
 		return img_error("The target's format has no clusters to compress");
 	*ret = info.cluster_size;
@@ -330,7 +334,7 @@ int co_fn conversion_run(const struct conversion *c)
 	ratelimit_set(&w.ratelimit, c->rate, loop_now_ns(the_img.loop));
 	for (unsigned i = 0; i < c->source_count; i++)
 		w.total += c->sources[i].node->size;
-	if (c->compresses && find_cluster(c, &w.cluster) != 0)
+	if (find_cluster(c, &w.cluster) != 0)
 		return 1;
 	if (!own.target_is_zero && !own.only_top && own.sparse_bytes > 0)
 		own.target_is_zero = empty_target(&w);

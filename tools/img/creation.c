@@ -18,6 +18,18 @@
 #include "schema/keyval.h"
 #include "tools/img/img.h"
 
+bool creation_wants_help(const char *text)
+{
+	for (const char *at = text; at && *at;) {
+		size_t length = strcspn(at, ",");
+
+		if ((length == 4 && strncmp(at, "help", 4) == 0) || (length == 1 && *at == '?'))
+			return true;
+		at += length + (at[length] == ',');
+	}
+	return false;
+}
+
 /* Move the value of @key, if it is there, out of the text. */
 static char *take_value(char **text, const char *key)
 {
@@ -188,7 +200,8 @@ static const struct {
 	bool with_default;
 } before_size[] = {{"cluster_size", true}, {"extended_l2", true}, {"preallocation", false},
 		   {"compression_type", true}},
-  behind_size[] = {{"lazy_refcounts", true}, {"refcount_bits", true}};
+  behind_size[] = {{"lazy_refcounts", true}, {"refcount_bits", true}},
+  before_backing[] = {{"adapter_type", false}};
 
 static bool is_customary(const char *name)
 {
@@ -198,7 +211,22 @@ static bool is_customary(const char *name)
 	for (unsigned i = 0; i < ARRAY_SIZE(behind_size); i++)
 		if (strcmp(name, behind_size[i].name) == 0)
 			return true;
-	return strcmp(name, "compat") == 0 || string_starts_with(name, "backing_");
+	return strcmp(name, "compat") == 0 || strcmp(name, "adapter_type") == 0 ||
+	       strcmp(name, "hwversion") == 0 || string_starts_with(name, "backing_");
+}
+
+/* The version of virtual hardware, for which there are two options. */
+static void print_hardware_version(const struct creation *c, const struct driver *d)
+{
+	if (!create_option_find(d, "hwversion"))
+		return;
+	char *version _cleanup_free_ = text_value(c->options, "hwversion");
+	char *compat6 _cleanup_free_ = text_value(c->options, "compat6");
+	bool on = text_has_word(c->options, "compat6");
+
+	if (compat6)
+		(void)keyval_parse_bool(compat6, &on);
+	printf(" compat6=%s hwversion=%s", on ? "on" : "off", version ? version : "undefined");
 }
 
 /* Those that no custom places. */
@@ -225,6 +253,8 @@ void creation_print(const struct creation *c)
 		print_option(c, format, before_size[i].name, before_size[i].with_default);
 	printf(" size=%" PRIu64, c->size);
 	print_option(c, format, "compat", false);
+	for (unsigned i = 0; i < ARRAY_SIZE(before_backing); i++)
+		print_option(c, format, before_backing[i].name, before_backing[i].with_default);
 	if (c->backing) {
 		char *escaped _cleanup_free_ = text_escape(c->backing);
 
@@ -232,6 +262,7 @@ void creation_print(const struct creation *c)
 	}
 	if (c->backing_format)
 		printf(" backing_fmt=%s", c->backing_format);
+	print_hardware_version(c, format);
 	for (unsigned i = 0; i < ARRAY_SIZE(behind_size); i++)
 		print_option(c, format, behind_size[i].name, behind_size[i].with_default);
 	if (format)
@@ -312,21 +343,27 @@ static const char *type_word(const struct schema_type *t)
 static const struct {
 	const char *name, *purpose;
 } purposes[] = {
+	{"adapter_type", "The adapter that the image is made for"},
 	{"backing_file", "The image below this one"},
 	{"backing_fmt", "The format of the image below"},
 	{"cluster_size", "Bytes of a cluster"},
 	{"compat", "Version of the format: v2 (also called 0.10) or v3 (1.1)"},
+	{"compat6", "The same as hwversion=6"},
 	{"compression_type", "How clusters are compressed"},
 	{"encrypt.cipher-alg", "How content is encrypted"},
 	{"encrypt.format", "Encrypt the image"},
 	{"encrypt.key-secret", "ID of the secret that holds the passphrase"},
 	{"extended_l2", "Tables tell of parts of clusters"},
 	{"extent_size_hint", "Bytes that the file system allocates at a time, 0 for no hint"},
+	{"hwversion", "Version of the virtual hardware, 4 if not given"},
 	{"lazy_refcounts", "Reference counts are written late"},
 	{"nocow", "No copy-on-write by the file system (btrfs)"},
 	{"preallocation", "What is allocated from the start"},
 	{"refcount_bits", "Bits of a reference count"},
 	{"size", "Virtual size of the disk"},
+	{"subformat", "The files that the image consists of"},
+	{"toolsversion", "Version of the guest tools"},
+	{"zeroed_grain", "Zeroes take no room"},
 };
 
 static const char *purpose_of(const char *name)
@@ -402,6 +439,14 @@ static void add_members(struct option_helps *h, const struct driver *d)
 		if (create_option_find(d, name))
 			add_member(h, name, t->members[i].type);
 	}
+	/* What is no member of its own: which format is below is known, and an alias. */
+	const struct schema_member *backing = create_option_find(d, "backing_file");
+	const struct schema_member *zeroed = create_option_find(d, "zeroed_grain");
+
+	if (backing)
+		add_option_help(h, "backing_fmt", backing->type);
+	if (zeroed)
+		add_option_help(h, "compat6", zeroed->type);
 }
 
 static int by_name(const void *a, const void *b)

@@ -97,6 +97,11 @@ static int co_fn check_once(struct request *rq, struct image *image, unsigned fi
 	*ret = (struct image_check){.report = report, .report_arg = rq};
 	int r = image->node->driver->check(image->node, fix, ret, &error);
 
+	if (r == -ENOTSUP && fix) { /* it may be looked at, but not mended */
+		error_free(error);
+		img_error("This image format does not support checks");
+		return CHECK_UNSUPPORTED;
+	}
 	return r < 0 ? img_error_about(error, "Check failed") : 0;
 }
 
@@ -105,8 +110,10 @@ static int co_fn check_twice(struct request *rq, struct image *image, struct ima
 {
 	struct image_check first;
 
-	if (check_once(rq, image, rq->fix, &first) != 0)
-		return 1;
+	int status = check_once(rq, image, rq->fix, &first);
+
+	if (status != 0)
+		return status;
 	if (rq->fix == IMAGE_FIX_LEAKS && first.has_lost) {
 		report(rq, "ERROR need to rebuild refcount structures");
 		return img_error("Check failed: %s", strerror(EIO));
@@ -120,7 +127,7 @@ static int co_fn check_twice(struct request *rq, struct image *image, struct ima
 		       "    %" PRIu64 " leaked clusters\n    %" PRIu64 " corruptions\n\n"
 		       "Double checking the fixed image now...\n", first.leaks_fixed,
 		       first.corruptions_fixed);
-	int status = check_once(rq, image, 0, ret);
+	status = check_once(rq, image, 0, ret);
 
 	ret->leaks_fixed = first.leaks_fixed;
 	ret->corruptions_fixed = first.corruptions_fixed;
@@ -135,8 +142,10 @@ static int co_fn check(struct request *rq, struct image *image)
 		img_error("This image format does not support checks");
 		return CHECK_UNSUPPORTED;
 	}
-	if (check_twice(rq, image, &result) != 0)
-		return 1;
+	int status = check_twice(rq, image, &result);
+
+	if (status != 0)
+		return status;
 	if (rq->as_json)
 		print_json(image, &result);
 	else if (!rq->is_quiet)
@@ -164,7 +173,7 @@ static int read_repair(struct request *rq)
 
 int co_fn img_check(int argc, char **argv)
 {
-	struct request rq = {.wish = {.flags = NODE_OPEN_FOR_CHECK}};
+	struct request rq = {.wish = {.flags = NODE_OPEN_ALONE | NODE_OPEN_FOR_CHECK}};
 	const struct img_argument table[] = {
 		IMG_TEXT("format", 'f', &rq.wish.format),
 		IMG_TEXT("repair", 'r', &rq.repair),
