@@ -38,6 +38,7 @@ static int co_fn prepare_backup(struct transaction *t, struct action *a, struct 
 static void co_fn commit_backup(struct transaction *t, struct action *a)
 {
 	backup_start(a->state);
+	a->state = NULL;
 }
 
 static void co_fn abort_backup(struct transaction *t, struct action *a)
@@ -45,19 +46,9 @@ static void co_fn abort_backup(struct transaction *t, struct action *a)
 	backup_leave(a->state);
 }
 
-static void announce_backup(struct transaction *t, struct action *a)
-{
-	if (a->state)
-		backup_announce(a->state);
-}
-
 static void co_fn clean_backup(struct transaction *t, struct action *a)
 {
-	if (!a->state)
-		return;
-	if (backup_is_started(a->state))
-		backup_drain_ended(a->state);
-	else
+	if (a->state)
 		backup_close(a->state);
 }
 
@@ -68,7 +59,6 @@ const struct action_kind blockdev_backup_action = {
 	.prepare = prepare_backup,
 	.commit = commit_backup,
 	.abort = abort_backup,
-	.failed = announce_backup,
 	.clean = clean_backup,
 };
 
@@ -79,7 +69,6 @@ const struct action_kind drive_backup_action = {
 	.prepare = prepare_backup,
 	.commit = commit_backup,
 	.abort = abort_backup,
-	.failed = announce_backup,
 	.clean = clean_backup,
 };
 

@@ -8,6 +8,7 @@
 #include "drivers/filters.h"
 #include "drivers/qcow2/qcow2.h"
 #include "drivers/quorum/quorum.h"
+#include "drivers/vmdk/vmdk.h"
 
 const struct driver *const driver_table[] = {
 	&blkdebug_driver,
@@ -27,5 +28,6 @@ const struct driver *const driver_table[] = {
 	&rbd_row,
 	&snapshot_access_driver,
 	&throttle_driver,
+	&vmdk_driver,
 	NULL,
 };

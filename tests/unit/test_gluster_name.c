@@ -2,23 +2,18 @@
 /* File names of images on GlusterFS volumes: what they mean, and how images are called. */
 #include "drivers/gluster/name.h"
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "schema/json_name.h"
 #include "schema/schema.h"
-#include "tests/unit/name_fixture.h"
 #include "tests/unit/unit.h"
 
 #define INET(host, port) "server.0.type=inet,server.0.host=" host ",server.0.port=" port
 #define UNIX(path) "server.0.type=unix,server.0.path=" path
 
-static char *print(const struct blockdev_options *o)
-{
-	return gluster_name_print(&o->u.gluster);
-}
-
-static const struct name_format format = {"gluster", gluster_name_parse, print};
-
-static const struct name_case meanings[] = {
+static const struct {
+	const char *name, *options;
+} meanings[] = {
 	{"gluster://h/v/i", "volume=v,path=i," INET("h", "24007")},
 	{"gluster+tcp://h:0/v/i", "volume=v,path=i," INET("h", "24007")},
 	{"gluster+rdma://h:5/v/i", "volume=v,path=i," INET("h", "5")},
@@ -35,13 +30,26 @@ static const struct name_case meanings[] = {
 	{"gluster+unix:///v/a/b?socket=/s%3f,#x", "volume=v,path=a/b," UNIX("/s?,,")},
 };
 
+static void check_meaning(size_t i)
+{
+	char *text _cleanup_free_ = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = gluster_name_parse(meanings[i].name, &text, &error);
+	ck_assert_msg(r == 0, "%s: %s", meanings[i].name, error ? error->message : "?");
+	char *expected _cleanup_free_ = xasprintf("driver=gluster,%s", meanings[i].options);
+	ck_assert_str_eq(text, expected);
+}
+
 START_TEST(names_mean_options)
 {
-	names_mean(&format, meanings, ARRAY_SIZE(meanings));
+	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++)
+		check_meaning(i);
 }
 END_TEST
 
-static const struct name_case refusals[] = {
+static const struct {
+	const char *name, *part;
+} refusals[] = {
 	{"gluster:a", "'://'"},
 	{"gluster:/v/i", "'://'"},
 	{"gluster://h", "volume"},
@@ -70,14 +78,36 @@ static const struct name_case refusals[] = {
 	{"gluster+://h/v/i", "Unknown protocol 'gluster+'"},
 };
 
+static void check_refusal(size_t i)
+{
+	char *text = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = gluster_name_parse(refusals[i].name, &text, &error);
+	ck_assert_msg(r < 0, "%s", refusals[i].name);
+	ck_assert_msg(strstr(error->message, refusals[i].part), "%s: %s", refusals[i].name,
+		      error->message);
+}
+
 START_TEST(bad_names_are_refused)
 {
-	names_are_refused(&format, refusals, ARRAY_SIZE(refusals));
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		check_refusal(i);
 }
 END_TEST
 
+static struct blockdev_options *decode(const char *text)
+{
+	void *options = NULL;
+	_cleanup_error_ struct error *error = NULL;
+	int r = schema_decode_keyval(&blockdev_options_type, text, "driver", &options, &error);
+	ck_assert_msg(r == 0, "%s: %s", text, error ? error->message : "?");
+	return options;
+}
+
 /* What is printed, and opens the same again. */
-static const struct name_case printed[] = {
+static const struct {
+	const char *options, *name;
+} printed[] = {
 	{"volume=v,path=i," INET("h", "24007"), "gluster://h/v/i"},
 	{"volume=v,path=i," INET("h", "5"), "gluster://h:5/v/i"},
 	{"volume=v w,path=a?b#c%d/e," INET("::1", "24007"),
@@ -85,9 +115,25 @@ static const struct name_case printed[] = {
 	{"volume=v,path=i," UNIX("/s#&t"), "gluster+unix:///v/i?socket=/s%23%26t"},
 };
 
+static void check_print(size_t i)
+{
+	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", printed[i].options);
+	struct blockdev_options *o = decode(given);
+	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
+	ck_assert_str_eq(name, printed[i].name);
+
+	char *text _cleanup_free_ = NULL;
+	ck_assert_int_eq(gluster_name_parse(name, &text, NULL), 0);
+	struct blockdev_options *again = decode(text);
+	ck_assert(schema_equal(&blockdev_options_type, o, again));
+	blockdev_options_free(o);
+	blockdev_options_free(again);
+}
+
 START_TEST(printed_names_open_the_same)
 {
-	names_are_printed(&format, printed, ARRAY_SIZE(printed));
+	for (size_t i = 0; i < ARRAY_SIZE(printed); i++)
+		check_print(i);
 }
 END_TEST
 
@@ -102,9 +148,24 @@ static const char *const unprintable[] = {
 	"volume=v,path=i," UNIX("s") ",server.0.abstract=on",
 };
 
+static void check_json(size_t i)
+{
+	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", unprintable[i]);
+	struct blockdev_options *o = decode(given);
+	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
+	ck_assert_msg(string_starts_with(name, "json:"), "%s", name);
+	void *again = NULL;
+	ck_assert_int_eq(schema_decode_json_text(&blockdev_options_type, name + strlen("json:"),
+						 &again, NULL), 0);
+	ck_assert(schema_equal(&blockdev_options_type, o, again));
+	blockdev_options_free(o);
+	blockdev_options_free(again);
+}
+
 START_TEST(other_images_have_json_names)
 {
-	names_are_json(&format, unprintable, ARRAY_SIZE(unprintable));
+	for (size_t i = 0; i < ARRAY_SIZE(unprintable); i++)
+		check_json(i);
 }
 END_TEST
 
@@ -117,7 +178,7 @@ START_TEST(older_json_names_are_understood)
 	static const char dotted[] = "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"gluster\", "
 		"\"volume\": \"v\", \"path\": \"i\", \"server.0.type\": \"unix\", "
 		"\"server.0.socket\": \"/s\"}}";
-	struct blockdev_options *o = NULL, *expected = name_options("driver=gluster,volume=v,path=i,"
+	struct blockdev_options *o = NULL, *expected = decode("driver=gluster,volume=v,path=i,"
 		INET("h", "5") ",server.1.type=unix,server.1.path=/s");
 	ck_assert_int_eq(json_name_decode(tcp, NULL, &o, NULL), 0);
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
@@ -125,7 +186,7 @@ START_TEST(older_json_names_are_understood)
 	blockdev_options_free(expected);
 
 	ck_assert_int_eq(json_name_decode(dotted, NULL, &o, NULL), 0);
-	expected = name_options("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
+	expected = decode("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
 			  "file.server.0.type=unix,file.server.0.path=/s");
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
 	blockdev_options_free(o);
