@@ -113,7 +113,9 @@ static int co_fn rewrite_locked(struct qcow2 *q, const char *name, const char *f
 		r = write_first_sector(q, cluster);
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not write the qcow2 header");
-	q->header = new;
+	/* Only what is new here: others may have changed more meanwhile, and wait to write it. */
+	q->header.backing_offset = new.backing_offset;
+	q->header.backing_bytes = new.backing_bytes;
 	return 0;
 }
 

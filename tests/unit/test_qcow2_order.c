@@ -379,6 +379,33 @@ IMAGE_TEST(lazy_refcounts_mark_the_image_and_are_rebuilt)
 	ck_assert(!is_marked_dirty(i));
 }
 
+static void co_fn rewrite_header(void *arg)
+{
+	ck_assert_int_eq(qcow2_header_rewrite(arg, NULL, NULL, NULL), 0);
+}
+
+/* The dirty bit comes while the header is being written for another reason. */
+IMAGE_TEST(changes_of_the_header_keep_each_other)
+{
+	struct background writer = {.image = i, .kind = BACKGROUND_WRITE, .offset = CLUSTER,
+				  .bytes = CLUSTER, .byte = 1};
+
+	image_create_ok(i, "size=8M,lazy-refcounts=on");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1); /* the writer below takes one cluster and no more */
+	image_reopen(i, "");
+	ck_assert(!is_marked_dirty(i));
+	i->disk.hold_writes = true;
+	co_start(i->loop, rewrite_header, i->q);
+	settle();
+	background_start(&writer);
+	settle();
+	disk_release(&i->disk);
+	background_wait(&writer);
+	ck_assert_int_eq(writer.result, 0);
+	ck_assert(is_marked_dirty(i));
+}
+
 IMAGE_TEST(metadata_is_not_overwritten)
 {
 	char p[512] = {1};
@@ -450,6 +477,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(failed_table_writes_are_repeated),
 	IMAGE_ROW(failed_table_reads_can_be_repeated),
 	IMAGE_ROW(lazy_refcounts_mark_the_image_and_are_rebuilt),
+	IMAGE_ROW(changes_of_the_header_keep_each_other),
 	IMAGE_ROW(metadata_is_not_overwritten),
 	IMAGE_ROW(impossible_entries_are_reported),
 };
