@@ -526,16 +526,3 @@ int schema_decode_keyval(const struct schema_type *t, const char *text, const ch
 	json_release(json);
 	return r;
 }
-
-int schema_decode_keyval_flags(const struct schema_type *t, const char *text,
-			       const char *implied_key, void **ret, struct error **errp)
-{
-	json_t *json;
-	int r = keyval_parse_flags(text, implied_key, &json, errp);
-
-	if (r < 0)
-		return r;
-	r = schema_decode_input(t, json, SCHEMA_INPUT_TEXT, NULL, ret, errp);
-	json_release(json);
-	return r;
-}

@@ -67,7 +67,7 @@ static const char *take_value(const char *from, char **ret)
 }
 
 /* Decodes one pair at @text into @flat. Returns where it ended, or NULL with an error. */
-static const char *take_pair(const char *text, const char *implied_key, bool flags, json_t *flat,
+static const char *take_pair(const char *text, const char *implied_key, json_t *flat,
 			     struct error **errp)
 {
 	size_t length = strcspn(text, "=,");
@@ -84,11 +84,6 @@ static const char *take_pair(const char *text, const char *implied_key, bool fla
 	} else if (*end == '=') {
 		key = xasprintf("%.*s", (int)length, text);
 		end = take_value(end + 1, &value);
-	} else if (flags) {
-		bool off = string_starts_with(text, "no") && length > 2;
-
-		key = xasprintf("%.*s", (int)(off ? length - 2 : length), off ? text + 2 : text);
-		value = xstrdup(off ? "off" : "on");
 	} else {
 		error_set(errp, -EINVAL, "Expected '=' after parameter '%.*s'", (int)length, text);
 		return NULL;
@@ -97,14 +92,14 @@ static const char *take_pair(const char *text, const char *implied_key, bool fla
 	return end;
 }
 
-static int parse(const char *text, const char *implied_key, bool flags, json_t **ret,
+int keyval_parse(const char *text, const char *implied_key, struct json_t **ret,
 		 struct error **errp)
 {
 	json_t *flat = json_object();
 	int r;
 
 	while (text && *text) {
-		text = take_pair(text, implied_key, flags, flat, errp);
+		text = take_pair(text, implied_key, flat, errp);
 		implied_key = NULL;
 		if (text && *text == ',')
 			text++;
@@ -115,18 +110,6 @@ static int parse(const char *text, const char *implied_key, bool flags, json_t *
 	else
 		*ret = flat;
 	return r;
-}
-
-int keyval_parse(const char *text, const char *implied_key, struct json_t **ret,
-		 struct error **errp)
-{
-	return parse(text, implied_key, false, ret, errp);
-}
-
-int keyval_parse_flags(const char *text, const char *implied_key, struct json_t **ret,
-		       struct error **errp)
-{
-	return parse(text, implied_key, true, ret, errp);
 }
 
 /*

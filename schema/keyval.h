@@ -28,13 +28,6 @@ int keyval_parse(const char *text, const char *implied_key, struct json_t **ret,
 		 struct error **errp);
 
 /*
- * The older form of options, as --chardev has it: as keyval_parse(), and a key
- * without a value is switched on, or off when it begins with "no".
- */
-int keyval_parse_flags(const char *text, const char *implied_key, struct json_t **ret,
-		       struct error **errp);
-
-/*
  * Turn dotted keys of the objects in *json into nested objects, and objects
  * whose keys are all numbers into lists. Changes the tree, which nobody else
  * may hold, and may replace the root. Returns 0 or -EINVAL; the tree is valid,

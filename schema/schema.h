@@ -129,10 +129,6 @@ int schema_decode_input(const struct schema_type *t, struct json_t *json, enum s
 int schema_decode_keyval(const struct schema_type *t, const char *text, const char *implied_key,
 			 void **ret, struct error **errp);
 
-/* The same for the older options, where "server" is "server=on" and "nowait" is "wait=off". */
-int schema_decode_keyval_flags(const struct schema_type *t, const char *text,
-			       const char *implied_key, void **ret, struct error **errp);
-
 /*
  * Make an object from JSON text such as follows "json:" in a file name (see
  * schema/json_name.h). Members may be written with dotted keys, and scalars as

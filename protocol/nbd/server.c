@@ -113,8 +113,3 @@ int nbd_server_stop(struct nbd_server *s, struct error **errp)
 	s->stopping = false;
 	return 0;
 }
-
-char *nbd_server_describe(const struct nbd_server *s)
-{
-	return s->listener ? socket_listener_describe(s->listener) : NULL;
-}

@@ -39,7 +39,5 @@ int co_fn nbd_server_start(struct nbd_server *s, const struct nbd_server_config 
 			   struct error **errp);
 /* Disconnect all clients, remove all NBD exports and stop listening. -ENOTCONN when it does not run. */
 int co_fn nbd_server_stop(struct nbd_server *s, struct error **errp);
-/* Where it listens; NULL when it does not run. Free with free(). */
-char *nbd_server_describe(const struct nbd_server *s);
 
 #endif

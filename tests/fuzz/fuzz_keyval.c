@@ -37,10 +37,6 @@ static void try_options(const struct schema_type *t, const char *text, const cha
 	int r = schema_decode_keyval(t, text, implied_key, &object, &error);
 
 	finish(t, r, object, error);
-	object = NULL;
-	error = NULL;
-	r = schema_decode_keyval_flags(t, text, implied_key, &object, &error);
-	finish(t, r, object, error);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -111,14 +111,6 @@ START_TEST(malformed_keys)
 }
 END_TEST
 
-START_TEST(older_options_have_flags)
-{
-	check_with(keyval_parse_flags, "socket,id=c,server,nowait", "backend",
-		   "{\"backend\": \"socket\", \"id\": \"c\", \"server\": \"on\", \"wait\": \"off\"}");
-	check_with(keyval_parse_flags, "no", NULL, "{\"no\": \"on\"}");
-}
-END_TEST
-
 /* Expand the tree of a JSON text, as file names need it. */
 static int expand(const char *text, json_t **ret, struct error **errp)
 {
@@ -276,7 +268,6 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(dots_lead_into_objects),
 	UNIT_TEST(numbers_make_lists),
 	UNIT_TEST(malformed_keys),
-	UNIT_TEST(older_options_have_flags),
 	UNIT_TEST(dotted_keys_mix_with_objects),
 	UNIT_TEST(depth_of_dots_costs_no_stack),
 	UNIT_TEST(words_for_truth),

@@ -380,22 +380,6 @@ START_TEST(options_come_as_text_or_json)
 }
 END_TEST
 
-START_TEST(older_options_may_be_flags)
-{
-	void *object;
-	struct chardev_options *o;
-
-	ck_assert_int_eq(schema_decode_keyval_flags(&chardev_options_type,
-						    "socket,id=c,path=/p,server,nowait,nodelay",
-						    "backend", &object, NULL), 0);
-	o = object;
-	ck_assert(o->u.socket.server && !o->u.socket.wait);
-	ck_assert(o->u.socket.has_delay && !o->u.socket.delay);
-	ck_assert_str_eq(o->u.socket.path, "/p");
-	chardev_options_free(o);
-}
-END_TEST
-
 static void check_name(const char *name, const char *expected)
 {
 	_cleanup_error_ struct error *e = NULL;
@@ -460,7 +444,6 @@ static const struct unit_test tests[] = {
 	UNIT_TEST_ABORTS(a_value_out_of_an_enum_is_a_bug),
 	UNIT_TEST_ABORTS(a_required_pointer_left_unset_is_a_bug),
 	UNIT_TEST(options_come_as_text_or_json),
-	UNIT_TEST(older_options_may_be_flags),
 	UNIT_TEST(file_names_may_be_json),
 	UNIT_TEST(a_file_name_may_leave_the_driver_to_the_caller),
 };
