@@ -7,10 +7,10 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "block/graph.h"
+#include "block/text.h"
 #include "blockjobs/job_internal.h"
 
 /* So long a job may work without a wait, as over large tables in memory. */
@@ -54,23 +54,6 @@ static char *describe(const struct consumer *c)
 
 static const struct consumer_ops consumer_ops = {.describe = describe};
 
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* Letters, digits, '-', '.' and '_', begun by a letter. */
-static bool is_wellformed(const char *id)
-{
-	if (!is_letter(id[0]))
-		return false;
-	for (const char *p = id; *p; p++) {
-		if (!is_letter(*p) && !(*p >= '0' && *p <= '9') && !strchr("-._", *p))
-			return false;
-	}
-	return true;
-}
-
 static void timer_fired(struct loop_timer *t)
 {
 	job_kick(container_of(t, struct job, timer));
@@ -82,7 +65,7 @@ int job_create(struct job_table *t, const struct job_driver *driver,
 	const char *id = options->id ? options->id : "";
 	if (t->closing)
 		return error_set(errp, -ESHUTDOWN, "The daemon is about to end");
-	if (!is_wellformed(id))
+	if (!text_is_identifier(id))
 		return error_set(errp, -EINVAL, "Invalid job ID '%s'", id);
 	if (job_find(t, id, false))
 		return error_set(errp, -EEXIST, "Job ID '%s' already in use", id);
