@@ -133,6 +133,14 @@ struct node *node_find_error(struct graph *g, const char *name, struct error **e
 	return n;
 }
 
+struct node *node_find_named(struct graph *g, const char *name, struct error **errp)
+{
+	struct node *n = node_find(g, name);
+	if (!n)
+		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'", name);
+	return n;
+}
+
 struct node *node_ref(struct node *n)
 {
 	assert(n->references > 0);

@@ -128,6 +128,8 @@ struct edge {
 struct node *node_find(struct graph *g, const char *name);
 /* As node_find(), with the class-GenericError sentence of the rival in *errp. */
 struct node *node_find_error(struct graph *g, const char *name, struct error **errp);
+/* The same where only a node can be meant, and no device: its sentence says so. */
+struct node *node_find_named(struct graph *g, const char *name, struct error **errp);
 
 struct node *node_ref(struct node *n);
 /* Drop a reference; the last one flushes, closes and frees. NULL is allowed. */
@@ -193,6 +195,8 @@ struct node *node_with_snapshots(struct node *n);
 struct node *node_skip_implicit(struct node *n);
 /* The COW child below @n, through filters; NULL at the base. */
 struct node *node_backing(struct node *n);
+/* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
+struct node *node_chain_next(const struct node *n);
 /* True when @below is @top or lies in its backing chain (filters included). */
 bool node_chain_contains(struct node *top, struct node *below);
 /* The node directly above @base in the chain from @top (an overlay or a filter). */

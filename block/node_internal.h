@@ -38,8 +38,6 @@ void node_compute_limits(struct node *n);
 /* Set n->filename from the driver's plain name and the options. */
 void node_refresh_filename(struct node *n);
 
-/* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
-struct node *node_chain_next(const struct node *n);
 
 struct extent;
 /* One layer's own answer about a range that begins within its size; cut to that. */

@@ -264,10 +264,9 @@ static int co_fn begin_item(struct graph_tx *tx, struct item *it, struct error *
 static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
 			  const char *reference, struct error **errp)
 {
-	struct node *child = node_find(tx->graph, reference);
+	struct node *child = node_find_named(tx->graph, reference, errp);
 	if (!child)
-		return error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
-				 reference);
+		return -ENODEV;
 	struct edge *e = find_child(n, m->name);
 	if (!e)
 		return graph_tx_attach_node(tx, n, m->name, child, EDGE_COW, NULL, errp);

@@ -59,24 +59,21 @@ static const struct job_driver amend_driver = {
 	.finish = amend_finish,
 };
 
-/* The node to change; NULL when it cannot be. */
-static struct node *find(struct graph *g, const struct x_blockdev_amend_args *args,
-			 struct error **errp)
+/* The node to change. */
+static int find(struct graph *g, const struct x_blockdev_amend_args *args, struct node **ret,
+		struct error **errp)
 {
-	struct node *n = node_find(g, args->node_name);
-	const char *driver = blockdev_driver_name(args->options->driver);
+	struct node *n = node_find_named(g, args->node_name, errp);
 
 	if (!n)
-		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
-			  args->node_name);
-	else if (!string_equal(n->driver->name, driver))
-		error_set(errp, -EINVAL,
-			  "x-blockdev-amend doesn't support changing the block driver");
-	else if (!n->driver->amend)
-		error_set(errp, -ENOTSUP, "Driver does not support x-blockdev-amend");
-	else
-		return n;
-	return NULL;
+		return -ENODEV;
+	if (!string_equal(n->driver->name, blockdev_driver_name(args->options->driver)))
+		return error_set(errp, -EINVAL,
+				 "x-blockdev-amend doesn't support changing the block driver");
+	if (!n->driver->amend)
+		return error_set(errp, -ENOTSUP, "Driver does not support x-blockdev-amend");
+	*ret = n;
+	return 0;
 }
 
 /* As the driver is told; false when nothing is to change. */
@@ -100,14 +97,15 @@ static bool convert(const struct blockdev_amend_options *from, struct blockdev_c
 static int co_fn start_locked(struct job_table *t, const struct x_blockdev_amend_args *args,
 			      struct error **errp)
 {
-	struct node *n = find(t->graph, args, errp);
+	struct node *n = NULL;
 	struct job *j;
+	int r = find(t->graph, args, &n, errp);
 
-	if (!n)
-		return -ENOTSUP;
-	int r = job_create(t, &amend_driver, &(struct job_options){.id = args->job_id,
-								   .auto_finalize = true},
-			   &j, errp);
+	if (r < 0)
+		return r;
+	r = job_create(t, &amend_driver, &(struct job_options){.id = args->job_id,
+							       .auto_finalize = true},
+		       &j, errp);
 	if (r < 0)
 		return r;
 	struct amend *a = amend_of(j);

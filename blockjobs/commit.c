@@ -38,8 +38,8 @@ static int attach_chain(struct commit *c, struct graph_tx *tx, struct error **er
 {
 	const unsigned shared = PERM_WRITE_UNCHANGED | PERM_WRITE;
 	int r = 0;
-	for (struct node *n = copy_job_chain_edge(c->top)->child; r >= 0 && n != c->base;
-	     n = copy_job_chain_edge(n)->child)
+	for (struct node *n = node_chain_next(c->top); r >= 0 && n != c->base;
+	     n = node_chain_next(n))
 		r = copy_job_attach(&c->common, tx, "intermediate node", n, 0, shared, NULL, errp);
 	return r;
 }
@@ -69,7 +69,7 @@ static int link_all(struct copy_job *common, struct graph_tx *tx, void *arg, str
 
 static void block_all(struct commit *c)
 {
-	for (struct node *n = c->common.filter; n != c->base; n = copy_job_chain_edge(n)->child)
+	for (struct node *n = c->common.filter; n != c->base; n = node_chain_next(n))
 		job_block(&c->common.job, n, 0);
 	job_block(&c->common.job, c->base, 0);
 	/* Another part of the chain may be merged meanwhile, also into the image above. */

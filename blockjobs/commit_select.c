@@ -8,21 +8,6 @@
 #include "block/open.h"
 #include "blockjobs/commit_internal.h"
 
-/* The node behind @n in its chain: a filter's child or the backing file. */
-static struct node *next_in_chain(const struct node *n)
-{
-	const struct edge *e = n->driver->is_filter ? n->file : n->backing;
-	return e ? e->child : NULL;
-}
-
-static struct node *find_node(struct graph *g, const char *name, struct error **errp)
-{
-	struct node *n = node_find(g, name);
-	if (!n)
-		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'", name);
-	return n;
-}
-
 static int check_in_chain(struct node *top, struct node *n, struct error **errp)
 {
 	if (node_chain_contains(top, n))
@@ -35,7 +20,7 @@ static int select_top(struct graph *g, const struct block_commit_args *args,
 {
 	ret->top = ret->device;
 	if (args->top_node) {
-		ret->top = find_node(g, args->top_node, errp);
+		ret->top = node_find_named(g, args->top_node, errp);
 		return ret->top ? check_in_chain(ret->device, ret->top, errp) : -ENODEV;
 	}
 	if (args->top && !string_equal(ret->device->filename, args->top)) {
@@ -50,7 +35,7 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 		       struct commit_chain *ret, struct error **errp)
 {
 	if (args->base_node) {
-		ret->base = find_node(g, args->base_node, errp);
+		ret->base = node_find_named(g, args->base_node, errp);
 		return ret->base ? check_in_chain(ret->top, ret->base, errp) : -ENODEV;
 	}
 	if (args->base) {
@@ -71,7 +56,7 @@ static int check_blockers(const struct commit_chain *chain, struct error **errp)
 {
 	struct error *error = NULL;
 	int r = blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, &error);
-	for (struct node *n = chain->top; r >= 0 && n != chain->base; n = next_in_chain(n))
+	for (struct node *n = chain->top; r >= 0 && n != chain->base; n = node_chain_next(n))
 		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, &error);
 	if (r >= 0)
 		return 0;

@@ -80,8 +80,6 @@ int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char 
 
 /* --- In and out of the graph; in copy_graph.c. The caller holds the change lock --------- */
 
-/* The link of a backing chain below @n, through filters; NULL at its end. */
-struct edge *copy_job_chain_edge(struct node *n);
 /* Freeze the links from @top down to @base, which is in its chain. */
 void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base);
 void copy_job_thaw(struct copy_job *c);

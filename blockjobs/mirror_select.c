@@ -13,17 +13,9 @@
 #define GRANULARITY_MIN DIRTY_BITMAP_GRANULARITY_MIN
 #define GRANULARITY_MAX (UINT32_C(64) << 20)
 
-static struct node *find_node(struct graph *g, const char *name, struct error **errp)
-{
-	struct node *n = node_find(g, name);
-	if (!n)
-		error_set(errp, -ENODEV, "Cannot find device='%s' nor node-name='%s'", name, name);
-	return n;
-}
-
 int mirror_find_source(struct graph *g, const char *name, struct node **ret, struct error **errp)
 {
-	struct node *n = find_node(g, name, errp);
+	struct node *n = node_find_error(g, name, errp);
 	if (!n)
 		return -ENODEV;
 	int r = copy_job_check_root(n, true, errp);
@@ -109,7 +101,7 @@ int mirror_select(struct graph *g, const struct blockdev_mirror_args *args,
 	int r = mirror_find_source(g, args->device, &ret->source, errp);
 	if (r < 0)
 		return r;
-	ret->target = find_node(g, args->target, errp);
+	ret->target = node_find_error(g, args->target, errp);
 	if (!ret->target)
 		return -ENODEV;
 	r = check_granularity(args, errp);

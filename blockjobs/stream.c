@@ -41,8 +41,7 @@ static struct stream *stream_of(struct job *j)
 /* What stays below bottom; it may change while the job runs. */
 static struct node *base_of(const struct stream *s)
 {
-	struct edge *e = copy_job_chain_edge(s->bottom);
-	return e ? e->child : NULL;
+	return node_chain_next(s->bottom);
 }
 
 /* --- Into the graph --------------------------------------------------------------- */
@@ -55,7 +54,7 @@ static int attach_all(struct stream *s, struct graph_tx *tx, struct error **errp
 				PERM_ALL & ~(unsigned)PERM_RESIZE, &s->common.source, errp);
 	s->common.target = s->common.source;
 	for (struct node *n = s->top; r >= 0 && n != s->bottom;) {
-		n = copy_job_chain_edge(n)->child;
+		n = node_chain_next(n);
 		r = copy_job_attach(&s->common, tx, "intermediate node", n, 0,
 				    PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, NULL, errp);
 	}
@@ -97,7 +96,7 @@ static void block_all(struct stream *s)
 	struct node *n = s->top;
 	job_block(j, n, 0);
 	while (n != s->bottom) {
-		n = copy_job_chain_edge(n)->child;
+		n = node_chain_next(n);
 		job_block(j, n, 0);
 	}
 }

@@ -5,23 +5,8 @@
 #include "block/blocker.h"
 #include "block/driver.h"
 #include "block/open.h"
-#include "blockjobs/copy_job.h"
 #include "blockjobs/filter.h"
 #include "blockjobs/stream_internal.h"
-
-static struct node *next_in_chain(struct node *n)
-{
-	struct edge *e = copy_job_chain_edge(n);
-	return e ? e->child : NULL;
-}
-
-static struct node *find_node(struct graph *g, const char *name, struct error **errp)
-{
-	struct node *n = node_find(g, name);
-	if (!n)
-		error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'", name);
-	return n;
-}
 
 static int check_exclusive(const struct block_stream_args *args, struct error **errp)
 {
@@ -49,7 +34,7 @@ static int select_base(struct graph *g, const struct block_stream_args *args, st
 	}
 	if (!args->base_node)
 		return 0;
-	*ret = find_node(g, args->base_node, errp);
+	*ret = node_find_named(g, args->base_node, errp);
 	if (!*ret)
 		return -ENODEV;
 	if (!node_chain_contains(node_backing(device), *ret))
@@ -62,7 +47,7 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 			 struct node *device, struct stream_chain *ret, struct error **errp)
 {
 	if (args->bottom) {
-		ret->bottom = find_node(g, args->bottom, errp);
+		ret->bottom = node_find_named(g, args->bottom, errp);
 		if (!ret->bottom)
 			return -ENODEV;
 		if (!node_chain_contains(device, ret->bottom))
@@ -80,7 +65,7 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 		return r;
 	/* Another job's filter directly above base stays with it. */
 	ret->bottom = ret->top;
-	for (struct node *n = ret->top; n && n != base; n = next_in_chain(n)) {
+	for (struct node *n = ret->top; n && n != base; n = node_chain_next(n)) {
 		if (!node_is_job_filter(n))
 			ret->bottom = n;
 	}
@@ -92,7 +77,7 @@ static int check_blockers(struct node *device, const struct node *bottom, struct
 	struct node *n = device;
 	int r = blocker_check(n, BLOCK_OP_STREAM, errp);
 	while (r >= 0 && n != bottom) {
-		n = next_in_chain(n);
+		n = node_chain_next(n);
 		r = blocker_check(n, BLOCK_OP_STREAM, errp);
 	}
 	return r;
@@ -122,7 +107,7 @@ int stream_select(struct graph *g, const struct block_stream_args *args, struct 
 		r = check_blockers(device, ret->bottom, errp);
 	if (r >= 0)
 		r = check_frozen(ret, errp);
-	if (r >= 0 && args->backing_file && !next_in_chain(ret->bottom))
+	if (r >= 0 && args->backing_file && !node_chain_next(ret->bottom))
 		r = error_set(errp, -EINVAL,
 			      "backing file specified, but streaming the entire chain");
 	return r;

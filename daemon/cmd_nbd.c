@@ -15,7 +15,7 @@ static void set_inet(struct socket_endpoint *ret, const struct inet_socket_addre
 	ret->family = SOCKET_INET;
 	ret->host = inet->host;
 	ret->port = inet->port;
-	ret->port_last = inet->has_to ? inet->to : 0;
+	ret->port_last = inet->to;
 	ret->ipv4 = inet->has_ipv4 ? inet->ipv4 : -1;
 	ret->ipv6 = inet->has_ipv6 ? inet->ipv6 : -1;
 	ret->numeric = inet->numeric;

@@ -80,10 +80,9 @@ static int find_image(const struct change_backing_file_args *args, struct node *
 	int r = check_root(top, errp);
 	if (r < 0)
 		return r;
-	struct node *n = node_find(the_daemon.graph, args->image_node_name);
+	struct node *n = node_find_named(the_daemon.graph, args->image_node_name, errp);
 	if (!n)
-		return error_set(errp, -ENODEV, "Cannot find device='' nor node-name='%s'",
-				 args->image_node_name);
+		return -ENODEV;
 	if (!node_backing(n))
 		return error_set(errp, -EINVAL, "not allowing backing file change on an image "
 				 "without a backing file");

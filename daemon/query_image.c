@@ -10,14 +10,6 @@
 #include "block/image_info.h"
 #include "block/node.h"
 
-/* What shows through @n, or what @n shows as a filter; NULL at the end of a chain. */
-static struct node *node_behind(const struct node *n)
-{
-	if (n->backing)
-		return n->backing->child;
-	return n->driver->is_filter && n->file ? n->file->child : NULL;
-}
-
 static void list_children(const struct node *n, struct blockdev_child_list *ret)
 {
 	struct edge *e;
@@ -82,7 +74,7 @@ struct block_device_info *co_fn query_device_info(struct node *n, bool flat)
 
 	info->image = node_image_info(n);
 	struct image_info *last = info->image;
-	for (n = node_behind(n); n && !flat; n = node_behind(n)) {
+	for (n = node_chain_next(n); n && !flat; n = node_chain_next(n)) {
 		info->backing_file_depth++;
 		last = last->backing_image = node_image_info(n);
 	}

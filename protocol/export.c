@@ -112,7 +112,7 @@ static void export_free(struct export *e)
 static int co_fn check_active(struct export *e, const struct block_export_options *options,
 			      struct node *n, struct error **errp)
 {
-	if (!options->has_allow_inactive || !options->allow_inactive)
+	if (!options->allow_inactive)
 		return n->active ? 0 : nodes_set_active(n->graph, n, true, errp);
 	if (!e->type->bears_inactive)
 		return error_set(errp, -ENOTSUP, "Export type does not support inactive exports");
@@ -124,10 +124,9 @@ static int co_fn check_active(struct export *e, const struct block_export_option
 static int co_fn attach(struct export *e, const struct block_export_options *options,
 			struct error **errp)
 {
-	struct node *n = node_find(e->registry->graph, options->node_name);
+	struct node *n = node_find_named(e->registry->graph, options->node_name, errp);
 	if (!n)
-		return error_set(errp, -ENOENT, "Cannot find device='' nor node-name='%s'",
-				 options->node_name);
+		return -ENOENT;
 	if (e->writable && n->read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
 	int r = check_active(e, options, n, errp);
