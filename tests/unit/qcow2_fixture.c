@@ -9,6 +9,7 @@
 
 #include "drivers/blkdebug/blkdebug.h"
 #include "drivers/qcow2/qcow2.h"
+#include "drivers/vmdk/vmdk.h"
 
 struct disk_state {
 	struct disk *disk;
@@ -148,7 +149,8 @@ static const struct driver disk_driver = {
 	.truncate = disk_truncate,
 };
 
-static const struct driver *const drivers[] = {&blkdebug_driver, &disk_driver, &qcow2_driver, NULL};
+static const struct driver *const drivers[] = {&blkdebug_driver, &disk_driver, &qcow2_driver,
+					       &vmdk_driver, NULL};
 
 static void *map_zeroes(void)
 {
@@ -231,14 +233,19 @@ static char *sentence(struct error *error)
 	return text;
 }
 
+static const char *format_of(const struct image *i)
+{
+	return i->format ? i->format : "qcow2";
+}
+
 char *co_fn image_create_error(struct image *i, const char *options)
 {
-	_cleanup_free_ char *text = xasprintf("driver=qcow2,file=disk,%s", options);
+	_cleanup_free_ char *text = xasprintf("driver=%s,file=disk,%s", format_of(i), options);
 	struct error *error = NULL;
 	void *o;
 
 	if (schema_decode_keyval(&blockdev_create_options_type, text, NULL, &o, &error) == 0) {
-		qcow2_driver.create(i->graph, o, &error);
+		graph_find_driver(i->graph, format_of(i))->create(i->graph, o, &error);
 		schema_free(&blockdev_create_options_type, o);
 	}
 	return sentence(error);
@@ -261,7 +268,8 @@ static const struct consumer_ops consumer_ops = {.describe = describe};
 static int co_fn open_image(struct image *i, const char *options, struct error **errp)
 {
 	_cleanup_free_ char *text =
-		xasprintf("driver=qcow2,node-name=image,%s%s%s%s", i->file ? i->file : "file=disk",
+		xasprintf("driver=%s,node-name=image,%s%s%s%s", format_of(i),
+			  i->file ? i->file : "file=disk",
 			  i->backing_node ? ",backing=backing" : "", options[0] ? "," : "", options);
 	void *o;
 	int r = schema_decode_keyval(&blockdev_options_type, text, NULL, &o, errp);
@@ -271,8 +279,12 @@ static int co_fn open_image(struct image *i, const char *options, struct error *
 	if (!i->backing_node) { /* whatever the header says */
 		struct blockdev_options *image = o;
 
-		image->u.qcow2.backing = NEW(struct blockdev_ref_or_null);
-		image->u.qcow2.backing->kind = BLOCKDEV_REF_OR_NULL_NULL;
+		struct blockdev_ref_or_null **backing = image->driver == BLOCKDEV_DRIVER_VMDK
+								? &image->u.vmdk.backing
+								: &image->u.qcow2.backing;
+
+		*backing = NEW(struct blockdev_ref_or_null);
+		(*backing)->kind = BLOCKDEV_REF_OR_NULL_NULL;
 	}
 	r = node_open(i->graph, o, &i->node, errp);
 	blockdev_options_free(o);

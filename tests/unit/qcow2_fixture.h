@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A qcow2 image on a disk in memory, on a simulated loop; for the tests of
- * drivers/qcow2.
+ * A qcow2 image, or one of another format, on a disk in memory, on a simulated loop;
+ * for the tests of drivers/qcow2 and drivers/vmdk.
  */
 #ifndef TESTS_UNIT_QCOW2_FIXTURE_H
 #define TESTS_UNIT_QCOW2_FIXTURE_H
@@ -57,9 +57,10 @@ struct image {
 	struct graph *graph;
 	struct disk disk, backing_disk;
 	struct node *disk_node, *backing_node;
+	const char *format; /* NULL: qcow2 */
 	const char *file;   /* options of the storage to open the image with; NULL: the disk as it is */
 	struct node *node;  /* the image, NULL when closed */
-	struct qcow2 *q;
+	struct qcow2 *q;    /* of a qcow2 image */
 	struct edge *edge;
 	struct consumer consumer;
 };
