@@ -39,10 +39,19 @@ static void drop_block(struct qcow2 *q, uint64_t index)
 	qcow2_table_set(&q->reftable, index, 0);
 	qcow2_metadata_remove(q, offset, METADATA_REFCOUNT_BLOCK);
 	qcow2_cache_forget(&q->refcount_cache, offset, q->cluster_bytes);
-	/* Of its own refcount nothing is left; another block's falls as any. */
-	if (offset >> q->cluster_bits >> q->block_bits != index)
-		qcow2_free_later(q, offset, q->cluster_bytes, FREE_OTHER);
 	q->free_hint = MIN(q->free_hint, index << q->block_bits);
+}
+
+/* The table is durable. Who has counted itself is gone with its count; others are freed as any. */
+static void free_dropped(struct qcow2 *q, const struct qcow2_table *old)
+{
+	for (uint32_t i = 0; i < q->reftable.count; i++) {
+		uint64_t offset = old->entries[i];
+
+		if (q->reftable.entries[i] != offset &&
+		    offset >> q->cluster_bits >> q->block_bits != i)
+			qcow2_free_later(q, offset, q->cluster_bytes, FREE_OTHER);
+	}
 }
 
 /* The new table could not be written: the old one stays in force. */
@@ -76,6 +85,8 @@ static int co_fn shrink_locked(struct qcow2 *q, const struct qcow2_table *old)
 		r = edge_flush(q->node->file);
 	if (r < 0)
 		undo(q, old);
+	else
+		free_dropped(q, old);
 	return r;
 }
 

@@ -106,6 +106,27 @@ IMAGE_TEST(what_would_lose_something_is_refused)
 	image_close(i);
 }
 
+/* With their new width, the refcount blocks lie in a row, and one of them counts all of them. */
+IMAGE_TEST(refcount_blocks_that_cannot_be_given_up_stay)
+{
+	image_create_ok(i, "size=8M,cluster-size=4096");
+	image_open_ok(i, "discard=unmap");
+	for (uint64_t at = 0; at < 8 * MiB; at += 2 * MiB)
+		image_write(i, at, 4096, 1); /* all L2 tables come first */
+	image_write(i, 0, 8 * MiB, 1);
+	ck_assert_int_eq(amend(i, "refcount-bits=64"), 0);
+	image_discard(i, MiB, 6 * MiB);
+	ck_assert_int_eq(qcow2_settle(i->q), 0);
+	i->disk.flush_error = -EIO;
+	ck_assert_int_eq(qcow2_refcount_shrink(i->q), -EIO);
+	i->disk.flush_error = 0;
+	ck_assert_int_eq(qcow2_settle(i->q), 0);
+	image_expect_check(i, 0, 0);
+	ck_assert_int_eq(qcow2_refcount_shrink(i->q), 0);
+	image_expect_check(i, 0, 0);
+	image_close(i);
+}
+
 /* The image opens afterwards, shows the same, and has leaks at worst. */
 static void co_fn fail_at(struct image *i, const char *text, unsigned cluster)
 {
@@ -180,6 +201,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(versions_change_both_ways),
 	IMAGE_ROW(refcounts_change_their_width),
 	IMAGE_ROW(what_would_lose_something_is_refused),
+	IMAGE_ROW(refcount_blocks_that_cannot_be_given_up_stay),
 	IMAGE_ROW(failing_writes_lose_nothing),
 	IMAGE_ROW(emptied_images_show_what_is_below),
 	IMAGE_ROW(sizes_are_measured),
