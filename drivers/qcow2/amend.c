@@ -55,13 +55,18 @@ static int co_fn complete_snapshots(struct qcow2 *q)
 /* Write the header anew as @new, or leave it as it is. */
 static int co_fn change_header(struct qcow2 *q, const struct qcow2_header *new, struct error **errp)
 {
+	const char *name = q->node->backing_name, *format = q->node->backing_format;
 	struct qcow2_header old = q->header;
 
 	q->header = *new;
-	int r = qcow2_header_rewrite(q, q->node->backing_name, q->node->backing_format, errp);
+	int r = qcow2_header_rewrite(q, name, format, errp);
 
-	if (r < 0)
-		q->header = old;
+	if (r == 0)
+		return 0;
+	/* It may have arrived nevertheless: go on only with what certainly is there. */
+	q->header = old;
+	if (qcow2_header_rewrite(q, name, format, NULL) < 0)
+		qcow2_header_lost(q, r);
 	return r;
 }
 
@@ -127,8 +132,9 @@ static int co_fn expand_zeroes(struct qcow2 *q)
 		struct run run;
 
 		r = qcow2_map(q, at, MIN(q->header.size - at, GiB), &run);
-		if (r == 0)
-			r = expand_run(q, at, &run);
+		if (r < 0)
+			return r;
+		r = expand_run(q, at, &run);
 		at += run.bytes;
 	}
 	return r < 0 ? r : qcow2_settle(q);

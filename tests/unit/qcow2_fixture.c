@@ -105,9 +105,10 @@ static int co_fn disk_flush(struct node *n)
 {
 	struct disk *d = disk_of(n);
 
-	d->flushes++;
+	bool fails_once = ++d->flushes == d->flush_fails_once;
+
 	pass_time(n);
-	return d->flush_error;
+	return fails_once ? -EIO : d->flush_error;
 }
 
 /* What is discarded must not be read again: it becomes garbage. */

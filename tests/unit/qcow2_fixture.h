@@ -36,8 +36,8 @@ struct disk {
 	/* Requests that touch [fail_from, fail_to) fail with these, unless 0. */
 	int read_error, write_error, flush_error;
 	uint64_t fail_from, fail_to;
-	/* The read, or the write, with this number fails, 0 for none; see reads and writes. */
-	unsigned fails_once, write_fails_once;
+	/* The request with this number fails, 0 for none; see reads, writes and flushes. */
+	unsigned fails_once, write_fails_once, flush_fails_once;
 	/* While true, such requests wait on @held until it is cleared and the queue woken. */
 	bool hold_reads, hold_writes, hold_discards;
 	struct co_queue held;

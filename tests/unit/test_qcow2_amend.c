@@ -153,6 +153,32 @@ IMAGE_TEST(failing_writes_lose_nothing)
 	}
 }
 
+/* A flush may fail behind a header that has arrived. Returns what the change has returned. */
+static int co_fn fail_flush(struct image *i, const char *text, unsigned number)
+{
+	make(i, "size=8M", false);
+	i->disk.flush_fails_once = i->disk.flushes + number;
+	int r = amend(i, text);
+
+	i->disk.flush_fails_once = 0;
+	ck_assert_uint_eq(load_be32(i->disk.data + HEADER_VERSION), i->q->header.version);
+	image_zero(i, 4 * MiB, MiB, 0);
+	image_reopen(i, "");
+	expect_same(i);
+	image_expect_check(i, 0, 0);
+	image_close(i);
+	return r;
+}
+
+IMAGE_TEST(failing_flushes_leave_the_header_that_is_known)
+{
+	unsigned number = 1;
+
+	while (fail_flush(i, "version=v2", number) < 0)
+		number++;
+	ck_assert_uint_gt(number, 2);
+}
+
 IMAGE_TEST(emptied_images_show_what_is_below)
 {
 	make(i, "size=8M", true);
@@ -203,6 +229,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(what_would_lose_something_is_refused),
 	IMAGE_ROW(refcount_blocks_that_cannot_be_given_up_stay),
 	IMAGE_ROW(failing_writes_lose_nothing),
+	IMAGE_ROW(failing_flushes_leave_the_header_that_is_known),
 	IMAGE_ROW(emptied_images_show_what_is_below),
 	IMAGE_ROW(sizes_are_measured),
 };
