@@ -33,7 +33,10 @@ int qcow2_signal_damage(struct qcow2 *q, const char *format, ...)
 static int co_fn signal_fatal(struct qcow2 *q, struct image_damage damage, const char *format,
 			      va_list args)
 {
-	if (q->corruption_signalled)
+	/* What was found while nobody could write has stopped nothing yet. */
+	bool is_done = q->corruption_signalled && (q->node->corrupt || !q->writable);
+
+	if (is_done)
 		return -EIO;
 	q->corruption_signalled = true;
 	free(q->corruption_message);

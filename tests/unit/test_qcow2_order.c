@@ -459,6 +459,28 @@ IMAGE_TEST(impossible_entries_are_reported)
 	ck_assert(i->node->corrupt);
 }
 
+IMAGE_TEST(damage_known_from_reading_stops_writing_later)
+{
+	uint8_t p[512];
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, CLUSTER, 1);
+	image_close(i);
+	store_be64(i->disk.data + 0x40000, ENTRY_COPIED | 0x50200);
+	image_open_ok(i, "read-only=on");
+	ck_assert_int_eq(edge_read(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert(!i->node->corrupt);
+	consumer_leave(&i->consumer);
+	graph_change_begin(i->graph);
+	ck_assert_int_eq(node_set_read_only(i->node, false, NULL), 0);
+	graph_change_end(i->graph);
+	consumer_enter(&i->consumer);
+	ck_assert_int_eq(edge_read(i->edge, 0, 512, p, 0), -EIO);
+	ck_assert(i->node->corrupt);
+	ck_assert_uint_eq(load_be64(i->disk.data + HEADER_INCOMPATIBLE), INCOMPATIBLE_CORRUPT);
+}
+
 static const struct unit_test tests[] = {
 	IMAGE_ROW(small_write_to_a_fresh_cluster_writes_nothing_else),
 	IMAGE_ROW(old_data_goes_with_the_new_in_one_write),
@@ -480,6 +502,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(changes_of_the_header_keep_each_other),
 	IMAGE_ROW(metadata_is_not_overwritten),
 	IMAGE_ROW(impossible_entries_are_reported),
+	IMAGE_ROW(damage_known_from_reading_stops_writing_later),
 };
 
 UNIT_MAIN("qcow2_order", tests)
