@@ -116,14 +116,20 @@ static int co_fn copy_l1(struct qcow2 *q, const struct qcow2_table *from, uint32
 	return r;
 }
 
-/* One more than the highest ID that is a number. */
+/* One more than the highest ID that is a number, or behind the last number the first free one. */
 static char *new_id(const struct qcow2 *q)
 {
 	unsigned long highest = 0;
 
 	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
 		highest = MAX(highest, strtoul(q->snapshots[i].id, NULL, 10));
-	return xasprintf("%lu", highest + 1);
+	for (;;) {
+		char *id = xasprintf("%lu", ++highest);
+
+		if (!qcow2_snapshot_find(q, id))
+			return id;
+		free(id);
+	}
 }
 
 static struct qcow2_snapshot new_snapshot(struct qcow2 *q, const char *name,
@@ -234,7 +240,7 @@ static int co_fn switch_to(struct qcow2 *q, struct qcow2_table *l1, uint64_t siz
 	return r < 0 ? qcow2_header_lost(q, r) : 0;
 }
 
-/* Where an image without bitmaps in use may go back in time. */
+/* Bitmaps tell what has been written: they cannot follow an image back in time. */
 static int check_bitmaps(const struct qcow2 *q, struct error **errp)
 {
 	if (list_is_empty(&q->node->bitmaps) && list_is_empty(&q->bitmaps))

@@ -93,6 +93,19 @@ IMAGE_TEST(lists_survive_reopening)
 	image_close(i);
 }
 
+IMAGE_TEST(ids_are_unique_behind_the_last_number)
+{
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	take_ok(i, "one");
+	free(i->q->snapshots[0].id);
+	i->q->snapshots[0].id = xstrdup("18446744073709551615"); /* as some image may have it */
+	take_ok(i, "two");
+	take_ok(i, "three");
+	ck_assert_str_eq(i->q->snapshots[1].id, "0");
+	ck_assert_str_eq(i->q->snapshots[2].id, "1");
+}
+
 IMAGE_TEST(applying_brings_the_size_back)
 {
 	image_create_ok(i, "size=8M");
@@ -256,6 +269,7 @@ IMAGE_TEST(failing_writes_lose_nothing)
 static const struct unit_test tests[] = {
 	IMAGE_ROW(snapshots_keep_what_was),
 	IMAGE_ROW(lists_survive_reopening),
+	IMAGE_ROW(ids_are_unique_behind_the_last_number),
 	IMAGE_ROW(applying_brings_the_size_back),
 	IMAGE_ROW(read_only_images_show_snapshots),
 	IMAGE_ROW(what_cannot_be_counted_is_not_shared),
