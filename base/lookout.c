@@ -41,3 +41,10 @@ void lookout_ends_wait(struct lookout *l, uint64_t now_ns)
 		l->looking = true;
 	}
 }
+
+void lookout_calls_off(struct lookout *l)
+{
+	l->wait_began_ns = 0;
+	l->looking = false;
+	l->sleeps_left = MAX(l->sleeps_left, SLEEPS_FIRST);
+}

@@ -34,6 +34,13 @@ struct lookout {
  */
 bool lookout_waits(struct lookout *l, uint64_t now_ns);
 
+/*
+ * Another thread has handed something over, whether that ended a wait or not. Threads
+ * that work for the loop need the processor more than looking does: for a while there
+ * is none.
+ */
+void lookout_calls_off(struct lookout *l);
+
 /* What was looked for has come. Without a wait that it ends, does nothing. */
 void lookout_ends_wait(struct lookout *l, uint64_t now_ns);
 

@@ -81,9 +81,14 @@ struct loop *loop_current(void)
 	return loop_of_thread;
 }
 
+bool loop_has_posts(struct loop *loop)
+{
+	return atomic_load_explicit(&loop->posts, memory_order_relaxed);
+}
+
 void loop_run_posts(struct loop *loop)
 {
-	if (!atomic_load_explicit(&loop->posts, memory_order_relaxed))
+	if (!loop_has_posts(loop))
 		return;
 
 	struct loop_post *newest = atomic_exchange(&loop->posts, NULL);

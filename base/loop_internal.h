@@ -71,6 +71,8 @@ bool loop_turn(struct loop *loop);
 
 /* Announce sleep. False: a post has come in, there is work. */
 bool loop_prepare_sleep(struct loop *loop);
+/* Whether something has been posted that has not been run. */
+bool loop_has_posts(struct loop *loop);
 /* Run what has been posted until now, as each turn does: when no thread posts any more, the last. */
 void loop_run_posts(struct loop *loop);
 void loop_end_sleep(struct loop *loop);

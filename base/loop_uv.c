@@ -129,6 +129,8 @@ static void on_turn(uv_prepare_t *turn)
 
 	if (!list_is_empty(&w->always_ready))
 		serve_always_ready(w);
+	if (loop_has_posts(&w->loop))
+		lookout_calls_off(&w->lookout);
 	bool busy = loop_turn(&w->loop) || !list_is_empty(&w->always_ready);
 	if (w->loop.stop_requested)
 		uv_stop(&w->uv);

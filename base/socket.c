@@ -92,6 +92,7 @@ void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f)
 {
 	assert(!s->filter);
 	s->filter = f;
+	s->drained = false; /* it was said of the socket */
 }
 
 int socket_stream_fd(const struct socket_stream *s)
@@ -265,7 +266,7 @@ static int co_fn connect_unix(struct loop *loop, const struct socket_endpoint *a
 	int length = socket_unix_address(address, &un, errp);
 	if (length < 0)
 		return length;
-	_cleanup_close_ int fd = socket_open(AF_UNIX, errp);
+	_cleanup_close_ int fd = socket_open(AF_UNIX, false, errp);
 	if (fd < 0)
 		return fd;
 	int r = connect_fd(loop, fd, (struct sockaddr *)&un, length);
@@ -283,7 +284,7 @@ static int co_fn connect_vsock(struct loop *loop, const struct socket_endpoint *
 		.svm_cid = address->cid,
 		.svm_port = address->vsock_port,
 	};
-	_cleanup_close_ int fd = socket_open(AF_VSOCK, errp);
+	_cleanup_close_ int fd = socket_open(AF_VSOCK, false, errp);
 	if (fd < 0)
 		return fd;
 	int r = connect_fd(loop, fd, (const struct sockaddr *)&vm, sizeof(vm));
@@ -306,7 +307,7 @@ static int co_fn connect_inet(struct loop *loop, const struct socket_endpoint *a
 	for (struct addrinfo *info = found; info; info = info->ai_next) {
 		error_free(error);
 		error = NULL;
-		_cleanup_close_ int fd = socket_open(info->ai_family, &error);
+		_cleanup_close_ int fd = socket_open(info->ai_family, address->mptcp, &error);
 		if (fd < 0) {
 			r = fd;
 			continue;

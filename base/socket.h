@@ -35,6 +35,7 @@ struct socket_endpoint {
 	int ipv4, ipv6;      /* inet: 1 wanted, 0 not wanted, -1 either */
 	bool numeric;        /* inet: host and port are no names */
 	struct socket_keep_alive keep_alive; /* inet */
+	bool mptcp;          /* inet: over several paths, if the peer can */
 	uint32_t cid;        /* vsock: the machine's number; UINT32_MAX: any, when listening */
 	uint32_t vsock_port; /* vsock */
 	int fd;              /* fd: an open socket; ownership passes on success */
@@ -75,6 +76,11 @@ int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_u
  */
 int co_fn socket_look_up(const struct socket_endpoint *address, bool passive,
 			 struct addrinfo **ret, struct error **errp);
+/*
+ * Open a non-blocking, close-on-exec stream socket; with @mptcp one of MPTCP, which the
+ * kernel may lack. Returns the fd or a negative errno.
+ */
+int socket_open(int family, bool mptcp, struct error **errp);
 /* Check that @fd is a stream socket and make it non-blocking and close-on-exec. 0 or error. */
 int socket_adopt(int fd, struct error **errp);
 /* What a TCP connection wants: no delay. Other families: nothing. */

@@ -123,9 +123,12 @@ int socket_look_up(const struct socket_endpoint *address, bool passive, struct a
 			 address->port, gai_strerror(r));
 }
 
-int socket_open(int family, struct error **errp)
+int socket_open(int family, bool mptcp, struct error **errp)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			mptcp ? IPPROTO_MPTCP : 0);
+	if (fd < 0 && mptcp)
+		return error_set_errno(errp, -errno, "Failed to create an MPTCP socket");
 	if (fd < 0)
 		return error_set_errno(errp, -errno, "Failed to create a socket");
 	return fd;

@@ -10,7 +10,4 @@
 
 #include "base/socket.h"
 
-/* Open a non-blocking, close-on-exec stream socket. Returns the fd or a negative errno. */
-int socket_open(int family, struct error **errp);
-
 #endif

@@ -136,7 +136,7 @@ static int listen_unix(struct socket_listener *l, const struct socket_endpoint *
 	int length = socket_unix_address(address, &un, errp);
 	if (length < 0)
 		return length;
-	_cleanup_close_ int fd = socket_open(AF_UNIX, errp);
+	_cleanup_close_ int fd = socket_open(AF_UNIX, false, errp);
 	if (fd < 0)
 		return fd;
 
@@ -167,7 +167,7 @@ static int listen_vsock(struct socket_listener *l, const struct socket_endpoint 
 		.svm_cid = address->cid,
 		.svm_port = address->vsock_port,
 	};
-	_cleanup_close_ int fd = socket_open(AF_VSOCK, errp);
+	_cleanup_close_ int fd = socket_open(AF_VSOCK, false, errp);
 	if (fd < 0)
 		return fd;
 	if (bind(fd, (const struct sockaddr *)&vm, sizeof(vm)) < 0 || listen(fd, backlog) < 0)
@@ -192,10 +192,10 @@ static unsigned get_port(const struct sockaddr *sa)
 }
 
 /* Open, bind and listen at @info. Returns the fd or a negative errno. */
-static int open_inet(const struct addrinfo *info, const struct socket_keep_alive *keep_alive,
-		     int backlog, struct error **errp)
+static int open_inet(const struct addrinfo *info, const struct socket_endpoint *address, int backlog,
+		     struct error **errp)
 {
-	_cleanup_close_ int fd = socket_open(info->ai_family, errp);
+	_cleanup_close_ int fd = socket_open(info->ai_family, address->mptcp, errp);
 	if (fd < 0)
 		return fd;
 
@@ -204,7 +204,7 @@ static int open_inet(const struct addrinfo *info, const struct socket_keep_alive
 	/* IPv4 has a socket of its own. */
 	if (info->ai_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	int r = socket_set_keep_alive(fd, keep_alive, errp);
+	int r = socket_set_keep_alive(fd, &address->keep_alive, errp);
 	if (r < 0)
 		return r;
 	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
@@ -234,7 +234,7 @@ static void close_sockets(struct socket_listener *l)
  * An address whose family the kernel lacks is passed over if another works.
  */
 static int listen_at_port(struct socket_listener *l, const struct addrinfo *addresses,
-			  const struct socket_keep_alive *keep_alive, unsigned port, int backlog,
+			  const struct socket_endpoint *address, unsigned port, int backlog,
 			  struct error **errp)
 {
 	struct error *last_error = NULL;
@@ -246,7 +246,7 @@ static int listen_at_port(struct socket_listener *l, const struct addrinfo *addr
 		set_port(info->ai_addr, port);
 		error_free(last_error);
 		last_error = NULL;
-		int fd = open_inet(info, keep_alive, backlog, &last_error);
+		int fd = open_inet(info, address, backlog, &last_error);
 		if (fd == -EADDRINUSE) {
 			close_sockets(l);
 			return error_move(errp, last_error);
@@ -284,7 +284,7 @@ static int co_fn listen_inet(struct socket_listener *l, const struct socket_endp
 	for (; port <= last; port++) {
 		error_free(error);
 		error = NULL;
-		r = listen_at_port(l, addresses, &address->keep_alive, port, backlog, &error);
+		r = listen_at_port(l, addresses, address, port, backlog, &error);
 		if (r != -EADDRINUSE)
 			break;
 	}

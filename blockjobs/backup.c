@@ -108,9 +108,9 @@ int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? args->speed : 0,
-		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
-		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.speed = args->speed,
+		.auto_finalize = args->auto_finalize,
+		.auto_dismiss = args->auto_dismiss,
 		.tx = tx,
 	};
 	struct job *j;
@@ -216,7 +216,17 @@ void backup_start(struct backup *b)
 	copy_job_update_left(&b->common);
 	b->args = NULL;
 	free(TAKE(b->own_args));
-	job_start(j);
+	job_start_drained(j);
+}
+
+bool backup_is_started(const struct backup *b)
+{
+	return b->common.job.status == JOB_STATUS_PAUSED;
+}
+
+void backup_drain_ended(struct backup *b)
+{
+	job_drain_ended(&b->common.job);
 }
 
 /* --- Out of the graph ----------------------------------------------------------------- */
@@ -250,6 +260,13 @@ void backup_leave(struct backup *b)
 	/* It has not begun: there is nothing that the bitmap could have lost. */
 	if (b->bitmap)
 		bitmap_reclaim(b->bitmap);
+}
+
+void backup_announce(struct backup *b)
+{
+	struct job *j = &b->common.job;
+	if (!b->is_refused && j->status == JOB_STATUS_UNDEFINED)
+		job_announce(j, NULL);
 }
 
 void co_fn backup_close(struct backup *b)

@@ -31,10 +31,15 @@ struct node *backup_source(struct backup *b);
  * step of @tx. When that is undone, backup_leave() must be called.
  */
 int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp);
-/* After the commit: let the job run. It belongs to the table from now on. */
+/* After the commit: start the job. It belongs to the table from now on, and does not run yet. */
 void backup_start(struct backup *b);
+bool backup_is_started(const struct backup *b);
+/* Let it run. */
+void backup_drain_ended(struct backup *b);
 /* @tx is undone or about to be. */
 void backup_leave(struct backup *b);
+/* It will not be started: let clients hear of it, unless it has been refused, before it goes. */
+void backup_announce(struct backup *b);
 /* Close what has not been started. */
 void co_fn backup_close(struct backup *b);
 

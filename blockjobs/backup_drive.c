@@ -19,25 +19,17 @@ static struct blockdev_backup *common_arguments(const struct drive_backup *args)
 		.job_id = args->job_id,
 		.device = args->device,
 		.sync = args->sync,
-		.has_speed = args->has_speed,
 		.speed = args->speed,
 		.bitmap = args->bitmap,
 		.has_bitmap_mode = args->has_bitmap_mode,
 		.bitmap_mode = args->bitmap_mode,
-		.has_compress = args->has_compress,
 		.compress = args->compress,
-		.has_on_source_error = args->has_on_source_error,
 		.on_source_error = args->on_source_error,
-		.has_on_target_error = args->has_on_target_error,
 		.on_target_error = args->on_target_error,
-		.has_on_cbw_error = args->has_on_cbw_error,
 		.on_cbw_error = args->on_cbw_error,
-		.has_auto_finalize = args->has_auto_finalize,
 		.auto_finalize = args->auto_finalize,
-		.has_auto_dismiss = args->has_auto_dismiss,
 		.auto_dismiss = args->auto_dismiss,
 		.filter_node_name = args->filter_node_name,
-		.has_discard_source = args->has_discard_source,
 		.discard_source = args->discard_source,
 		.x_perf = args->x_perf,
 	};
@@ -48,7 +40,7 @@ static struct blockdev_backup *common_arguments(const struct drive_backup *args)
 static int co_fn open_image(struct node *source, const struct drive_backup *args,
 			    struct node **ret, struct error **errp)
 {
-	bool is_new = !args->has_mode || args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
+	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	bool is_alone = is_new || args->sync == MIRROR_SYNC_MODE_NONE;
 	const char *format = args->format || !is_new ? args->format : drive_image_format(source);
 	struct blockdev_options *options;
@@ -72,7 +64,7 @@ int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args
 	struct node *source = node_find_error(t->graph, args->device, errp);
 	if (!source)
 		return -ENODEV;
-	bool is_new = !args->has_mode || args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
+	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	struct node *backing = drive_image_backing(source, args->sync), *target;
 	int r = is_new ? drive_image_create(source, args->target, args->format, backing, errp) : 0;
 	if (r >= 0)

@@ -81,7 +81,7 @@ static int check_nodes(const struct backup_nodes *n, const struct blockdev_backu
 {
 	if (n->source == n->target)
 		return error_set(errp, -EINVAL, "Source and target cannot be the same");
-	if (args->has_compress && args->compress && !n->target->driver->can_compress)
+	if (args->compress && !n->target->driver->can_compress)
 		return error_set(errp, -ENOTSUP, "Compression is not supported for this drive %s",
 				 n->target->name);
 	int r = blocker_check(n->source, BLOCK_OP_BACKUP_SOURCE, errp);

@@ -109,7 +109,7 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	block_all(c);
 	copy_job_begin(&c->common);
 	c->sync.heeds_load = true;
-	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+	if (args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
 		sync_pass_on(&c->sync);
 	return 0;
 }
@@ -123,9 +123,9 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? args->speed : 0,
-		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
-		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.speed = args->speed,
+		.auto_finalize = args->auto_finalize,
+		.auto_dismiss = args->auto_dismiss,
 	};
 	struct job *j;
 	r = job_create(t, chain.is_active ? &active_commit_driver : &commit_driver, &options, &j,
@@ -136,10 +136,9 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 	c->device = chain.device;
 	c->top = chain.top;
 	c->base = chain.base;
-	c->common.on_source_error = c->common.on_target_error =
-		args->has_on_error ? args->on_error : BLOCKDEV_ON_ERROR_REPORT;
+	c->common.on_source_error = c->common.on_target_error = args->on_error;
 	c->backing_file = xstrdup(args->backing_file);
-	c->mask_protocol = args->has_backing_mask_protocol && args->backing_mask_protocol;
+	c->mask_protocol = args->backing_mask_protocol;
 	r = set_up(c, args, errp);
 	if (r < 0)
 		job_discard(j);

@@ -108,8 +108,7 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 	if (ret->is_active && args->backing_file)
 		return error_set(errp, -EINVAL,
 				 "'backing-file' specified, but 'top' is the active layer");
-	if (!ret->is_active && args->has_copy_mode &&
-	    args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+	if (!ret->is_active && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
 		return error_set(errp, -EINVAL,
 				 "'copy-mode' specified, but 'top' is not the active layer");
 	return check_blockers(ret, errp);

@@ -147,6 +147,8 @@ static int co_fn settle(struct job *j, bool *ret_prepared)
 		return r;
 	job_set_status(j, JOB_STATUS_WAITING);
 	r = job_tx_reach(j, JOB_TX_WAITING);
+	if (r >= 0)
+		r = job_tx_await_turn(j, JOB_TX_PENDING);
 	if (r < 0)
 		return r;
 
@@ -203,10 +205,11 @@ static void co_fn job_main(void *arg)
 
 	j->driver->finish(j, prepared);
 	job_unblock_all(j);
-	job_tx_leave(j);
+	job_tx_await_end(j);
 	j->idle = true;
 	announce_end(j);
 	job_set_status(j, JOB_STATUS_CONCLUDED);
+	job_tx_leave(j);
 	co_queue_wake_all(&j->table->ended);
 	if (j->auto_dismiss || j->table->closing) {
 		job_set_status(j, JOB_STATUS_NULL);
@@ -214,10 +217,27 @@ static void co_fn job_main(void *arg)
 	}
 }
 
-void job_start(struct job *j)
+static void announce_start(struct job *j)
 {
 	if (j->status == JOB_STATUS_UNDEFINED)
 		job_set_status(j, JOB_STATUS_CREATED);
+	job_set_status(j, JOB_STATUS_RUNNING);
+}
+
+void job_start(struct job *j)
+{
+	announce_start(j);
+	co_start(j->table->graph->loop, job_main, j);
+}
+
+void job_start_drained(struct job *j)
+{
+	announce_start(j);
+	job_set_status(j, JOB_STATUS_PAUSED);
+}
+
+void job_drain_ended(struct job *j)
+{
 	job_set_status(j, JOB_STATUS_RUNNING);
 	co_start(j->table->graph->loop, job_main, j);
 }
@@ -323,6 +343,8 @@ void job_kick(struct job *j)
 
 void job_force_end(struct job *j)
 {
+	if (j->status == JOB_STATUS_ABORTING)
+		return;
 	j->cancelled = true;
 	job_kick(j);
 }

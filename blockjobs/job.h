@@ -141,6 +141,12 @@ void job_discard(struct job *j);
 void job_withdraw(struct job *j);
 /* Announce the job, unless that is done, and let it run. */
 void job_start(struct job *j);
+/*
+ * The same in two steps, for a job that begins while its nodes are drained: clients see
+ * it paused until job_drain_ended(), which must follow.
+ */
+void job_start_drained(struct job *j);
+void job_drain_ended(struct job *j);
 
 /*
  * Several jobs that complete together or not at all: none goes beyond waiting

@@ -9,19 +9,29 @@
 
 /* Change the state, which the transition table must permit, and tell the observer. */
 void job_set_status(struct job *j, enum job_status status);
-/* Have the job end without success at its next pause point. */
+/* Have the job end without success at its next pause point, unless it is failing anyway. */
 void job_force_end(struct job *j);
 /* Take a concluded job out of its table and free it. */
 void job_forget(struct job *j);
 
 /* How far a job has come inside its transaction. */
-enum job_tx_stage { JOB_TX_AT_WORK, JOB_TX_WAITING, JOB_TX_PENDING, JOB_TX_PREPARED };
+enum job_tx_stage {
+	JOB_TX_AT_WORK,
+	JOB_TX_WAITING,
+	JOB_TX_PENDING,
+	JOB_TX_PREPARED,
+	JOB_TX_ENDED, /* has let go of everything, and is about to say so */
+};
 
 void job_tx_join(struct job_tx *tx, struct job *j);
 /* Drops the job's hold on its transaction. Repeating has no effect. */
 void job_tx_leave(struct job *j);
 /* Wait until all jobs have come to @stage. 0, or -ECANCELED when one has failed. */
 int co_fn job_tx_reach(struct job *j, enum job_tx_stage stage);
+/* Wait until all jobs that have joined after @j have come to @stage. As above. */
+int co_fn job_tx_await_turn(struct job *j, enum job_tx_stage stage);
+/* Wait until all jobs have ended, and those that have joined after @j have said so. */
+void co_fn job_tx_await_end(struct job *j);
 /* Wait until a client or the absence of jobs without auto_finalize lets all go on. As above. */
 int co_fn job_tx_wait_finalize(struct job *j);
 /* Let all pending jobs go on. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Transactions of jobs: barriers that all must reach. Control thread.
+ *
+ * What clients hear of several jobs at a barrier begins with the job that has joined
+ * last, as they know it from the reference program.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -9,7 +12,7 @@
 
 struct job_tx {
 	unsigned references;
-	struct list jobs; /* struct job.tx_link */
+	struct list jobs; /* struct job.tx_link, the last one to join first */
 	bool failed;      /* one has; the others follow */
 	bool finalizing;  /* pending jobs may go on */
 	struct co_mutex turn;
@@ -33,7 +36,7 @@ void job_tx_unref(struct job_tx *tx)
 void job_tx_join(struct job_tx *tx, struct job *j)
 {
 	tx->references++;
-	list_add_tail(&tx->jobs, &j->tx_link);
+	list_add_head(&tx->jobs, &j->tx_link);
 	j->tx = tx;
 }
 
@@ -77,6 +80,29 @@ int co_fn job_tx_reach(struct job *j, enum job_tx_stage stage)
 			return 0;
 		job_wait(j);
 	}
+}
+
+int co_fn job_tx_await_turn(struct job *j, enum job_tx_stage stage)
+{
+	for (;;) {
+		if (j->cancelled || j->tx->failed)
+			return -ECANCELED;
+		const struct job *other = list_first(&j->tx->jobs, struct job, tx_link);
+		while (other != j && other->tx_stage >= stage)
+			other = container_of(other->tx_link.next, struct job, tx_link);
+		if (other == j)
+			return 0;
+		job_wait(j);
+	}
+}
+
+void co_fn job_tx_await_end(struct job *j)
+{
+	j->tx_stage = JOB_TX_ENDED;
+	kick_all(j->tx);
+	while (!all_reached(j->tx, JOB_TX_ENDED) ||
+	       list_first(&j->tx->jobs, struct job, tx_link) != j)
+		job_wait(j);
 }
 
 static bool all_finalize_themselves(const struct job_tx *tx)

@@ -142,8 +142,7 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 			struct node *backing, struct error **errp)
 {
 	struct copy_job *c = &m->common;
-	uint32_t granularity = args->has_granularity ? args->granularity : 0;
-	int r = sync_init(&m->sync, c, m->source, granularity, errp);
+	int r = sync_init(&m->sync, c, m->source, args->granularity, errp);
 	if (r >= 0)
 		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
 				&m->sync.tracker, &m->common.filter, errp);
@@ -162,8 +161,10 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 	job_block(&c->job, m->source, 0);
 	job_block(&c->job, m->target, 0);
 	copy_job_begin(c);
-	if (args->has_copy_mode && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
+	if (args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING) {
 		sync_pass_on(&m->sync);
+		c->shown.is_recording = false;
+	}
 	return 0;
 }
 
@@ -179,13 +180,11 @@ static void configure(struct mirror *m, const struct blockdev_mirror_args *args,
 	if (m->mode == MIRROR_SYNC_MODE_TOP)
 		m->base = node_backing(m->source);
 	m->target_is_new = image && image->is_new;
-	m->target_is_zero = args->has_target_is_zero && args->target_is_zero;
+	m->target_is_zero = args->target_is_zero;
 	m->common.allocates_zeroes = image && image->allocates_zeroes;
-	m->common.buffer_limit = args->has_buf_size ? (uint64_t)args->buf_size : 0;
-	m->common.on_source_error =
-		args->has_on_source_error ? args->on_source_error : BLOCKDEV_ON_ERROR_REPORT;
-	m->common.on_target_error =
-		args->has_on_target_error ? args->on_target_error : BLOCKDEV_ON_ERROR_REPORT;
+	m->common.buffer_limit = (uint64_t)args->buf_size;
+	m->common.on_source_error = args->on_source_error;
+	m->common.on_target_error = args->on_target_error;
 }
 
 static void co_fn drop_nodes(struct mirror *m)
@@ -205,9 +204,9 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? args->speed : 0,
-		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
-		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.speed = args->speed,
+		.auto_finalize = args->auto_finalize,
+		.auto_dismiss = args->auto_dismiss,
 	};
 	struct job *j;
 	r = job_create(t, &mirror_driver, &options, &j, errp);

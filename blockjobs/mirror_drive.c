@@ -37,7 +37,7 @@ static int co_fn open_image(struct node *source, const struct drive_mirror_args 
 	int r = options_from_filename(g, args->target, format, &options, &probed, errp);
 	if (r < 0)
 		return r;
-	drive_image_set_modes(source, !args->has_unmap || args->unmap, options);
+	drive_image_set_modes(source, args->unmap, options);
 	options->node_name = xstrdup(args->node_name);
 	r = node_open_with_flags(g, options, NODE_OPEN_ALONE, &image->node, errp);
 	if (r >= 0 && !image->is_new)
@@ -73,8 +73,8 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 		r = check_replaces(source, args, errp);
 	if (r < 0)
 		return r;
-	ret->allocates_zeroes = args->has_unmap && !args->unmap;
-	ret->is_new = !args->has_mode || args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
+	ret->allocates_zeroes = !args->unmap;
+	ret->is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	if (ret->is_new) {
 		ret->backing = drive_image_backing(source, args->sync);
 		r = drive_image_create(source, args->target, args->format, ret->backing, errp);
@@ -96,21 +96,13 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 		.target = image.node->name,
 		.replaces = args->replaces,
 		.sync = args->sync,
-		.has_speed = args->has_speed,
 		.speed = args->speed,
-		.has_granularity = args->has_granularity,
 		.granularity = args->granularity,
-		.has_buf_size = args->has_buf_size,
 		.buf_size = args->buf_size,
-		.has_on_source_error = args->has_on_source_error,
 		.on_source_error = args->on_source_error,
-		.has_on_target_error = args->has_on_target_error,
 		.on_target_error = args->on_target_error,
-		.has_copy_mode = args->has_copy_mode,
 		.copy_mode = args->copy_mode,
-		.has_auto_finalize = args->has_auto_finalize,
 		.auto_finalize = args->auto_finalize,
-		.has_auto_dismiss = args->has_auto_dismiss,
 		.auto_dismiss = args->auto_dismiss,
 	};
 	r = mirror_start_locked(t, &mirror, &image, errp);

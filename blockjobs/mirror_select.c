@@ -71,7 +71,7 @@ int mirror_find_replaced(struct node *source, const char *name, struct node **re
 
 static int check_granularity(const struct blockdev_mirror_args *args, struct error **errp)
 {
-	uint32_t granularity = args->has_granularity ? args->granularity : 0;
+	uint32_t granularity = args->granularity;
 	if (granularity == 0)
 		return 0;
 	if (granularity < GRANULARITY_MIN || granularity > GRANULARITY_MAX)
@@ -88,7 +88,7 @@ static int check_values(const struct blockdev_mirror_args *args, const struct mi
 	if (args->sync == MIRROR_SYNC_MODE_INCREMENTAL || args->sync == MIRROR_SYNC_MODE_BITMAP)
 		return error_set(errp, -ENOTSUP, "Sync mode '%s' not supported",
 				 mirror_sync_mode_name(args->sync));
-	if (args->has_buf_size && args->buf_size < 0)
+	if (args->buf_size < 0)
 		return error_set(errp, -EINVAL, "Invalid parameter 'buf-size'");
 	if (n->source == n->target)
 		return error_set(errp, -EINVAL, "Can't mirror node into itself");

@@ -133,9 +133,9 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 		return r;
 	const struct job_options options = {
 		.id = args->job_id,
-		.speed = args->has_speed ? args->speed : 0,
-		.auto_finalize = !args->has_auto_finalize || args->auto_finalize,
-		.auto_dismiss = !args->has_auto_dismiss || args->auto_dismiss,
+		.speed = args->speed,
+		.auto_finalize = args->auto_finalize,
+		.auto_dismiss = args->auto_dismiss,
 	};
 	struct job *j;
 	r = job_create(t, &stream_driver, &options, &j, errp);
@@ -144,11 +144,10 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 	struct stream *s = stream_of(j);
 	s->top = chain.top;
 	s->bottom = chain.bottom;
-	s->common.on_source_error = s->common.on_target_error =
-		args->has_on_error ? args->on_error : BLOCKDEV_ON_ERROR_REPORT;
+	s->common.on_source_error = s->common.on_target_error = args->on_error;
 	s->common.leaves_out = true;
 	s->backing_file = xstrdup(args->backing_file);
-	s->mask_protocol = args->has_backing_mask_protocol && args->backing_mask_protocol;
+	s->mask_protocol = args->backing_mask_protocol;
 	r = set_up(s, args, errp);
 	if (r < 0)
 		job_discard(j);

@@ -54,7 +54,7 @@ static void stdio_restore(void)
 static int stdio_open(const struct chardev_stdio_options *options, struct error **errp)
 {
 	if (background_is_starting())
-		return error_set(errp, -EINVAL, "cannot use stdio in the background");
+		return error_set(errp, -EINVAL, "cannot use stdio with --daemonize");
 	if (stdio.in_use)
 		return error_set(errp, -EBUSY, "cannot use stdio by multiple character devices");
 
@@ -147,7 +147,8 @@ static int co_fn open_socket(struct chardev *c, const struct chardev_socket_opti
 	struct socket_endpoint address;
 
 	if (!o->server && o->has_wait)
-		return error_set(errp, -EINVAL, "'wait' is only for server sockets");
+		return error_set(errp, -EINVAL, "'wait' option is incompatible with socket in "
+				 "client connect mode");
 	int r = address_of(o, &address, errp);
 	if (r < 0)
 		return r;

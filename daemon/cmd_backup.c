@@ -38,7 +38,6 @@ static int co_fn prepare_backup(struct transaction *t, struct action *a, struct 
 static void co_fn commit_backup(struct transaction *t, struct action *a)
 {
 	backup_start(a->state);
-	a->state = NULL;
 }
 
 static void co_fn abort_backup(struct transaction *t, struct action *a)
@@ -46,9 +45,19 @@ static void co_fn abort_backup(struct transaction *t, struct action *a)
 	backup_leave(a->state);
 }
 
-static void co_fn clean_backup(struct transaction *t, struct action *a)
+static void announce_backup(struct transaction *t, struct action *a)
 {
 	if (a->state)
+		backup_announce(a->state);
+}
+
+static void co_fn clean_backup(struct transaction *t, struct action *a)
+{
+	if (!a->state)
+		return;
+	if (backup_is_started(a->state))
+		backup_drain_ended(a->state);
+	else
 		backup_close(a->state);
 }
 
@@ -59,6 +68,7 @@ const struct action_kind blockdev_backup_action = {
 	.prepare = prepare_backup,
 	.commit = commit_backup,
 	.abort = abort_backup,
+	.failed = announce_backup,
 	.clean = clean_backup,
 };
 
@@ -69,6 +79,7 @@ const struct action_kind drive_backup_action = {
 	.prepare = prepare_backup,
 	.commit = commit_backup,
 	.abort = abort_backup,
+	.failed = announce_backup,
 	.clean = clean_backup,
 };
 

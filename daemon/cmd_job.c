@@ -121,7 +121,7 @@ int co_fn qmp_block_job_change(const struct block_job_change_options *args, stru
 int co_fn qmp_block_job_cancel(const struct block_job_cancel_args *args, struct error **errp)
 {
 	struct job *j = find_block_job(args->device, errp);
-	return j ? job_verb_cancel(j, args->has_force && args->force, errp) : -ENOENT;
+	return j ? job_verb_cancel(j, args->force, errp) : -ENOENT;
 }
 
 int co_fn qmp_block_job_pause(const struct block_job_pause_args *args, struct error **errp)

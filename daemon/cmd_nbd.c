@@ -19,6 +19,7 @@ static void set_inet(struct socket_endpoint *ret, const struct inet_socket_addre
 	ret->ipv4 = inet->has_ipv4 ? inet->ipv4 : -1;
 	ret->ipv6 = inet->has_ipv6 ? inet->ipv6 : -1;
 	ret->numeric = inet->numeric;
+	ret->mptcp = inet->mptcp;
 	ret->keep_alive = (struct socket_keep_alive){
 		.on = inet->keep_alive,
 		.count = inet->keep_alive_count,

@@ -18,6 +18,7 @@
 #include "daemon/nbd.h"
 #include "daemon/object.h"
 #include "schema/commands.h"
+#include "schema/option_help.h"
 
 /* Codes of the options that are seen to while reading; the others are OPTION_ROWS + index. */
 enum { OPTION_LOG_LEVEL = 256, OPTION_DAEMONIZE, OPTION_PIDFILE, OPTION_ROWS };
@@ -25,77 +26,62 @@ enum { OPTION_LOG_LEVEL = 256, OPTION_DAEMONIZE, OPTION_PIDFILE, OPTION_ROWS };
 /* An option that is applied in its place. */
 struct option_row {
 	const char *name;
-	int co_fn (*apply)(const char *text, struct error **errp);
+	int co_fn (*apply)(const struct option_row *row, const char *text, struct error **errp);
+	/* What the text is decoded to, unless it is just a text. */
+	const struct schema_type *type;
+	const char *implied_key; /* of a first value without one; or NULL */
+	const char *heading;     /* of the help on it */
+	int co_fn (*use)(const void *options, struct error **errp);
 };
 
-static int co_fn apply_blockdev(const char *text, struct error **errp)
+static int co_fn decode_and_use(const struct option_row *row, const char *text, struct error **errp)
 {
 	void *options;
-	int r = schema_decode_keyval(&blockdev_options_type, text, "driver", &options, errp);
+	int r = schema_decode_keyval(row->type, text, row->implied_key, &options, errp);
 	if (r < 0)
 		return r;
-	r = qmp_blockdev_add(options, errp);
-	blockdev_options_free(options);
+	r = row->use(options, errp);
+	schema_free(row->type, options);
 	return r;
 }
 
-static int co_fn apply_chardev(const char *text, struct error **errp)
+static int co_fn apply_chardev(const struct option_row *row, const char *text, struct error **errp)
 {
 	_cleanup_free_ char *expanded = chardev_expand_short_forms(text);
-	void *options;
-	int r = schema_decode_keyval(&chardev_options_type, expanded, "backend", &options, errp);
-	if (r < 0)
-		return r;
-	r = chardev_open(options, errp);
-	chardev_options_free(options);
-	return r;
+	return decode_and_use(row, expanded, errp);
 }
 
-static int co_fn apply_export(const char *text, struct error **errp)
+static int co_fn use_blockdev(const void *options, struct error **errp)
 {
-	void *options;
-	int r = schema_decode_keyval(&block_export_options_type, text, "type", &options, errp);
-	if (r < 0)
-		return r;
-	r = qmp_block_export_add(options, errp);
-	block_export_options_free(options);
-	return r;
+	return qmp_blockdev_add(options, errp);
 }
 
-static int co_fn apply_monitor(const char *text, struct error **errp)
+static int co_fn use_chardev(const void *options, struct error **errp)
 {
-	void *options;
-	int r = schema_decode_keyval(&monitor_options_type, text, "chardev", &options, errp);
-	if (r < 0)
-		return r;
-	r = monitor_open(options, errp);
-	monitor_options_free(options);
-	return r;
+	return chardev_open(options, errp);
 }
 
-static int co_fn apply_nbd_server(const char *text, struct error **errp)
+static int co_fn use_export(const void *options, struct error **errp)
 {
-	void *options;
-	int r = schema_decode_keyval(&nbd_server_options_type, text, NULL, &options, errp);
-	if (r < 0)
-		return r;
-	r = nbd_option_start(options, errp);
-	nbd_server_options_free(options);
-	return r;
+	return qmp_block_export_add(options, errp);
 }
 
-static int co_fn apply_object(const char *text, struct error **errp)
+static int co_fn use_monitor(const void *options, struct error **errp)
 {
-	void *options;
-	int r = schema_decode_keyval(&object_options_type, text, "qom-type", &options, errp);
-	if (r < 0)
-		return r;
-	r = object_create(options, errp);
-	object_options_free(options);
-	return r;
+	return monitor_open(options, errp);
 }
 
-static int co_fn apply_trace(const char *text, struct error **errp)
+static int co_fn use_nbd_server(const void *options, struct error **errp)
+{
+	return nbd_option_start(options, errp);
+}
+
+static int co_fn use_object(const void *options, struct error **errp)
+{
+	return object_create(options, errp);
+}
+
+static int co_fn apply_trace(const struct option_row *row, const char *text, struct error **errp)
 {
 	/* Who asks for one for the sake of debugging shall get the rest of what is asked for. */
 	log_warning("--trace %s: this program has no trace points; see --log-level", text);
@@ -103,13 +89,16 @@ static int co_fn apply_trace(const char *text, struct error **errp)
 }
 
 static const struct option_row rows[] = {
-	{"blockdev", apply_blockdev},
-	{"chardev", apply_chardev},
-	{"export", apply_export},
-	{"monitor", apply_monitor},
-	{"nbd-server", apply_nbd_server},
-	{"object", apply_object},
-	{"trace", apply_trace},
+	{"blockdev", decode_and_use, &blockdev_options_type, "driver", "Drivers:", use_blockdev},
+	/* The blank at the end of the line is what scripts know. */
+	{"chardev", apply_chardev, &chardev_options_type, "backend",
+	 "Available chardev backend types: ", use_chardev},
+	{"export", decode_and_use, &block_export_options_type, "type", "Types of exports:", use_export},
+	{"monitor", decode_and_use, &monitor_options_type, "chardev", "monitor", use_monitor},
+	{"nbd-server", decode_and_use, &nbd_server_options_type, NULL, "nbd-server", use_nbd_server},
+	{"object", decode_and_use, &object_options_type, "qom-type",
+	 "List of user creatable objects:", use_object},
+	{"trace", apply_trace, NULL, NULL, NULL, NULL},
 };
 
 /* With what getopt_long(3) wants to know. @ret has room for all rows and ten more. */
@@ -220,6 +209,19 @@ static void log_failure(const struct option_use *use, const struct error *error)
 		fputs(error->hint, stderr);
 }
 
+/* Print help on an option if @use asks for that. */
+static bool give_help(const struct option_use *use)
+{
+	const struct option_row *row = use->row;
+
+	if (!row->type || !option_wants_help(use->text))
+		return false;
+	_cleanup_free_ char *help = option_help(row->type, use->text, row->implied_key, row->heading);
+	fputs(help, stdout);
+	fflush(stdout);
+	return true;
+}
+
 int co_fn options_apply(const struct options *o)
 {
 	for (unsigned i = 0; i < o->count; i++) {
@@ -232,7 +234,11 @@ int co_fn options_apply(const struct options *o)
 			log_error("%s: Unexpected argument", use->text);
 			return -EINVAL;
 		}
-		int r = use->row->apply(use->text, &error);
+		if (give_help(use)) {
+			daemon_stop();
+			return -ECANCELED;
+		}
+		int r = use->row->apply(use->row, use->text, &error);
 		if (r < 0) {
 			if (!the_daemon.stop_requested)
 				log_failure(use, error);

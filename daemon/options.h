@@ -35,7 +35,7 @@ int options_read(int argc, char **argv, struct options *ret);
 /*
  * Apply all options in their order. Returns 0 or the error of the first that
  * failed, which has been logged as one line; -ECANCELED when the daemon was
- * asked to stop.
+ * asked to stop, which it is, too, after help on an option.
  */
 int co_fn options_apply(const struct options *o);
 

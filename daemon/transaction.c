@@ -118,9 +118,17 @@ static int co_fn run(struct transaction *t, struct error **errp)
 	return r;
 }
 
-static void co_fn clean(struct transaction *t)
+static void tell_failed(struct transaction *t)
 {
 	for (size_t i = 0; i < t->count; i++) {
+		if (t->actions[i].kind->failed)
+			t->actions[i].kind->failed(t, &t->actions[i]);
+	}
+}
+
+static void co_fn clean(struct transaction *t)
+{
+	for (size_t i = t->count; i-- > 0;) {
 		if (t->actions[i].kind->clean)
 			t->actions[i].kind->clean(t, &t->actions[i]);
 	}
@@ -150,6 +158,8 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 	int r = grouped ? check_grouped(&t, errp) : 0;
 	if (r >= 0)
 		r = run(&t, errp);
+	if (r < 0)
+		tell_failed(&t);
 	clean(&t);
 	graph_change_end(g);
 	return r;

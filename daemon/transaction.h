@@ -12,7 +12,8 @@
  *      their users: a request falls before all of it, or after;
  *   3. prepares each in order. Each sees what those before it have done;
  *   4. checks the graph as it now stands, and commits the changes of the graph;
- *   5. commits each in order, which cannot fail; ends the drain; cleans each up.
+ *   5. commits each in order, which cannot fail; ends the drain; cleans each up, the
+ *      last one first.
  *      A base of a snapshot becomes read-only after the last commit.
  *
  * When something fails before 5, the actions that were prepared are aborted in
@@ -63,6 +64,8 @@ struct action_kind {
 	void co_fn (*commit)(struct transaction *t, struct action *a);
 	/* Undo a successful prepare. */
 	void co_fn (*abort)(struct transaction *t, struct action *a);
+	/* Something has failed: for every action in order, before the first clean. Must not wait. */
+	void (*failed)(struct transaction *t, struct action *a);
 	/* After all that, for every action, also one that was not begun: frees its state. */
 	void co_fn (*clean)(struct transaction *t, struct action *a);
 };

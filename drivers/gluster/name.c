@@ -206,7 +206,7 @@ char *gluster_name_print(const struct blockdev_options_gluster *o)
 	const struct inet_socket_address *inet = &server->u.inet;
 	unsigned port = 0;
 	if (server->type != SOCKET_ADDRESS_TYPE_INET || inet->has_to || inet->has_ipv4 ||
-	    inet->has_ipv6 || inet->keep_alive || inet->numeric || !*inet->host ||
+	    inet->has_ipv6 || inet->keep_alive || inet->mptcp || inet->numeric || !*inet->host ||
 	    !is_number(inet->port, &port))
 		return print_json(o);
 	char *host _cleanup_free_ = uri_encode(inet->host, "/?#@[]");

@@ -156,6 +156,8 @@ static int check_server(const struct socket_address *a, struct error **errp)
 		return error_set(errp, -EINVAL, "Parameter 'to' not supported");
 	if (inet->has_ipv4 || inet->has_ipv6)
 		return error_set(errp, -EINVAL, "Parameters 'ipv4/ipv6' not supported");
+	if (inet->mptcp)
+		return error_set(errp, -EINVAL, "Parameter 'mptcp' not supported");
 	if (strspn(inet->port, "0123456789") != strlen(inet->port) || strlen(inet->port) > 5 ||
 	    atoi(inet->port) > UINT16_MAX)
 		return error_set(errp, -EINVAL, "'%s' is not a valid port number", inet->port);

@@ -119,6 +119,7 @@ static int co_fn connect_one(struct nbd_client *client, struct nbd_connection *c
 		.name = client->config.export_name,
 		.context = client->config.context,
 		.tls = client->config.tls,
+		.tls_hostname = client->config.tls_hostname,
 	}, deadline_ns, errp);
 	client->attempt = NULL;
 	return r;

@@ -20,6 +20,7 @@ struct nbd_client_config {
 	const char *export_name;             /* likewise */
 	const char *context;                 /* metadata context; likewise */
 	const struct tls_creds *tls;         /* likewise; NULL for none */
+	const char *tls_hostname;            /* of the server's certificate, if it is checked; likewise */
 	uint64_t open_timeout_ns;            /* 0: one attempt */
 	uint64_t reconnect_delay_ns;
 };

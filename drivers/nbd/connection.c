@@ -13,10 +13,11 @@
 #include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/socket.h"
+#include "drivers/nbd/tunnel.h"
 
 _Static_assert((int)LOOP_FD_READ == LIBNBD_AIO_DIRECTION_READ &&
 	       (int)LOOP_FD_WRITE == LIBNBD_AIO_DIRECTION_WRITE, "events and directions are alike");
@@ -40,12 +41,13 @@ void connection_init(struct nbd_connection *c, struct loop *loop,
 {
 	*c = (struct nbd_connection){.loop = loop, .on_lost = on_lost, .owner = owner, .fd = -1};
 	list_init(&c->commands);
+	co_group_init(&c->running);
 	loop_timer_init(loop, &c->timer, on_timer);
 }
 
 void connection_finish(struct nbd_connection *c)
 {
-	assert(!c->handle && list_is_empty(&c->commands) && !c->waiter);
+	assert(!c->handle && list_is_empty(&c->commands) && !c->waiter && c->running.count == 0);
 	free(TAKE(c->failure_text));
 }
 
@@ -101,6 +103,20 @@ static void note_failure(struct nbd_connection *c)
 	c->failure_text = xstrdup(colon ? colon + 2 : text ? text : strerror(-c->failure));
 }
 
+/* libnbd sees no more than an end; the tunnel may know why. */
+static void note_tunnel_failure(struct nbd_connection *c)
+{
+	int code = tunnel_failure(c->tunnel);
+	if (code == 0)
+		return;
+	c->failure = code;
+	free(c->failure_text);
+	c->failure_text = xstrdup(
+		code == -EACCES ? "The server has ended TLS; it may want another certificate"
+		: code == -ECONNRESET || code == -EPIPE ? "The server has closed the connection"
+							: strerror(-code));
+}
+
 /* Let go of the handle; commands in flight are lost. */
 static void drop_handle(struct nbd_connection *c)
 {
@@ -108,6 +124,9 @@ static void drop_handle(struct nbd_connection *c)
 	if (c->fd >= 0)
 		close(TAKE_FD(c->fd));
 	nbd_close(TAKE(c->handle));
+	if (c->tunnel)
+		note_tunnel_failure(c);
+	tunnel_close(TAKE(c->tunnel));
 	while (!list_is_empty(&c->commands))
 		command_done(list_first(&c->commands, struct nbd_command, link), NBD_LOST);
 	wake_waiter(c);
@@ -132,35 +151,9 @@ static void look_after(struct nbd_connection *c)
 		wake_waiter(c);
 }
 
-/* libnbd does not tell connecting and negotiating apart; messages shall. */
-static void note_connected(struct nbd_connection *c)
-{
-	struct sockaddr_storage peer;
-	socklen_t length = sizeof(peer);
-	if (!c->is_connected)
-		c->is_connected = getpeername(c->fd, (struct sockaddr *)&peer, &length) == 0;
-}
-
-static int start_watch(struct nbd_connection *c);
-
-/* Whoever connects by name tries one address after the other, each on a socket of its own. */
-static void follow_socket(struct nbd_connection *c)
-{
-	struct stat now, watched;
-	int fd = c->is_connected ? -1 : nbd_aio_get_fd(c->handle);
-	if (fd < 0 || fstat(fd, &now) < 0 || fstat(c->fd, &watched) < 0 ||
-	    now.st_ino == watched.st_ino)
-		return;
-	loop_fd_free(TAKE(c->watch));
-	close(TAKE_FD(c->fd));
-	if (start_watch(c) < 0)
-		wake_waiter(c); /* whose time will run out */
-}
-
 static void on_socket(void *arg, unsigned events)
 {
 	struct nbd_connection *c = arg;
-	note_connected(c);
 	unsigned wanted = nbd_aio_get_direction(c->handle);
 	int r = 0;
 	if (events & wanted & LOOP_FD_READ)
@@ -169,8 +162,6 @@ static void on_socket(void *arg, unsigned events)
 		r = nbd_aio_notify_write(c->handle);
 	if (r < 0)
 		note_failure(c);
-	if (!nbd_aio_is_dead(c->handle))
-		follow_socket(c);
 	look_after(c);
 }
 
@@ -186,6 +177,15 @@ static int set_tls(struct nbd_handle *h, const struct tls_creds *tls)
 	return nbd_set_tls_psk_file(h, keys) < 0 ? -1 : nbd_set_tls_username(h, tls->username);
 }
 
+/*
+ * A certificate is one of a name, which libnbd cannot be told: TLS is spoken in front of
+ * it then. Everything else, which costs less so, it does itself.
+ */
+static bool goes_through_tunnel(const struct nbd_goal *goal)
+{
+	return goal->tls && goal->tls->kind == TLS_CREDS_X509 && goal->tls->verify_peer;
+}
+
 /* A handle that asks for the export. */
 static int make_handle(struct nbd_connection *c, const struct nbd_goal *goal, struct error **errp)
 {
@@ -193,11 +193,10 @@ static int make_handle(struct nbd_connection *c, const struct nbd_goal *goal, st
 	if (!c->handle)
 		return error_set(errp, -ENOMEM, "libnbd: %s", nbd_get_error());
 	c->generation++;
-	c->is_connected = false;
 	c->failure = 0;
 	if (nbd_set_export_name(c->handle, goal->name) < 0 ||
 	    nbd_add_meta_context(c->handle, goal->context) < 0 ||
-	    (goal->tls && set_tls(c->handle, goal->tls) < 0)) {
+	    (goal->tls && !goes_through_tunnel(goal) && set_tls(c->handle, goal->tls) < 0)) {
 		int code = nbd_get_errno();
 		error_set(errp, -code, "libnbd: %s", nbd_get_error());
 		drop_handle(c);
@@ -213,58 +212,21 @@ static int start_watch(struct nbd_connection *c)
 	c->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (c->fd < 0)
 		return fd < 0 ? -ENOTCONN : -errno;
-	socket_tune(c->fd);
-	(void)socket_set_keep_alive(c->fd, &c->keep_alive, NULL); /* try_target() has checked it */
 	c->watch = loop_fd_new(c->loop, c->fd, on_socket, c);
 	loop_fd_look_for(c->watch);
 	return 0;
 }
 
-/*
- * With certificates the library must know the server by its name, to compare it,
- * and therefore looks it up itself.
- */
-static bool goes_by_name(const struct nbd_goal *goal)
+/* Have libnbd begin at @fd, which becomes its own. */
+static int begin(struct nbd_connection *c, int fd)
 {
-	return goal->tls && goal->tls->kind == TLS_CREDS_X509 && goal->tls->verify_peer;
-}
-
-struct connecting {
-	struct nbd_connection *connection;
-	const struct inet_socket_address *server;
-};
-
-/* On a worker thread, while the connection's coroutine waits: the look-up may take long. */
-static int connect_by_name_blocking(void *arg)
-{
-	struct connecting *by = arg;
-	int r = nbd_aio_connect_tcp(by->connection->handle, by->server->host, by->server->port);
-	if (r < 0)
-		note_failure(by->connection);
-	return r;
-}
-
-/* Begin to connect: by name, to @target, or by the descriptor of the address. */
-static int co_fn begin(struct nbd_connection *c, const struct nbd_goal *goal,
-		       const struct nbd_target *target)
-{
-	struct nbd_address *address = goal->address;
-	int r;
-	if (goes_by_name(goal)) {
-		r = co_blocking(connect_by_name_blocking, &(struct connecting){
-			.connection = c, .server = &address->options->u.inet});
-	} else {
-		if (target)
-			r = nbd_aio_connect(c->handle, (const struct sockaddr *)&target->address,
-					    target->length);
-		else
-			r = nbd_aio_connect_socket(c->handle, TAKE_FD(address->fd));
-		if (r < 0)
-			note_failure(c);
-	}
-	if (r < 0 || nbd_aio_is_dead(c->handle))
+	if (nbd_aio_connect_socket(c->handle, fd) < 0) {
+		note_failure(c);
 		return -1;
-	r = start_watch(c);
+	}
+	if (nbd_aio_is_dead(c->handle))
+		return -1;
+	int r = start_watch(c);
 	if (r < 0) {
 		c->failure = r;
 		free(c->failure_text);
@@ -277,18 +239,12 @@ static int co_fn begin(struct nbd_connection *c, const struct nbd_goal *goal,
 /* The sentence for a connection that did not come about. */
 static int report(struct nbd_connection *c, const struct nbd_goal *goal, struct error **errp)
 {
-	const struct nbd_address *address = goal->address;
 	int code = c->failure < 0 ? c->failure : -ECONNRESET;
-	/* Looking up, connecting and the beginning of the handshake are one then. */
-	if (!c->is_connected && goes_by_name(goal) && c->failure_text)
-		return error_set(errp, code, "Failed to connect to '%s': %s", address->text,
-				 c->failure_text);
-	if (!c->is_connected)
-		return error_set_errno(errp, code, "Failed to connect to '%s'", address->text);
 	if (code == -ENOENT)
 		return error_set(errp, code, "Requested export not available");
 	return error_set(errp, code, "Failed to negotiate with the NBD server at '%s': %s",
-			 address->text, c->failure_text ? c->failure_text : strerror(-code));
+			 goal->address->text,
+			 c->failure_text ? c->failure_text : strerror(-code));
 }
 
 static uint64_t block_size(const struct nbd_connection *c, int which)
@@ -320,34 +276,111 @@ static int read_export(struct nbd_connection *c, const char *context, struct err
 	return 0;
 }
 
-/* One attempt on one address. */
-static int co_fn try_target(struct nbd_connection *c, const struct nbd_goal *goal,
-			    const struct nbd_target *target, uint64_t deadline_ns,
-			    struct error **errp)
+/* Connecting. */
+
+struct dialling {
+	struct nbd_connection *connection;
+	bool is_over;
+};
+
+static void on_dialled(void *arg, unsigned events)
 {
-	struct nbd_address *address = goal->address;
-	int r = make_handle(c, goal, errp);
+	struct dialling *d = arg;
+	d->is_over = true;
+	loop_fd_set_events(d->connection->watch, 0);
+	wake_waiter(d->connection);
+}
+
+/* Wait until connect() on @fd has succeeded or failed: 0 or its negative errno. */
+static int co_fn wait_dialled(struct nbd_connection *c, int fd, uint64_t deadline_ns)
+{
+	struct dialling d = {.connection = c};
+	c->watch = loop_fd_new(c->loop, fd, on_dialled, &d);
+	loop_fd_set_events(c->watch, LOOP_FD_WRITE);
+	wait_event(c, deadline_ns);
+	loop_fd_free(TAKE(c->watch));
+	if (c->is_cancelled || !d.is_over)
+		return c->is_cancelled ? -ECANCELED : -ETIMEDOUT;
+	int code = 0;
+	socklen_t length = sizeof(code);
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) < 0 ? -errno : -code;
+}
+
+static const struct inet_socket_address *inet_of(const struct nbd_goal *goal)
+{
+	const struct socket_address *options = goal->address->options;
+	return options->type == SOCKET_ADDRESS_TYPE_INET ? &options->u.inet : NULL;
+}
+
+static int set_keep_alive(int fd, const struct inet_socket_address *inet, struct error **errp)
+{
+	return socket_set_keep_alive(fd, &(struct socket_keep_alive){
+		.on = inet->keep_alive,
+		.count = inet->keep_alive_count,
+		.idle_s = inet->keep_alive_idle,
+		.interval_s = inet->keep_alive_interval,
+	}, errp);
+}
+
+/* A socket that is connected to @target, as the options want it. Returns it or a negative errno. */
+static int co_fn dial(struct nbd_connection *c, const struct nbd_goal *goal,
+		      const struct nbd_target *target, uint64_t deadline_ns, struct error **errp)
+{
+	const struct inet_socket_address *inet = inet_of(goal);
+	_cleanup_close_ int fd =
+		socket_open(target->address.ss_family, inet && inet->mptcp, errp);
+	if (fd < 0)
+		return fd;
+	int r = connect(fd, (const struct sockaddr *)&target->address, target->length);
+	r = r < 0 ? -errno : 0;
+	if (r == -EINPROGRESS)
+		r = wait_dialled(c, fd, deadline_ns);
 	if (r < 0)
+		return error_set_errno(errp, r, "Failed to connect to '%s'", goal->address->text);
+	if (inet) {
+		socket_tune(fd);
+		r = set_keep_alive(fd, inet, errp);
+	}
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* Put TLS in front of @fd, which it owns. Returns the socket for libnbd or a negative errno. */
+static int co_fn dig(struct nbd_connection *c, const struct nbd_goal *goal, int fd,
+		     uint64_t deadline_ns, struct error **errp)
+{
+	int inner;
+	c->tunnel = tunnel_new(c->loop, fd, &c->running);
+	int r = tunnel_open(c->tunnel, goal->tls, goal->tls_hostname, deadline_ns, &inner, errp);
+	if (r < 0) {
+		error_prefix(errp, "Failed to negotiate with the NBD server at '%s': ",
+			     goal->address->text);
+		tunnel_close(TAKE(c->tunnel));
 		return r;
-	if (begin(c, goal, target) < 0) {
+	}
+	return inner;
+}
+
+/* Have libnbd negotiate, over @fd, which it owns. */
+static int co_fn negotiate(struct nbd_connection *c, const struct nbd_goal *goal, int fd,
+			   uint64_t deadline_ns, struct error **errp)
+{
+	int r = make_handle(c, goal, errp);
+	if (r < 0) {
+		close(fd);
+		tunnel_close(TAKE(c->tunnel));
+		return r;
+	}
+	if (begin(c, fd) < 0) {
 		drop_handle(c);
 		return report(c, goal, errp);
 	}
-	r = socket_set_keep_alive(c->fd, &c->keep_alive, errp);
-	if (r < 0) {
-		drop_handle(c);
-		return r;
-	}
-	note_connected(c);
 	look_after(c);
 	while (c->handle && !nbd_aio_is_ready(c->handle)) {
 		if (c->is_cancelled || loop_now_ns(c->loop) >= deadline_ns) {
 			drop_handle(c);
 			return error_set_errno(errp, c->is_cancelled ? -ECANCELED : -ETIMEDOUT,
-					       c->is_connected
-						       ? "No answer from the NBD server at '%s'"
-						       : "Failed to connect to '%s'",
-					       address->text);
+					       "No answer from the NBD server at '%s'",
+					       goal->address->text);
 		}
 		wait_event(c, deadline_ns);
 	}
@@ -357,6 +390,17 @@ static int co_fn try_target(struct nbd_connection *c, const struct nbd_goal *goa
 	if (r < 0)
 		drop_handle(c);
 	return r;
+}
+
+/* One attempt on one address. */
+static int co_fn try_target(struct nbd_connection *c, const struct nbd_goal *goal,
+			    const struct nbd_target *target, uint64_t deadline_ns,
+			    struct error **errp)
+{
+	int fd = target ? dial(c, goal, target, deadline_ns, errp) : TAKE_FD(goal->address->fd);
+	if (fd >= 0 && goes_through_tunnel(goal))
+		fd = dig(c, goal, fd, deadline_ns, errp);
+	return fd < 0 ? fd : negotiate(c, goal, fd, deadline_ns, errp);
 }
 
 /* The same, and again while a UNIX server's backlog is full. */
@@ -375,33 +419,19 @@ static int co_fn try_patiently(struct nbd_connection *c, const struct nbd_goal *
 	}
 }
 
-static void set_keep_alive(struct nbd_connection *c, const struct socket_address *server)
-{
-	const struct inet_socket_address *inet = &server->u.inet;
-	c->keep_alive = (struct socket_keep_alive){.on = false};
-	if (server->type == SOCKET_ADDRESS_TYPE_INET)
-		c->keep_alive = (struct socket_keep_alive){
-			.on = inet->keep_alive,
-			.count = inet->keep_alive_count,
-			.idle_s = inet->keep_alive_idle,
-			.interval_s = inet->keep_alive_interval,
-		};
-}
-
 int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
 			  uint64_t deadline_ns, struct error **errp)
 {
 	struct nbd_address *address = goal->address;
 	assert(!c->handle);
 	c->is_cancelled = false;
-	set_keep_alive(c, address->options);
 	int r, count = 0;
 	struct nbd_target *targets _cleanup_free_ = NULL;
 	bool is_socket = address->options->type == SOCKET_ADDRESS_TYPE_FD;
 	if (is_socket && address->fd < 0)
 		return error_set(errp, -ENOTCONN, "The socket of %s cannot be connected again",
 				 address->text);
-	if (!is_socket && !goes_by_name(goal)) {
+	if (!is_socket) {
 		targets = xalloc(NBD_TARGETS_MAX, sizeof(targets[0]));
 		count = nbd_address_look_up(address, targets, errp);
 		if (count < 0)
@@ -424,20 +454,23 @@ int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
 void connection_cancel(struct nbd_connection *c)
 {
 	c->is_cancelled = true;
+	if (c->tunnel)
+		tunnel_cancel(c->tunnel);
 	wake_waiter(c);
 }
 
 void co_fn connection_close(struct nbd_connection *c, uint64_t deadline_ns)
 {
 	c->is_up = false;
-	if (!c->handle)
-		return;
-	(void)nbd_aio_disconnect(c->handle, 0);
-	look_after(c);
+	if (c->handle) {
+		(void)nbd_aio_disconnect(c->handle, 0);
+		look_after(c);
+	}
 	while (c->handle && loop_now_ns(c->loop) < deadline_ns)
 		wait_event(c, deadline_ns);
 	if (c->handle)
 		drop_handle(c);
+	co_group_wait(&c->running);
 }
 
 static int64_t issue(struct nbd_connection *c, struct nbd_command *cmd)

@@ -8,11 +8,11 @@
 #define DRIVERS_NBD_CONNECTION_H
 
 #include "base/loop.h"
-#include "base/socket.h"
 #include "block/tls_creds.h"
 #include "drivers/nbd/address.h"
 
 struct nbd_handle;
+struct nbd_tunnel;
 
 /* What the server says of an export. */
 struct nbd_export {
@@ -33,6 +33,7 @@ struct nbd_goal {
 	const char *name;            /* of the export */
 	const char *context;         /* the metadata context to ask for */
 	const struct tls_creds *tls; /* NULL: without TLS */
+	const char *tls_hostname;    /* that the server's certificate must be of, if it is checked */
 };
 
 /* One command: the caller's memory, filled in up to the blank line. */
@@ -62,9 +63,9 @@ struct nbd_connection {
 	struct nbd_handle *handle; /* NULL when not connected */
 	int fd;                    /* a duplicate of libnbd's socket, which it closes by itself */
 	struct loop_fd *watch;
-	struct socket_keep_alive keep_alive; /* of sockets to come */
+	struct nbd_tunnel *tunnel; /* in front of the handle; NULL when there is none */
+	struct co_group running;   /* what tunnels, this one and former ones, have running */
 	bool is_up;                /* takes commands */
-	bool is_connected;         /* the socket is; the handshake may be under way */
 	bool is_cancelled;
 	uint64_t generation;       /* counts handles */
 	unsigned in_flight;

@@ -172,7 +172,12 @@ static char *print_json(const struct blockdev_options_nbd *o)
 {
 	return json_name_encode(&(struct blockdev_options){
 		.driver = BLOCKDEV_DRIVER_NBD,
-		.u.nbd = {.server = o->server, .export = o->export, .tls_creds = o->tls_creds},
+		.u.nbd = {
+			.server = o->server,
+			.export = o->export,
+			.tls_creds = o->tls_creds,
+			.tls_hostname = o->tls_hostname,
+		},
 	});
 }
 
@@ -194,7 +199,7 @@ static char *print_inet(const struct blockdev_options_nbd *o)
 	bool is_number = digits > 0 && digits <= 5 && !address->port[digits] &&
 			 atoi(address->port) > 0 && atoi(address->port) <= UINT16_MAX;
 	if (address->has_to || address->has_ipv4 || address->has_ipv6 || address->keep_alive ||
-	    address->numeric || !*address->host || !is_number)
+	    address->mptcp || address->numeric || !*address->host || !is_number)
 		return print_json(o);
 	char *host _cleanup_free_ = uri_encode(address->host, "/?#@[]");
 	char *name _cleanup_free_ = uri_encode(o->export ? o->export : "", "?#");

@@ -38,15 +38,12 @@ static int check_options(const struct blockdev_options_nbd *o, struct error **er
 	return 0;
 }
 
-/* A certificate is one of a name, and the library looks that up by itself. */
-static int check_is_named(const struct socket_address *server, struct error **errp)
+/* Whom the server's certificate must be of; NULL when nothing says. */
+static const char *server_name(const struct blockdev_options_nbd *o)
 {
-	if (server->type != SOCKET_ADDRESS_TYPE_INET)
-		return error_set(errp, -EINVAL, "No hostname for certificate validation");
-	if (server->u.inet.has_ipv4 || server->u.inet.has_ipv6 || server->u.inet.numeric)
-		return error_set(errp, -ENOTSUP, "Certificates cannot be validated together with "
-						 "'ipv4', 'ipv6' and 'numeric'");
-	return 0;
+	if (o->tls_hostname)
+		return o->tls_hostname;
+	return o->server->type == SOCKET_ADDRESS_TYPE_INET ? o->server->u.inet.host : NULL;
 }
 
 /* The credentials that @o names, held; NULL when it names none. */
@@ -59,12 +56,9 @@ static int find_credentials(struct node *n, const struct blockdev_options_nbd *o
 	struct tls_creds *c = tls_creds_hold(n->graph, o->tls_creds, false, errp);
 	if (!c)
 		return -EINVAL;
-	if (c->kind == TLS_CREDS_X509 && c->verify_peer) {
-		int r = check_is_named(o->server, errp);
-		if (r < 0) {
-			tls_creds_release(c);
-			return r;
-		}
+	if (c->kind == TLS_CREDS_X509 && c->verify_peer && !server_name(o)) {
+		tls_creds_release(c);
+		return error_set(errp, -EINVAL, "No hostname for certificate validation");
 	}
 	*ret = c;
 	return 0;
@@ -110,6 +104,7 @@ static int co_fn remote_open(struct node *n, const struct blockdev_options *opti
 		.export_name = o->export ? o->export : "",
 		.context = o->x_dirty_bitmap ? o->x_dirty_bitmap : LIBNBD_CONTEXT_BASE_ALLOCATION,
 		.tls = nbd->tls,
+		.tls_hostname = server_name(o),
 		.open_timeout_ns = o->open_timeout * NS_PER_S,
 		.reconnect_delay_ns = o->reconnect_delay * NS_PER_S,
 	}, errp);

@@ -27,31 +27,6 @@ static int too_old(struct error **errp, const char *what)
 
 /* --- The version -------------------------------------------------------------------- */
 
-/* In version 3 each snapshot says how long its disk is. */
-static int co_fn complete_snapshots(struct qcow2 *q)
-{
-	uint32_t count = q->header.snapshot_count;
-
-	if (count == 0)
-		return 0;
-	struct qcow2_snapshot *list = xalloc(count, sizeof(*list));
-
-	for (uint32_t i = 0; i < count; i++) {
-		list[i] = qcow2_snapshot_copy(&q->snapshots[i]);
-		if (list[i].extra_bytes >= SNAPSHOT_ICOUNT)
-			continue;
-		list[i].extra = xrealloc(list[i].extra, 1, SNAPSHOT_ICOUNT);
-		memset(list[i].extra + list[i].extra_bytes, 0,
-		       SNAPSHOT_ICOUNT - list[i].extra_bytes);
-		list[i].extra_bytes = SNAPSHOT_ICOUNT;
-	}
-	int r = qcow2_snapshots_replace(q, list, count);
-
-	if (r < 0)
-		qcow2_snapshots_free(list, count);
-	return r < 0 ? r : qcow2_settle(q);
-}
-
 /* Write the header anew as @new, or leave it as it is. */
 static int co_fn change_header(struct qcow2 *q, const struct qcow2_header *new, struct error **errp)
 {
@@ -72,7 +47,7 @@ static int co_fn change_header(struct qcow2 *q, const struct qcow2_header *new, 
 
 static int co_fn upgrade(struct qcow2 *q, struct error **errp)
 {
-	int r = complete_snapshots(q);
+	int r = qcow2_snapshots_complete(q);
 
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not write the table of snapshots");

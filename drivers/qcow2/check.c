@@ -15,6 +15,7 @@
 #include "drivers/qcow2/image.h"
 #include "drivers/qcow2/map.h"
 #include "drivers/qcow2/refcount.h"
+#include "drivers/qcow2/snapshot.h"
 
 void qcow2_check_report(struct check *c, const char *format, ...)
 {
@@ -172,6 +173,27 @@ static int co_fn run(struct check *c, struct error **errp)
 	return r;
 }
 
+/* In version 3 each snapshot says how long its disk is. A new table needs sound refcounts. */
+static int co_fn check_snapshots(struct check *c, struct error **errp)
+{
+	struct qcow2 *q = c->q;
+	struct image_check *result = c->result;
+	bool fixes = (c->fix & IMAGE_FIX_ERRORS) && !result->errors && !result->corruptions;
+	int r = 0;
+
+	for (uint32_t i = 0; q->header.version >= 3 && i < q->header.snapshot_count; i++) {
+		if (q->snapshots[i].extra_bytes >= SNAPSHOT_ICOUNT)
+			continue;
+		qcow2_check_report(c, "%s snapshot table entry %" PRIu32 " is incomplete",
+				   fixes ? "Repairing" : "ERROR", i);
+		*(fixes ? &result->corruptions_fixed : &result->corruptions) += 1;
+		r = 1;
+	}
+	if (r == 1 && fixes)
+		r = qcow2_snapshots_complete(q);
+	return r < 0 ? error_set_errno(errp, r, "Could not write the table of snapshots") : 0;
+}
+
 /* A mended image is neither dirty nor corrupt. */
 static int co_fn finish(struct check *c, struct error **errp)
 {
@@ -207,6 +229,8 @@ int co_fn qcow2_check_image(struct qcow2 *q, unsigned fix, struct image_check *r
 	ret->total_clusters = qcow2_clusters(q, q->header.size);
 	int r = run(&c, errp);
 
+	if (r == 0)
+		r = check_snapshots(&c, errp);
 	if (r == 0)
 		r = finish(&c, errp);
 	free(c.counts);

@@ -89,15 +89,18 @@ int co_fn qcow2_check_copied(struct check *c)
 	for (uint32_t i = 0; i < q->l1.count; i++) {
 		uint64_t entry = q->l1.entries[i], table = entry & ENTRY_OFFSET, refcount = 0;
 
-		if (table == 0 || qcow2_in_cluster(q, table) != 0 ||
-		    table + q->cluster_bytes > qcow2_file_size(q))
+		if (qcow2_in_cluster(q, table) != 0 ||
+		    (table != 0 && table + q->cluster_bytes > qcow2_file_size(q)))
 			continue;
 		_cleanup_free_ char *what =
 			xasprintf("L2 cluster: l1_index=%" PRIu32 " l1_entry", i);
-		if (!is_right(c, table, entry & ENTRY_COPIED, &refcount) &&
-		    judge(c, what, entry, refcount))
+		/* Where there is no table, the bit has no business at all. */
+		bool right = table == 0 ? !(entry & ENTRY_COPIED)
+					: is_right(c, table, entry & ENTRY_COPIED, &refcount);
+		if (!right && judge(c, what, entry, refcount))
 			qcow2_table_set(&q->l1, i, entry ^ ENTRY_COPIED);
-		check_table(c, (uint64_t)i << (q->l2_bits + q->cluster_bits));
+		if (table != 0)
+			check_table(c, (uint64_t)i << (q->l2_bits + q->cluster_bits));
 	}
 	return 0;
 }

@@ -123,6 +123,20 @@ static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool
 			    active);
 }
 
+/* What an L1 entry holds beside the offset of a table. An active one's bit 63 is checked later. */
+static void check_l1_flags(struct check *c, uint64_t entry, bool active)
+{
+	bool is_odd = entry & ~(ENTRY_COPIED | ENTRY_OFFSET);
+
+	if (is_odd)
+		qcow2_check_report(c, "ERROR found L1 entry with reserved bits set: %" PRIx64, entry);
+	else if (entry == ENTRY_COPIED && !active)
+		qcow2_check_report(c, "ERROR: L1 entry %" PRIx64 " of a snapshot has no table", entry);
+	else
+		return;
+	c->result->corruptions++;
+}
+
 static int co_fn count_l1(struct check *c, uint64_t offset, uint32_t entries, bool active)
 {
 	struct qcow2 *q = c->q;
@@ -143,6 +157,7 @@ static int co_fn count_l1(struct check *c, uint64_t offset, uint32_t entries, bo
 	for (uint32_t i = 0; data && i < entries; i++) {
 		uint64_t table = l1.entries[i] & ENTRY_OFFSET;
 
+		check_l1_flags(c, l1.entries[i], active);
 		if (table != 0)
 			count_l2(c, table, (uint64_t)i << (q->l2_bits + q->cluster_bits), active,
 				 data);

@@ -241,6 +241,30 @@ int co_fn qcow2_snapshots_replace(struct qcow2 *q, struct qcow2_snapshot *snapsh
 	return 0;
 }
 
+int co_fn qcow2_snapshots_complete(struct qcow2 *q)
+{
+	uint32_t count = q->header.snapshot_count;
+
+	if (count == 0)
+		return 0;
+	struct qcow2_snapshot *list = xalloc(count, sizeof(*list));
+
+	for (uint32_t i = 0; i < count; i++) {
+		list[i] = qcow2_snapshot_copy(&q->snapshots[i]);
+		if (list[i].extra_bytes >= SNAPSHOT_ICOUNT)
+			continue;
+		list[i].extra = xrealloc(list[i].extra, 1, SNAPSHOT_ICOUNT);
+		memset(list[i].extra + list[i].extra_bytes, 0,
+		       SNAPSHOT_ICOUNT - list[i].extra_bytes);
+		list[i].extra_bytes = SNAPSHOT_ICOUNT;
+	}
+	int r = qcow2_snapshots_replace(q, list, count);
+
+	if (r < 0)
+		qcow2_snapshots_free(list, count);
+	return r < 0 ? r : qcow2_settle(q);
+}
+
 int co_fn qcow2_snapshot_list(struct node *n, struct snapshot_info_list *ret, struct error **errp)
 {
 	const struct qcow2 *q = n->state;

@@ -17,6 +17,8 @@ void qcow2_snapshots_free(struct qcow2_snapshot *snapshots, uint32_t count);
  */
 int co_fn qcow2_snapshots_replace(struct qcow2 *q, struct qcow2_snapshot *snapshots,
 				  uint32_t count);
+/* Have each snapshot say, durably, how long its disk is, as version 3 demands. */
+int co_fn qcow2_snapshots_complete(struct qcow2 *q);
 /* A deep copy, the strings included. */
 struct qcow2_snapshot qcow2_snapshot_copy(const struct qcow2_snapshot *s);
 /* The snapshot with the ID, or NULL. */

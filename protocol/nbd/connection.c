@@ -76,7 +76,7 @@ static int co_fn start_tls(struct nbd_connection *c, struct nbd_handshake *h)
 	}
 	const char *peer;
 	struct error *error = NULL;
-	int r = tls_stream_start(s->loop, c->stream, s->tls, &peer, &error);
+	int r = tls_stream_start(s->loop, c->stream, s->tls, NULL, &peer, &error);
 	if (r < 0) {
 		log_debug("NBD client: %s", error->message);
 		error_free(error);

@@ -16,7 +16,7 @@
 #include "protocol/nbd/context.h"
 #include "protocol/nbd/handshake.h"
 #include "protocol/nbd/request.h"
-#include "protocol/tls/stream.h"
+#include "tls/stream.h"
 
 /*
  * What one connection may have under way before it is read no further: requests,
@@ -50,7 +50,7 @@ struct nbd_server {
 	unsigned max_connections, handshake_max_s;
 	struct graph *graph;      /* that the objects belong to */
 	struct tls_creds *creds;  /* held while it runs; NULL without TLS */
-	struct tls_server *tls;   /* what was read of them */
+	struct tls_identity *tls;   /* what was read of them */
 	char *authz;              /* ID of what decides on clients; NULL: nothing */
 	bool starting, stopping; /* a coroutine is about it */
 	struct list exports;     /* struct nbd_export.link */

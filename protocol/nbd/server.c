@@ -50,7 +50,7 @@ static void on_accept(void *arg, int fd)
 
 static void tear_down_tls(struct nbd_server *s)
 {
-	tls_server_destroy(TAKE(s->tls));
+	tls_identity_destroy(TAKE(s->tls));
 	tls_creds_release(TAKE(s->creds));
 	free(TAKE(s->authz));
 }
@@ -72,7 +72,7 @@ static int co_fn set_up_tls(struct nbd_server *s, const struct nbd_server_config
 				 "'tls-authz' needs certificates of clients, which '%s' does not "
 				 "ask for", config->tls_creds);
 	s->authz = config->tls_authz ? xstrdup(config->tls_authz) : NULL;
-	return tls_server_create(s->creds, &s->tls, errp);
+	return tls_identity_create(s->creds, &s->tls, errp);
 }
 
 int nbd_server_start(struct nbd_server *s, const struct nbd_server_config *config,

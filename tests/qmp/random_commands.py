@@ -36,7 +36,7 @@ class Generator:
             (14, self.blockdev_add), (4, self.blockdev_del), (4, self.blockdev_reopen),
             (4, self.block_resize), (8, self.snapshot_sync), (6, self.snapshot),
             (5, self.transaction), (18, self.block_commit), (12, self.job_verb),
-            (4, self.set_speed), (4, self.nbd_server), (5, self.export_add), (3, self.export_del),
+            (10, self.block_stream), (4, self.set_speed), (4, self.nbd_server), (5, self.export_add), (3, self.export_del),
             (3, self.nbd_add), (3, self.change_backing_file), (3, self.query), (6, self.write),
             (5, self.bitmap_add), (6, self.bitmap_change), (3, self.bitmap_merge),
             (3, self.bitmap_sha256), (4, self.bitmap_transaction), (8, self.backup),
@@ -200,6 +200,20 @@ class Generator:
         self.optional(arguments, 0.25, auto_finalize=lambda: self.pick(True, False),
                       auto_dismiss=lambda: self.pick(True, False))
         return 'block-commit', arguments
+
+    def block_stream(self):
+        arguments = {'device': self.node()}
+        self.optional(arguments, 0.85, job_id=lambda: self.pick(*JOBS))
+        if self.chance(0.5):
+            kind = self.pick('base', 'base-node', 'base-node', 'bottom')
+            arguments[kind] = self.open_file() if kind == 'base' else self.node()
+        self.optional(arguments, 0.05, base=self.open_file, base_node=self.node, bottom=self.node)
+        self.optional(arguments, 0.12, backing_file=self.open_file, filter_node_name=self.new_node,
+                      on_error=lambda: self.pick('report', 'ignore', 'stop', 'enospc'),
+                      speed=lambda: self.pick(0, -1, 1 << 30))
+        self.optional(arguments, 0.25, auto_finalize=lambda: self.pick(True, False))
+        # The rival dies when it is asked of one that has ended and was not dismissed.
+        return 'block-stream', self.optional(arguments, 0.03, auto_dismiss=True)
 
     def job_verb(self):
         verb = self.pick(*JOB_VERBS)

@@ -48,11 +48,11 @@ void co_fn copier_mirror(struct world *w, struct job_table *jobs)
 		.device = source->name,
 		.target = target->name,
 		.sync = MIRROR_SYNC_MODE_FULL,
-		.has_granularity = true,
 		.granularity = UINT32_C(512) << choose(&w->random, 8),
-		.has_copy_mode = true,
 		.copy_mode = choose(&w->random, 2) ? MIRROR_COPY_MODE_WRITE_BLOCKING
 						   : MIRROR_COPY_MODE_BACKGROUND,
+		.auto_finalize = true,
+		.auto_dismiss = true,
 	};
 	struct error *error = NULL;
 	int r = mirror_start(jobs, &args, &error);
@@ -96,6 +96,8 @@ static int co_fn begin_backup(struct world *w, struct job_table *jobs,
 		drain_end(&drain);
 		if (r < 0)
 			backup_close(b);
+		else
+			backup_drain_ended(b);
 	}
 	graph_change_end(w->graph);
 	return r;
@@ -129,7 +131,7 @@ void co_fn copier_backup(struct world *w, struct job_table *jobs)
 		.device = node_skip_filters(w->edge->child)->name,
 		.target = target->name,
 		.sync = MIRROR_SYNC_MODE_FULL,
-		.has_auto_dismiss = true,
+		.auto_finalize = true,
 		.auto_dismiss = false,
 	};
 	struct error *error = NULL;

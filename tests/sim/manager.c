@@ -122,9 +122,7 @@ static void co_fn commit_some(struct world *w, struct job_table *jobs)
 		.device = chain[0]->name,
 		.top_node = chain[top]->name,
 		.base_node = chain[base]->name,
-		.has_auto_finalize = true,
 		.auto_finalize = true,
-		.has_auto_dismiss = true,
 		.auto_dismiss = true,
 	};
 	char detail[100];
@@ -148,9 +146,7 @@ static void co_fn stream_some(struct world *w, struct job_table *jobs)
 		.job_id = (char *)"job",
 		.device = chain[top]->name,
 		.base_node = base < depth ? chain[base]->name : NULL,
-		.has_auto_finalize = true,
 		.auto_finalize = true,
-		.has_auto_dismiss = true,
 		.auto_dismiss = true,
 	};
 	char detail[100];

@@ -70,6 +70,8 @@ static int co_fn begin(struct stage *s, const char *text, struct error **errp)
 		drain_end(&d);
 		if (r < 0)
 			backup_close(b);
+		else
+			backup_drain_ended(b);
 	}
 	graph_change_end(c->graph);
 	schema_free(&blockdev_backup_type, args);
@@ -126,7 +128,7 @@ static void co_fn backup_under_load(struct chain *c)
 	co_sleep_ns(2000000);
 	begin_ok(&s, "sync=full");
 	chain_wait_for(c, "null");
-	chain_expect_log(c, "created running waiting pending COMPLETED concluded null ");
+	chain_expect_log(c, "created running paused running waiting pending COMPLETED concluded null ");
 	ck_assert_uint_gt(s.user.writes, 5);
 	s.user.stop = true;
 	while (!s.user.ended)
@@ -158,7 +160,7 @@ CHAIN_TEST(none_saves_what_is_overwritten)
 	ck_assert_uint_eq(j->progress_total, CHAIN_SIZE);
 	ck_assert_int_eq(job_verb_cancel(j, true, NULL), 0);
 	chain_wait_for(c, "null");
-	chain_expect_log(c, "created running aborting CANCELLED concluded null ");
+	chain_expect_log(c, "created running paused running aborting CANCELLED concluded null ");
 	uint8_t data[2 * CHAIN_CLUSTER];
 	struct chain_user reader;
 	chain_user_init(&reader, c, s.target);
@@ -314,7 +316,7 @@ CHAIN_TEST(break_snapshot_fails_the_job)
 	c->fail_error = -ENOSPC;
 	write_byte(&s, 0, 65536, 'x');
 	chain_wait_for(c, "null");
-	chain_expect_log(c, "created running aborting FAILED concluded null ");
+	chain_expect_log(c, "created running paused running aborting FAILED concluded null ");
 	c->fail_at = 0;
 	stage_close(&s);
 }

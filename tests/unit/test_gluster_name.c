@@ -2,18 +2,23 @@
 /* File names of images on GlusterFS volumes: what they mean, and how images are called. */
 #include "drivers/gluster/name.h"
 
-#include "base/cleanup.h"
 #include "base/util.h"
 #include "schema/json_name.h"
 #include "schema/schema.h"
+#include "tests/unit/name_fixture.h"
 #include "tests/unit/unit.h"
 
 #define INET(host, port) "server.0.type=inet,server.0.host=" host ",server.0.port=" port
 #define UNIX(path) "server.0.type=unix,server.0.path=" path
 
-static const struct {
-	const char *name, *options;
-} meanings[] = {
+static char *print(const struct blockdev_options *o)
+{
+	return gluster_name_print(&o->u.gluster);
+}
+
+static const struct name_format format = {"gluster", gluster_name_parse, print};
+
+static const struct name_case meanings[] = {
 	{"gluster://h/v/i", "volume=v,path=i," INET("h", "24007")},
 	{"gluster+tcp://h:0/v/i", "volume=v,path=i," INET("h", "24007")},
 	{"gluster+rdma://h:5/v/i", "volume=v,path=i," INET("h", "5")},
@@ -30,26 +35,13 @@ static const struct {
 	{"gluster+unix:///v/a/b?socket=/s%3f,#x", "volume=v,path=a/b," UNIX("/s?,,")},
 };
 
-static void check_meaning(size_t i)
-{
-	char *text _cleanup_free_ = NULL;
-	_cleanup_error_ struct error *error = NULL;
-	int r = gluster_name_parse(meanings[i].name, &text, &error);
-	ck_assert_msg(r == 0, "%s: %s", meanings[i].name, error ? error->message : "?");
-	char *expected _cleanup_free_ = xasprintf("driver=gluster,%s", meanings[i].options);
-	ck_assert_str_eq(text, expected);
-}
-
 START_TEST(names_mean_options)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++)
-		check_meaning(i);
+	names_mean(&format, meanings, ARRAY_SIZE(meanings));
 }
 END_TEST
 
-static const struct {
-	const char *name, *part;
-} refusals[] = {
+static const struct name_case refusals[] = {
 	{"gluster:a", "'://'"},
 	{"gluster:/v/i", "'://'"},
 	{"gluster://h", "volume"},
@@ -78,36 +70,14 @@ static const struct {
 	{"gluster+://h/v/i", "Unknown protocol 'gluster+'"},
 };
 
-static void check_refusal(size_t i)
-{
-	char *text = NULL;
-	_cleanup_error_ struct error *error = NULL;
-	int r = gluster_name_parse(refusals[i].name, &text, &error);
-	ck_assert_msg(r < 0, "%s", refusals[i].name);
-	ck_assert_msg(strstr(error->message, refusals[i].part), "%s: %s", refusals[i].name,
-		      error->message);
-}
-
 START_TEST(bad_names_are_refused)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
-		check_refusal(i);
+	names_are_refused(&format, refusals, ARRAY_SIZE(refusals));
 }
 END_TEST
 
-static struct blockdev_options *decode(const char *text)
-{
-	void *options = NULL;
-	_cleanup_error_ struct error *error = NULL;
-	int r = schema_decode_keyval(&blockdev_options_type, text, "driver", &options, &error);
-	ck_assert_msg(r == 0, "%s: %s", text, error ? error->message : "?");
-	return options;
-}
-
 /* What is printed, and opens the same again. */
-static const struct {
-	const char *options, *name;
-} printed[] = {
+static const struct name_case printed[] = {
 	{"volume=v,path=i," INET("h", "24007"), "gluster://h/v/i"},
 	{"volume=v,path=i," INET("h", "5"), "gluster://h:5/v/i"},
 	{"volume=v w,path=a?b#c%d/e," INET("::1", "24007"),
@@ -115,25 +85,9 @@ static const struct {
 	{"volume=v,path=i," UNIX("/s#&t"), "gluster+unix:///v/i?socket=/s%23%26t"},
 };
 
-static void check_print(size_t i)
-{
-	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", printed[i].options);
-	struct blockdev_options *o = decode(given);
-	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
-	ck_assert_str_eq(name, printed[i].name);
-
-	char *text _cleanup_free_ = NULL;
-	ck_assert_int_eq(gluster_name_parse(name, &text, NULL), 0);
-	struct blockdev_options *again = decode(text);
-	ck_assert(schema_equal(&blockdev_options_type, o, again));
-	blockdev_options_free(o);
-	blockdev_options_free(again);
-}
-
 START_TEST(printed_names_open_the_same)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(printed); i++)
-		check_print(i);
+	names_are_printed(&format, printed, ARRAY_SIZE(printed));
 }
 END_TEST
 
@@ -148,24 +102,9 @@ static const char *const unprintable[] = {
 	"volume=v,path=i," UNIX("s") ",server.0.abstract=on",
 };
 
-static void check_json(size_t i)
-{
-	char *given _cleanup_free_ = xasprintf("driver=gluster,%s", unprintable[i]);
-	struct blockdev_options *o = decode(given);
-	char *name _cleanup_free_ = gluster_name_print(&o->u.gluster);
-	ck_assert_msg(string_starts_with(name, "json:"), "%s", name);
-	void *again = NULL;
-	ck_assert_int_eq(schema_decode_json_text(&blockdev_options_type, name + strlen("json:"),
-						 &again, NULL), 0);
-	ck_assert(schema_equal(&blockdev_options_type, o, again));
-	blockdev_options_free(o);
-	blockdev_options_free(again);
-}
-
 START_TEST(other_images_have_json_names)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(unprintable); i++)
-		check_json(i);
+	names_are_json(&format, unprintable, ARRAY_SIZE(unprintable));
 }
 END_TEST
 
@@ -178,7 +117,7 @@ START_TEST(older_json_names_are_understood)
 	static const char dotted[] = "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"gluster\", "
 		"\"volume\": \"v\", \"path\": \"i\", \"server.0.type\": \"unix\", "
 		"\"server.0.socket\": \"/s\"}}";
-	struct blockdev_options *o = NULL, *expected = decode("driver=gluster,volume=v,path=i,"
+	struct blockdev_options *o = NULL, *expected = name_options("driver=gluster,volume=v,path=i,"
 		INET("h", "5") ",server.1.type=unix,server.1.path=/s");
 	ck_assert_int_eq(json_name_decode(tcp, NULL, &o, NULL), 0);
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
@@ -186,7 +125,7 @@ START_TEST(older_json_names_are_understood)
 	blockdev_options_free(expected);
 
 	ck_assert_int_eq(json_name_decode(dotted, NULL, &o, NULL), 0);
-	expected = decode("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
+	expected = name_options("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
 			  "file.server.0.type=unix,file.server.0.path=/s");
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
 	blockdev_options_free(o);

@@ -134,25 +134,12 @@ START_TEST(sizes_are_told_in_three_digits)
 }
 END_TEST
 
-START_TEST(help_is_asked_for_by_a_word_alone)
-{
-	ck_assert(creation_wants_help("help"));
-	ck_assert(creation_wants_help("?"));
-	ck_assert(creation_wants_help("a=1,help"));
-	ck_assert(!creation_wants_help("help=1"));
-	ck_assert(!creation_wants_help("a=help"));
-	ck_assert(!creation_wants_help(""));
-	ck_assert(!creation_wants_help(NULL));
-}
-END_TEST
-
 static const struct unit_test tests[] = {
 	UNIT_TEST(values_go_where_the_table_says),
 	UNIT_TEST(steps_keep_their_order),
 	UNIT_TEST(wrong_arguments_are_refused),
 	UNIT_TEST(a_last_word_may_look_like_an_option),
 	UNIT_TEST(sizes_are_told_in_three_digits),
-	UNIT_TEST(help_is_asked_for_by_a_word_alone),
 };
 
 UNIT_MAIN("img_arguments", tests)

@@ -106,6 +106,22 @@ START_TEST(an_event_without_a_wait_is_nothing)
 }
 END_TEST
 
+START_TEST(threads_that_hand_over_have_the_processor)
+{
+	start();
+	sleeps_before_it_looks();
+	ck_assert(wait_for(SHORT_NS));
+	lookout_calls_off(&lookout);
+	ck_assert(!wait_for(SHORT_NS));
+	unsigned sleeps = sleeps_before_it_looks();
+	ck_assert_uint_gt(sleeps, 1);
+	/* It is no failure: nothing is doubled. */
+	lookout_calls_off(&lookout);
+	ck_assert(!wait_for(SHORT_NS));
+	ck_assert_uint_eq(sleeps_before_it_looks(), sleeps);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(after_a_short_wait_it_looks),
 	UNIT_TEST(after_long_waits_it_sleeps),
@@ -113,5 +129,6 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(looking_in_vain_costs_more_each_time),
 	UNIT_TEST(success_makes_up_for_failure),
 	UNIT_TEST(an_event_without_a_wait_is_nothing),
+	UNIT_TEST(threads_that_hand_over_have_the_processor),
 };
 UNIT_MAIN("lookout", tests)

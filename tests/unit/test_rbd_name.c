@@ -4,12 +4,17 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "schema/schema.h"
+#include "tests/unit/name_fixture.h"
 #include "tests/unit/unit.h"
 
-static const struct {
-	const char *name, *options;
-} meanings[] = {
+static char *print(const struct blockdev_options *o)
+{
+	return rbd_name_print(&o->u.rbd);
+}
+
+static const struct name_format format = {"rbd", rbd_name_parse, print};
+
+static const struct name_case meanings[] = {
 	{"rbd:p/i", "pool=p,image=i"},
 	{"rbd:p/i@s", "pool=p,image=i,snapshot=s"},
 	{"rbd:p/n/i@s", "pool=p,namespace=n,image=i,snapshot=s"},
@@ -28,26 +33,13 @@ static const struct {
 	{"rbd:p/i\\", "pool=p,image=i\\"},
 };
 
-static void check_meaning(size_t i)
-{
-	char *text _cleanup_free_ = NULL;
-	_cleanup_error_ struct error *error = NULL;
-	int r = rbd_name_parse(meanings[i].name, &text, &error);
-	ck_assert_msg(r == 0, "%s: %s", meanings[i].name, error ? error->message : "?");
-	char *expected _cleanup_free_ = xasprintf("driver=rbd,%s", meanings[i].options);
-	ck_assert_str_eq(text, expected);
-}
-
 START_TEST(names_mean_options)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++)
-		check_meaning(i);
+	names_mean(&format, meanings, ARRAY_SIZE(meanings));
 }
 END_TEST
 
-static const struct {
-	const char *name, *part;
-} refusals[] = {
+static const struct name_case refusals[] = {
 	{"rbd:", "Pool name is required"},
 	{"rbd:foo", "Pool name is required"},
 	{"rbd:/i", "Pool name is required"},
@@ -64,29 +56,14 @@ static const struct {
 	{"rbd+x://p/i", "Unknown protocol 'rbd+x'"},
 };
 
-static void check_refusal(size_t i)
-{
-	char *text = NULL;
-	struct error *error = NULL;
-	int r = rbd_name_parse(refusals[i].name, &text, &error);
-	ck_assert_msg(r < 0, "%s", refusals[i].name);
-	ck_assert_ptr_nonnull(error);
-	ck_assert_msg(strstr(error->message, refusals[i].part), "%s: %s", refusals[i].name,
-		      error->message);
-	error_free(error);
-}
-
 START_TEST(bad_names_are_refused)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
-		check_refusal(i);
+	names_are_refused(&format, refusals, ARRAY_SIZE(refusals));
 }
 END_TEST
 
 /* What is printed, and opens the same again. */
-static const struct {
-	const char *options, *name;
-} printed[] = {
+static const struct name_case printed[] = {
 	{"pool=p,image=i", "rbd:p/i"},
 	{"pool=p,namespace=n,image=i,snapshot=s", "rbd:p/n/i@s"},
 	{"pool=p,image=a/b,snapshot=c:d@e\\f", "rbd:p/a\\/b@c\\:d\\@e\\\\f"},
@@ -94,41 +71,16 @@ static const struct {
 	{"pool=p,image=i,settings.0.name=a=b,settings.0.value=c=,,@", "rbd:p/i:a\\=b=c=,\\@"},
 };
 
-static struct blockdev_options *decode(const char *text)
-{
-	void *options = NULL;
-	struct error *error = NULL;
-	int r = schema_decode_keyval(&blockdev_options_type, text, "driver", &options, &error);
-	ck_assert_msg(r == 0, "%s: %s", text, error ? error->message : "?");
-	return options;
-}
-
-static void check_print(size_t i)
-{
-	char *given _cleanup_free_ = xasprintf("driver=rbd,%s", printed[i].options);
-	struct blockdev_options *o = decode(given);
-	char *name _cleanup_free_ = rbd_name_print(&o->u.rbd);
-	ck_assert_str_eq(name, printed[i].name);
-
-	char *text _cleanup_free_ = NULL;
-	ck_assert_int_eq(rbd_name_parse(name, &text, NULL), 0);
-	struct blockdev_options *again = decode(text);
-	ck_assert(schema_equal(&blockdev_options_type, o, again));
-	blockdev_options_free(o);
-	blockdev_options_free(again);
-}
-
 START_TEST(printed_names_open_the_same)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(printed); i++)
-		check_print(i);
+	names_are_printed(&format, printed, ARRAY_SIZE(printed));
 }
 END_TEST
 
 START_TEST(timeouts_are_settings_of_the_name)
 {
 	struct blockdev_options *o =
-		decode("driver=rbd,pool=p,image=i,connect-timeout=5,request-timeout=0");
+		name_options("driver=rbd,pool=p,image=i,connect-timeout=5,request-timeout=0");
 	char *name _cleanup_free_ = rbd_name_print(&o->u.rbd);
 	ck_assert_str_eq(name, "rbd:p/i:client_mount_timeout=5:rados_osd_op_timeout=0");
 	blockdev_options_free(o);
@@ -144,7 +96,7 @@ static const char *const unprintable[] = {
 START_TEST(other_images_have_no_name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(unprintable); i++) {
-		struct blockdev_options *o = decode(unprintable[i]);
+		struct blockdev_options *o = name_options(unprintable[i]);
 		ck_assert_ptr_null(rbd_name_print(&o->u.rbd));
 		blockdev_options_free(o);
 	}

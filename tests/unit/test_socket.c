@@ -341,6 +341,62 @@ START_TEST(inet_with_a_port_of_the_kernels_choice)
 }
 END_TEST
 
+static bool is_mptcp(int fd)
+{
+	int protocol = 0;
+	socklen_t length = sizeof(protocol);
+	ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length), 0);
+	return protocol == IPPROTO_MPTCP;
+}
+
+static void co_fn several_paths(void *arg)
+{
+	bool is_there;
+	{
+		_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+		is_there = fd >= 0;
+	}
+	/* Either end by itself, and both. */
+	for (unsigned who = 0; who < 4; who++) {
+		struct socket_endpoint address = inet_address("127.0.0.1", "0");
+		address.mptcp = who & 1;
+		struct accepted a = {0};
+		struct socket_listener *l = NULL;
+		struct error *error = NULL;
+		int r = socket_listen(loop_current(), &address, 10, accept_one, &a, &l, &error);
+		if (address.mptcp && !is_there) {
+			ck_assert_int_lt(r, 0);
+			ck_assert(string_starts_with(error->message,
+						     "Failed to create an MPTCP socket: "));
+			error_free(error);
+			continue;
+		}
+		ck_assert_int_eq(r, 0);
+		_cleanup_free_ char *description = socket_listener_describe(l);
+		char port[16];
+		split_port(description, port, sizeof(port));
+		address.port = port;
+		address.mptcp = who & 2;
+		int fd = -1;
+		r = socket_connect(loop_current(), &address, &fd, NULL);
+		ck_assert_int_eq(r == 0, is_there || !address.mptcp);
+		if (r == 0) {
+			ck_assert_int_eq(is_mptcp(fd), address.mptcp);
+			wait_until_accepted(&a, 1);
+			close(fd);
+			close(a.fds[0]);
+			talk(&address, &a);
+		}
+		socket_listener_free(l);
+	}
+}
+
+START_TEST(inet_over_several_paths_if_the_kernel_can)
+{
+	run(several_paths);
+}
+END_TEST
+
 static void co_fn port_range(void *arg)
 {
 	struct socket_endpoint address = inet_address("127.0.0.1", "0");
@@ -762,6 +818,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_relative_path_is_removed_from_another_directory),
 	UNIT_TEST(bad_unix_paths_are_refused),
 	UNIT_TEST(inet_with_a_port_of_the_kernels_choice),
+	UNIT_TEST(inet_over_several_paths_if_the_kernel_can),
 	UNIT_TEST(a_range_of_ports_is_searched),
 	UNIT_TEST(bad_inet_addresses_are_refused),
 	UNIT_TEST(a_passed_file_descriptor_is_taken_over),

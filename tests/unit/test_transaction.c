@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* blockjobs/job_tx.c: jobs that complete together or not at all. */
+#include <stdio.h>
+#include <string.h>
+
 #include "base/cleanup.h"
 #include "blockjobs/job.h"
 #include "tests/unit/block_fixture.h"
@@ -18,6 +21,7 @@ static struct job_table table;
 static int finished[JOBS_MAX];   /* 1 succeeded, -1 not */
 static bool cancelled[JOBS_MAX]; /* announced as such */
 static unsigned preparing, prepared;
+static char announced[1024]; /* states from pending on, and ends */
 
 static struct member *member_of(const struct job *j)
 {
@@ -61,12 +65,34 @@ static const struct job_driver driver = {
 	.finish = member_finish,
 };
 
+static void note(const struct job *j, const char *what)
+{
+	size_t used = strlen(announced);
+	snprintf(announced + used, sizeof(announced) - used, "%s:%s ", j->id, what);
+}
+
+static void on_status(const struct job *j)
+{
+	if (j->status >= JOB_STATUS_PENDING)
+		note(j, job_status_name(j->status));
+}
+
+static void on_completed(const struct job *j)
+{
+	note(j, j->result < 0 ? "FAILED" : "COMPLETED");
+}
+
 static void on_cancelled(const struct job *j)
 {
 	cancelled[member_of(j)->index] = true;
+	note(j, "CANCELLED");
 }
 
-static const struct job_observer observer = {.cancelled = on_cancelled};
+static const struct job_observer observer = {
+	.status_changed = on_status,
+	.completed = on_completed,
+	.cancelled = on_cancelled,
+};
 
 /* @count jobs in one transaction, which take 1, 2, ... ms. Not started. */
 static void make(struct fixture *f, unsigned count, bool auto_finalize, struct member **ret)
@@ -74,6 +100,7 @@ static void make(struct fixture *f, unsigned count, bool auto_finalize, struct m
 	job_table_init(&table, f->graph, &observer);
 	memset(finished, 0, sizeof(finished));
 	memset(cancelled, 0, sizeof(cancelled));
+	announced[0] = '\0';
 	preparing = prepared = 0;
 	struct job_tx *tx = job_tx_new();
 	for (unsigned i = 0; i < count; i++) {
@@ -156,6 +183,48 @@ FIXTURE_TEST(one_finalize_is_for_all)
 	job_table_finish(&table);
 }
 
+FIXTURE_TEST(the_last_one_is_announced_first)
+{
+	struct member *m[3];
+	make(f, 3, true, m);
+	start_all(m, 3);
+	co_sleep_ns(5000000);
+	ck_assert_str_eq(announced, "j2:pending j1:pending j0:pending "
+				    "j2:COMPLETED j2:concluded j2:null "
+				    "j1:COMPLETED j1:concluded j1:null "
+				    "j0:COMPLETED j0:concluded j0:null ");
+	job_table_finish(&table);
+}
+
+FIXTURE_TEST(all_abort_before_the_first_has_ended)
+{
+	struct member *m[3];
+	make(f, 3, true, m);
+	m[1]->error = -EIO;
+	start_all(m, 3);
+	co_sleep_ns(2500000);
+	ck_assert_str_eq(announced, "j1:aborting j2:aborting j0:aborting "
+				    "j2:CANCELLED j2:concluded j2:null "
+				    "j1:FAILED j1:concluded j1:null "
+				    "j0:CANCELLED j0:concluded j0:null ");
+	job_table_finish(&table);
+}
+
+/* One that fails while another waits to say so is cancelled, and the other is not. */
+FIXTURE_TEST(the_first_error_is_the_one_that_counts)
+{
+	struct member *m[2];
+	make(f, 2, true, m);
+	m[0]->error = m[1]->error = -EIO;
+	m[1]->work_ns = m[0]->work_ns;
+	start_all(m, 2);
+	co_sleep_ns(2500000);
+	ck_assert_str_eq(announced, "j0:aborting j1:aborting "
+				    "j1:CANCELLED j1:concluded j1:null "
+				    "j0:FAILED j0:concluded j0:null ");
+	job_table_finish(&table);
+}
+
 FIXTURE_TEST(cancel_while_pending_undoes_all)
 {
 	struct member *m[2];
@@ -201,6 +270,9 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(the_fast_wait_for_the_slow),
 	FIXTURE_ROW(one_failure_cancels_all),
 	FIXTURE_ROW(a_cancelled_job_takes_the_others_along),
+	FIXTURE_ROW(the_last_one_is_announced_first),
+	FIXTURE_ROW(all_abort_before_the_first_has_ended),
+	FIXTURE_ROW(the_first_error_is_the_one_that_counts),
 	FIXTURE_ROW(one_finalize_is_for_all),
 	FIXTURE_ROW(cancel_while_pending_undoes_all),
 	FIXTURE_ROW(failing_to_prepare_fails_all),

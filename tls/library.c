@@ -2,7 +2,7 @@
 /*
  * Loading the module for TLS. Control thread, but for load().
  */
-#include "protocol/tls/library.h"
+#include "tls/library.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -23,7 +23,7 @@ struct attempt {
 static int load(void *arg)
 {
 	struct attempt *a = arg;
-	char *path _cleanup_free_ = module_path(FILE_NAME, "protocol/tls");
+	char *path _cleanup_free_ = module_path(FILE_NAME, "tls");
 	if (access(path, F_OK) < 0)
 		return error_set_errno(&a->error, -errno,
 				       "TLS, which needs the package %s, is not installed: '%s'",

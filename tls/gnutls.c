@@ -2,6 +2,8 @@
 /*
  * The module cairn-tls.so: TLS by GnuTLS; see library.h for the threads.
  */
+#include <arpa/inet.h>
+#include <assert.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stdlib.h>
@@ -10,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "protocol/tls/library.h"
+#include "tls/library.h"
 
 /*
  * Nothing older than TLS 1.2 is talked to. The server chooses: with a key that both
@@ -23,6 +25,7 @@
 #define PRIORITY_PSK PRIORITY ":+ECDHE-PSK:+DHE-PSK:+PSK"
 
 struct tls_context {
+	bool is_server;
 	bool verify_peer;
 	gnutls_certificate_credentials_t certificates; /* one of the two is NULL */
 	gnutls_psk_server_credentials_t keys;
@@ -31,7 +34,9 @@ struct tls_context {
 
 struct tls_session {
 	gnutls_session_t gnutls;
+	bool is_server;
 	struct tls_transport transport;
+	char *server_name; /* of a client that checks it */
 	char *peer_name;
 };
 
@@ -54,22 +59,32 @@ static int load_authorities(struct tls_context *c, const char *dir, struct error
 	return 0;
 }
 
+static int load_own_certificate(struct tls_context *c, const char *dir, const char *role,
+				struct error **errp)
+{
+	char *certificate _cleanup_free_ = xasprintf("%s/%s-cert.pem", dir, role);
+	char *key _cleanup_free_ = xasprintf("%s/%s-key.pem", dir, role);
+	/* A client may have none, and show none. */
+	if (!c->is_server && access(certificate, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	int r = gnutls_certificate_set_x509_key_file(c->certificates, certificate, key,
+						     GNUTLS_X509_FMT_PEM);
+	if (r < 0)
+		return error_set(errp, -EINVAL, "Cannot load certificate '%s' & key '%s': %s",
+				 certificate, key, gnutls_strerror(r));
+	return 0;
+}
+
 static int load_certificates(struct tls_context *c, const char *dir, struct error **errp)
 {
 	if (gnutls_certificate_allocate_credentials(&c->certificates) < 0)
 		return error_set(errp, -ENOMEM, "No memory for certificates");
 	int r = load_authorities(c, dir, errp);
-	if (r < 0)
-		return r;
-	char *certificate _cleanup_free_ = xasprintf("%s/server-cert.pem", dir);
-	char *key _cleanup_free_ = xasprintf("%s/server-key.pem", dir);
-	r = gnutls_certificate_set_x509_key_file(c->certificates, certificate, key,
-						 GNUTLS_X509_FMT_PEM);
-	if (r < 0)
-		return error_set(errp, -EINVAL, "Cannot load certificate '%s' & key '%s': %s",
-				 certificate, key, gnutls_strerror(r));
-	gnutls_certificate_set_known_dh_params(c->certificates, GNUTLS_SEC_PARAM_MEDIUM);
-	return 0;
+	if (r >= 0)
+		r = load_own_certificate(c, dir, c->is_server ? "server" : "client", errp);
+	if (r >= 0 && c->is_server)
+		gnutls_certificate_set_known_dh_params(c->certificates, GNUTLS_SEC_PARAM_MEDIUM);
+	return r;
 }
 
 /* The library reads the file at each handshake: users come and go without a restart. */
@@ -105,9 +120,11 @@ static void context_destroy(struct tls_context *c)
 static int context_create(const struct tls_creds *creds, struct tls_context **ret,
 			  struct error **errp)
 {
-	struct tls_context *c = NEW(struct tls_context);
-	c->verify_peer = creds->verify_peer;
 	bool is_psk = creds->kind == TLS_CREDS_PSK;
+	assert(creds->is_server || !is_psk);
+	struct tls_context *c = NEW(struct tls_context);
+	c->is_server = creds->is_server;
+	c->verify_peer = creds->verify_peer;
 	int r = is_psk ? load_keys(c, creds->dir, errp) : load_certificates(c, creds->dir, errp);
 	int code = r < 0 ? 0
 			 : gnutls_priority_init(&c->priority, is_psk ? PRIORITY_PSK : PRIORITY, NULL);
@@ -147,38 +164,63 @@ static void session_destroy(struct tls_session *s)
 	if (s->gnutls)
 		gnutls_deinit(s->gnutls);
 	gnutls_free(s->peer_name);
+	free(s->server_name);
 	free(s);
+}
+
+/*
+ * Have the peer show a certificate, and check it during the handshake, which fails with
+ * a stranger, so that it is told so.
+ */
+static void ask_for_certificate(struct tls_session *s, const struct tls_context *c)
+{
+	if (c->is_server)
+		gnutls_certificate_server_set_request(
+			s->gnutls, c->verify_peer ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_IGNORE);
+	if (c->verify_peer)
+		gnutls_session_set_verify_cert(s->gnutls, s->server_name, 0);
+}
+
+/* Tell a server of several names which of them is meant. Addresses are not told. */
+static int tell_server_name(struct tls_session *s)
+{
+	struct in6_addr address;
+	const char *name = s->server_name;
+	if (!name || !*name || inet_pton(AF_INET, name, &address) == 1 || strchr(name, ':'))
+		return 0;
+	return gnutls_server_name_set(s->gnutls, GNUTLS_NAME_DNS, name, strlen(name));
 }
 
 static int set_up(struct tls_session *s, struct tls_context *c)
 {
-	int r = gnutls_init(&s->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
+	int r = gnutls_init(&s->gnutls, (c->is_server ? GNUTLS_SERVER : GNUTLS_CLIENT) |
+						GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
 	if (r >= 0)
 		r = gnutls_priority_set(s->gnutls, c->priority);
 	if (r >= 0 && c->keys)
 		r = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_PSK, c->keys);
 	if (r >= 0 && c->certificates)
 		r = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE, c->certificates);
+	if (r >= 0)
+		r = tell_server_name(s);
 	if (r < 0)
 		return r;
-	if (c->certificates) {
-		gnutls_certificate_server_set_request(
-			s->gnutls, c->verify_peer ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_IGNORE);
-		/* A stranger's handshake fails, so that it is told so. */
-		if (c->verify_peer)
-			gnutls_session_set_verify_cert(s->gnutls, NULL, 0);
-	}
+	if (c->certificates)
+		ask_for_certificate(s, c);
 	gnutls_transport_set_ptr(s->gnutls, s);
 	gnutls_transport_set_pull_function(s->gnutls, pull);
 	gnutls_transport_set_push_function(s->gnutls, push);
 	return 0;
 }
 
-static struct tls_session *session_create(struct tls_context *c,
+static struct tls_session *session_create(struct tls_context *c, const char *server_name,
 					  const struct tls_transport *transport)
 {
+	assert(c->is_server || !c->verify_peer || server_name);
 	struct tls_session *s = NEW(struct tls_session);
+	s->is_server = c->is_server;
 	s->transport = *transport;
+	s->server_name = server_name && c->verify_peer ? xstrdup(server_name) : NULL;
 	if (set_up(s, c) >= 0)
 		return s;
 	session_destroy(s);
@@ -206,12 +248,31 @@ static int read_peer_name(struct tls_session *s)
 	return r;
 }
 
+/* Why the peer's certificate is not taken. */
+static int report_certificate(struct tls_session *s, struct error **errp)
+{
+	unsigned status = gnutls_session_get_verify_cert_status(s->gnutls);
+	if (status & GNUTLS_CERT_REVOKED)
+		return error_set(errp, -EACCES, "The certificate has been revoked");
+	if (status & GNUTLS_CERT_EXPIRED)
+		return error_set(errp, -EACCES, "The certificate has expired");
+	if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
+		return error_set(errp, -EACCES, "The certificate hasn't got a known issuer");
+	if (s->server_name && (status & GNUTLS_CERT_UNEXPECTED_OWNER))
+		return error_set(errp, -EACCES, "Certificate does not match the hostname %s",
+				 s->server_name);
+	return error_set(errp, -EACCES, "The certificate is not trusted");
+}
+
 static int report(struct tls_session *s, int r, struct error **errp)
 {
 	if (r == GNUTLS_E_FATAL_ALERT_RECEIVED)
-		return error_set(errp, -EACCES, "TLS handshake failed: the client says: %s",
+		return error_set(errp, -EACCES, "TLS handshake failed: the %s says: %s",
+				 s->is_server ? "client" : "server",
 				 gnutls_alert_get_name(gnutls_alert_get(s->gnutls)));
 	(void)gnutls_alert_send_appropriate(s->gnutls, r);
+	if (r == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR && !s->is_server)
+		return report_certificate(s, errp);
 	return error_set(errp, -EACCES, "TLS handshake failed: %s", gnutls_strerror(r));
 }
 
@@ -233,7 +294,7 @@ static const char *peer_name(const struct tls_session *s)
 	return s->peer_name;
 }
 
-static int64_t receive(struct tls_session *s, void *p, size_t bytes)
+static int64_t receive_plain(struct tls_session *s, void *p, size_t bytes)
 {
 	ssize_t n;
 	do
@@ -243,11 +304,13 @@ static int64_t receive(struct tls_session *s, void *p, size_t bytes)
 		return n;
 	if (n == GNUTLS_E_AGAIN)
 		return -EAGAIN;
+	if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
+		return -EACCES;
 	/* Who just hangs up has nothing more to say either; requests tell themselves where they end. */
 	return n == GNUTLS_E_PREMATURE_TERMINATION ? 0 : -EPROTO;
 }
 
-static int64_t send(struct tls_session *s, const void *p, size_t bytes)
+static int64_t send_plain(struct tls_session *s, const void *p, size_t bytes)
 {
 	ssize_t n = gnutls_record_send(s->gnutls, p, bytes);
 	return n > 0 ? n : -EPROTO;
@@ -267,7 +330,7 @@ const struct tls_library cairn_tls_library = {
 	.session_destroy = session_destroy,
 	.handshake = handshake,
 	.peer_name = peer_name,
-	.receive = receive,
-	.send = send,
+	.receive = receive_plain,
+	.send = send_plain,
 	.say_goodbye = say_goodbye,
 };

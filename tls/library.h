@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the module cairn-tls.so does: the server's end of TLS, over memory. It alone
+ * What the module cairn-tls.so does: either end of TLS, over memory. It alone
  * knows the library; the program does without until TLS is asked for.
  */
-#ifndef PROTOCOL_TLS_LIBRARY_H
-#define PROTOCOL_TLS_LIBRARY_H
+#ifndef TLS_LIBRARY_H
+#define TLS_LIBRARY_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -29,14 +29,20 @@ struct tls_transport {
 struct tls_library {
 	const char *version; /* of the program that it belongs to */
 
-	/* Read what @c, which must be a server's, describes. Reads files; a worker's thread. */
+	/*
+	 * Read what @c describes, of which nothing is kept; a client's must be certificates.
+	 * Reads files; a worker's thread.
+	 */
 	int (*context_create)(const struct tls_creds *c, struct tls_context **ret,
 			      struct error **errp);
 	/* No session is left. NULL is allowed. */
 	void (*context_destroy)(struct tls_context *c);
 
-	/* @transport is copied. */
-	struct tls_session *(*session_create)(struct tls_context *c,
+	/*
+	 * @server_name is a client's: the name or address that the server's certificate must
+	 * be of, if the credentials say that it is to be checked. Both are copied.
+	 */
+	struct tls_session *(*session_create)(struct tls_context *c, const char *server_name,
 					      const struct tls_transport *transport);
 	void (*session_destroy)(struct tls_session *s);
 	/*
@@ -47,7 +53,10 @@ struct tls_library {
 	int (*handshake)(struct tls_session *s, struct error **errp);
 	/* After the handshake: the peer's distinguished name, or NULL when it has shown none. */
 	const char *(*peer_name)(const struct tls_session *s);
-	/* Up to @bytes from the peer: their number, 0 at the end, -EAGAIN, or another errno. */
+	/*
+	 * Up to @bytes from the peer: their number, 0 at the end, -EAGAIN, -EACCES when the
+	 * peer has ended it by an alert, or another errno.
+	 */
 	int64_t (*receive)(struct tls_session *s, void *p, size_t bytes);
 	/* Push up to @bytes, not 0, for the peer: their number or a negative errno. */
 	int64_t (*send)(struct tls_session *s, const void *p, size_t bytes);

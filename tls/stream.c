@@ -14,7 +14,7 @@
  *     them encrypted twice.
  *  3. Memory is held only while something is in it.
  */
-#include "protocol/tls/stream.h"
+#include "tls/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -305,7 +305,7 @@ static int co_fn do_handshake(struct tls_stream *t, struct error **errp)
 	for (;;) {
 		struct step s = {.stream = t};
 		int r = co_blocking(step_blocking, &s);
-		/* A client that is refused is told why, if it listens. */
+		/* A peer that is refused is told why, if it listens. */
 		int sent = r == 0 || r == -EAGAIN ? flush_all(t) : flush(t);
 		if (r < 0 && r != -EAGAIN)
 			return error_move(errp, s.error);
@@ -318,18 +318,19 @@ static int co_fn do_handshake(struct tls_stream *t, struct error **errp)
 }
 
 int co_fn tls_stream_start(struct loop *loop, struct socket_stream *stream,
-			   const struct tls_server *server, const char **ret_peer,
-			   struct error **errp)
+			   const struct tls_identity *identity, const char *server_name,
+			   const char **ret_peer, struct error **errp)
 {
+	const struct tls_library *library = identity->library;
 	struct tls_stream *t = NEW(struct tls_stream);
 	*t = (struct tls_stream){
 		.filter = {try_readv, try_writev, has_input, finish},
 		.loop = loop,
 		.stream = stream,
-		.library = server->library,
+		.library = library,
 	};
-	t->session = server->library->session_create(server->context, &(struct tls_transport){
-		.pull = pull, .push = push, .arg = t});
+	const struct tls_transport transport = {.pull = pull, .push = push, .arg = t};
+	t->session = library->session_create(identity->context, server_name, &transport);
 	if (!t->session) {
 		free(t);
 		return error_set(errp, -ENOMEM, "No memory for a TLS session");
@@ -341,7 +342,7 @@ int co_fn tls_stream_start(struct loop *loop, struct socket_stream *stream,
 		stream_free(t);
 		return r;
 	}
-	*ret_peer = server->library->peer_name(t->session);
+	*ret_peer = library->peer_name(t->session);
 	socket_stream_set_filter(stream, &t->filter);
 	return 0;
 }
@@ -349,7 +350,7 @@ int co_fn tls_stream_start(struct loop *loop, struct socket_stream *stream,
 /* Credentials. */
 
 struct loading {
-	struct tls_server *server;
+	struct tls_identity *identity;
 	const struct tls_creds *creds;
 	struct error *error;
 };
@@ -357,30 +358,30 @@ struct loading {
 static int load_blocking(void *arg)
 {
 	struct loading *l = arg;
-	return l->server->library->context_create(l->creds, &l->server->context, &l->error);
+	return l->identity->library->context_create(l->creds, &l->identity->context, &l->error);
 }
 
-int co_fn tls_server_create(const struct tls_creds *creds, struct tls_server **ret,
-			    struct error **errp)
+int co_fn tls_identity_create(const struct tls_creds *creds, struct tls_identity **ret,
+			      struct error **errp)
 {
 	const struct tls_library *library = tls_library_load(errp);
 	if (!library)
 		return -ENOTSUP;
-	struct tls_server *s = NEW(struct tls_server);
-	s->library = library;
-	struct loading l = {.server = s, .creds = creds};
+	struct tls_identity *identity = NEW(struct tls_identity);
+	identity->library = library;
+	struct loading l = {.identity = identity, .creds = creds};
 	if (co_blocking(load_blocking, &l) < 0) {
-		free(s);
+		free(identity);
 		return error_move(errp, l.error);
 	}
-	*ret = s;
+	*ret = identity;
 	return 0;
 }
 
-void tls_server_destroy(struct tls_server *s)
+void tls_identity_destroy(struct tls_identity *identity)
 {
-	if (!s)
+	if (!identity)
 		return;
-	s->library->context_destroy(s->context);
-	free(s);
+	identity->library->context_destroy(identity->context);
+	free(identity);
 }
