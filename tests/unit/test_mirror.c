@@ -430,6 +430,107 @@ START_TEST(test_ruthless_writers)
 }
 END_TEST
 
+/*
+ * Requests to the target hang until some moment, and then end in an order that depends on
+ * when each began: nothing but the order in which they are begun keeps old data from
+ * landing on top of new.
+ */
+struct late_write {
+	struct chain_user *user;
+	uint8_t byte;
+	bool ended;
+};
+
+static void co_fn late_write_main(void *arg)
+{
+	struct late_write *w = arg;
+	uint8_t data[CHAIN_CLUSTER];
+	memset(data, w->byte, sizeof(data));
+	consumer_enter(&w->user->consumer);
+	ck_assert_int_eq(edge_write(w->user->edge, 0, sizeof(data), data, 0), 0);
+	consumer_leave(&w->user->consumer);
+	memcpy(w->user->chain->model, data, sizeof(data));
+	w->ended = true;
+}
+
+static void co_fn fill(struct chain *c, const char *name, uint8_t byte)
+{
+	struct chain_user u;
+	chain_user_init(&u, c, find(c, name));
+	memset(c->model, byte, CHAIN_SIZE);
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(edge_write(u.edge, 0, CHAIN_SIZE, c->model, 0), 0);
+	consumer_leave(&u.consumer);
+	chain_user_finish(&u);
+}
+
+#define MS UINT64_C(1000000)
+
+/* @count writes of one range, each begun later: amid the first copy, or when that is done. */
+static void co_fn hanging_target(struct chain *c, bool ready_before, unsigned count)
+{
+	chain_make(c, "src", CHAIN_SIZE, NULL);
+	chain_make(c, "dst", CHAIN_SIZE, NULL);
+	open_target(c, "src");
+	open_target(c, "dst");
+	fill(c, "dst", 'd');
+	fill(c, "src", 's');
+	struct chain_user u;
+	chain_user_init(&u, c, find(c, "src"));
+	if (!ready_before)
+		c->slow_disk = "dst";
+	chain_mirror_ok(c, "device=src,target=dst,sync=full,copy-mode=write-blocking");
+	if (ready_before)
+		chain_wait_for(c, "READY");
+	else
+		co_sleep_ns(20 * MS);
+	c->slow_disk = "dst";
+
+	struct late_write w[2] = {{&u, 'x', false}, {&u, 'y', false}};
+	for (unsigned i = 0; i < count; i++) {
+		co_start(c->loop, late_write_main, &w[i]);
+		/* Requests that hang look every 10 ms whether they still do. */
+		co_sleep_ns(1 + loop_random(c->loop) % (10 * MS));
+	}
+	co_sleep_ns(20 * MS + loop_random(c->loop) % (10 * MS));
+	c->slow_disk = NULL;
+	for (unsigned i = 0; i < count; i++) {
+		while (!w[i].ended)
+			co_sleep_ns(MS);
+	}
+	chain_wait_for(c, "READY");
+	job_verb_cancel(job_find(&c->jobs, "j", false), false, NULL);
+	chain_wait_for(c, "null");
+	chain_user_finish(&u);
+	read_all(c, find(c, "src"), c->model);
+	chain_expect(c, find(c, "dst"));
+	expect_clean(c);
+}
+
+static void co_fn copy_before_write(struct chain *c)
+{
+	hanging_target(c, false, 1);
+}
+
+static void co_fn write_before_write(struct chain *c)
+{
+	hanging_target(c, true, 2);
+}
+
+START_TEST(test_a_copy_under_way_does_not_end_on_top_of_a_write)
+{
+	for (uint64_t seed = 0; seed < 20; seed++)
+		chain_run(seed, copy_before_write);
+}
+END_TEST
+
+START_TEST(test_overlapping_writes_end_alike_in_both_places)
+{
+	for (uint64_t seed = 0; seed < 20; seed++)
+		chain_run(seed, write_before_write);
+}
+END_TEST
+
 /* --- Ends ------------------------------------------------------------------------------------- */
 
 CHAIN_TEST(another_size_makes_it_fail)
@@ -495,6 +596,8 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(an_empty_target_stays_sparse),
 	CHAIN_ROW(the_mode_changes_one_way),
 	CHAIN_ROW(ruthless_writers),
+	CHAIN_ROW(a_copy_under_way_does_not_end_on_top_of_a_write),
+	CHAIN_ROW(overlapping_writes_end_alike_in_both_places),
 	CHAIN_ROW(another_size_makes_it_fail),
 	CHAIN_ROW(the_daemon_may_end_at_any_time),
 	CHAIN_ROW(nobody_else_uses_the_target),
