@@ -116,20 +116,42 @@ static int co_fn create_storage(struct graph *g, const char *protocol, uint64_t 
 	return create(g, driver, text, errp);
 }
 
-/* Leave no file that is no image. */
-static void co_fn uncreate_storage(struct graph *g, const char *protocol)
+/* The driver of the storage and the options that name its place, or NULL; the caller frees these. */
+static const struct driver *co_fn find_storage(struct graph *g, const char *protocol,
+					       void **ret_options)
 {
 	char *name _cleanup_free_ = text_value(protocol, "driver");
 	const struct driver *driver = graph_load_driver(g, name, NULL);
 	if (!driver || !driver->uncreate)
-		return;
+		return NULL;
 	char *place _cleanup_free_ = create_options_place(driver, protocol);
 	char *text _cleanup_free_ = xasprintf("%s,size=0", place);
+	if (schema_decode_keyval(&blockdev_create_options_type, text, NULL, ret_options, NULL) < 0)
+		return NULL;
+	return driver;
+}
+
+/* Leave no file that is no image. */
+static void co_fn uncreate_storage(struct graph *g, const char *protocol)
+{
 	void *options;
-	if (schema_decode_keyval(&blockdev_create_options_type, text, NULL, &options, NULL) < 0)
+	const struct driver *driver = find_storage(g, protocol, &options);
+	if (!driver)
 		return;
 	driver->uncreate(g, options);
 	schema_free(&blockdev_create_options_type, options);
+}
+
+/* False when it is known not to be there. */
+static bool co_fn storage_may_exist(struct graph *g, const char *protocol)
+{
+	void *options;
+	const struct driver *driver = find_storage(g, protocol, &options);
+	if (!driver)
+		return true;
+	bool exists = !driver->exists || driver->exists(g, options);
+	schema_free(&blockdev_create_options_type, options);
+	return exists;
 }
 
 /* Images count in sectors. What is too large anyway stays as it is. */
@@ -288,8 +310,11 @@ char *co_fn image_recorded_name(const char *name, const char *image)
 	return xstrdup(name);
 }
 
-int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp)
+int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
+		       struct error **errp)
 {
+	if (ret_made)
+		*ret_made = NULL;
 	if (!graph_find_driver(g, spec->format))
 		return error_set(errp, -ENOENT, "Unknown file format '%s'", spec->format);
 	const struct driver *driver = graph_load_driver(g, spec->format, errp);
@@ -305,5 +330,19 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, struct er
 
 	char *protocol _cleanup_free_ = NULL;
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
-	return r < 0 ? r : create_image(g, driver, protocol, spec, errp);
+	if (r < 0)
+		return r;
+	bool is_new = ret_made && !storage_may_exist(g, protocol);
+	r = create_image(g, driver, protocol, spec, errp);
+	if (r >= 0 && is_new)
+		*ret_made = xstrdup(spec->filename);
+	return r;
+}
+
+void co_fn image_uncreate(struct graph *g, char *made)
+{
+	char *filename _cleanup_free_ = made;
+	char *protocol _cleanup_free_ = NULL;
+	if (made && text_from_filename(g, filename, &protocol, NULL) >= 0)
+		uncreate_storage(g, protocol);
 }

@@ -316,7 +316,9 @@ struct driver {
 	 */
 	bool (*further_file)(const struct blockdev_create_options *options, const char *filename,
 			     unsigned index, char **ret_name, uint64_t *ret_size);
-	/* Delete what create has made of the same @options: nothing could be put into it. */
+	/* Whether the storage is there that create would make of @options. Optional: always. */
+	bool co_fn (*exists)(struct graph *g, const struct blockdev_create_options *options);
+	/* Delete what create has made of the same @options: it is not needed, or is no image. */
 	void co_fn (*uncreate)(struct graph *g, const struct blockdev_create_options *options);
 	/* How sure the driver is, 0 to 100, that @data begins an image of its format. No waiting. */
 	int (*probe)(const uint8_t *data, size_t bytes, const char *filename);

@@ -73,8 +73,14 @@ struct image_spec {
  * absolute unless both lie in the daemon's own. Free with free().
  */
 char *co_fn image_recorded_name(const char *name, const char *image);
-/* Create the file and the image in it, as snapshot and mirror commands do. */
-int co_fn image_create(struct graph *g, const struct image_spec *spec, struct error **errp);
+/*
+ * Create the file and the image in it, as snapshot and mirror commands do. *ret_made, where
+ * wanted, is its name for image_uncreate() if there was no such file before; else NULL.
+ */
+int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
+		       struct error **errp);
+/* Delete what image_create() has made, and that nobody has open; frees @made, or NULL. */
+void co_fn image_uncreate(struct graph *g, char *made);
 
 /*
  * Change the options of several nodes at once: all or none. Each names its node

@@ -51,7 +51,7 @@ static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sy
 	return node_check_name(g, args->snapshot_node_name, errp);
 }
 
-static int co_fn create_image(const struct snapshot *s, const struct blockdev_snapshot_sync *args,
+static int co_fn create_image(struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			      const char *format, struct error **errp)
 {
 	if (string_equal(args->snapshot_file, s->base->filename))
@@ -67,7 +67,7 @@ static int co_fn create_image(const struct snapshot *s, const struct blockdev_sn
 		.backing_name = backing,
 		.backing_format = node_skip_filters(s->base)->driver->name,
 	};
-	return image_create(s->base->graph, &spec, errp);
+	return image_create(s->base->graph, &spec, &s->made, errp);
 }
 
 static void inherit_modes(const struct node *base, struct blockdev_options *ret)
@@ -185,6 +185,7 @@ int co_fn snapshot_rename_base(struct snapshot *s, const struct blockdev_snapsho
 
 void snapshot_keep(struct snapshot *s)
 {
+	free(TAKE(s->made));
 	if (s->overlay->monitor_owned || !list_is_empty(&s->overlay->parents))
 		return;
 	s->overlay->monitor_owned = true;
@@ -194,6 +195,8 @@ void snapshot_keep(struct snapshot *s)
 void co_fn snapshot_finish(struct snapshot *s)
 {
 	node_unref(s->overlay);
+	if (s->made)
+		image_uncreate(s->base->graph, s->made);
 	node_unref(s->base);
 	*s = (struct snapshot){0};
 }

@@ -11,6 +11,7 @@
 struct snapshot {
 	struct node *base;    /* the node below the overlay from now on; one reference, or NULL */
 	struct node *overlay; /* one reference, or NULL */
+	char *made;           /* the overlay's file, if it was not there before; until it is kept */
 	bool base_is_new;     /* itself an overlay that was made for the set and is not linked yet */
 	bool base_is_adopted; /* itself an overlay that was there before and is not linked yet */
 };
@@ -32,9 +33,9 @@ int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp);
  */
 int co_fn snapshot_rename_base(struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			       struct error **errp);
-/* After the commit: give an overlay that has no user to the monitor. */
+/* After the commit: the overlay's file stays; an overlay that has no user goes to the monitor. */
 void snapshot_keep(struct snapshot *s);
-/* Drop the references that there are. */
+/* Drop the references that there are, and delete a file that was made and not kept. */
 void co_fn snapshot_finish(struct snapshot *s);
 
 #endif

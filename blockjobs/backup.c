@@ -216,6 +216,7 @@ void backup_start(struct backup *b)
 	copy_job_update_left(&b->common);
 	b->args = NULL;
 	free(TAKE(b->own_args));
+	free(TAKE(b->made));
 	job_start_drained(j);
 }
 
@@ -273,6 +274,7 @@ void co_fn backup_close(struct backup *b)
 {
 	struct job *j = &b->common.job;
 	drop_nodes(b);
+	image_uncreate(j->table->graph, TAKE(b->made));
 	free(b->own_args);
 	if (b->is_refused)
 		job_discard(j);

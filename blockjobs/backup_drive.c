@@ -58,17 +58,12 @@ static int co_fn open_image(struct node *source, const struct drive_backup *args
 	return r;
 }
 
-int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args,
-			    struct job_tx *tx, struct backup **ret, struct error **errp)
+static int co_fn open_on_image(struct job_table *t, struct node *source, struct node *backing,
+			       const struct drive_backup *args, struct job_tx *tx,
+			       struct backup **ret, struct error **errp)
 {
-	struct node *source = node_find_error(t->graph, args->device, errp);
-	if (!source)
-		return -ENODEV;
-	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
-	struct node *backing = drive_image_backing(source, args->sync), *target;
-	int r = is_new ? drive_image_create(source, args->target, args->format, backing, errp) : 0;
-	if (r >= 0)
-		r = open_image(source, args, &target, errp);
+	struct node *target;
+	int r = open_image(source, args, &target, errp);
 	if (r < 0)
 		return r;
 	struct blockdev_backup *common = common_arguments(args);
@@ -82,4 +77,25 @@ int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args
 	if (backing && !target->backing)
 		(*ret)->backing = node_ref(backing);
 	return 0;
+}
+
+int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args,
+			    struct job_tx *tx, struct backup **ret, struct error **errp)
+{
+	struct node *source = node_find_error(t->graph, args->device, errp);
+	if (!source)
+		return -ENODEV;
+	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
+	struct node *backing = drive_image_backing(source, args->sync);
+	char *made = NULL;
+	int r = is_new ? drive_image_create(source, args->target, args->format, backing, &made,
+					    errp)
+		       : 0;
+	if (r >= 0)
+		r = open_on_image(t, source, backing, args, tx, ret, errp);
+	if (r >= 0)
+		(*ret)->made = made;
+	else
+		image_uncreate(t->graph, made);
+	return r;
 }

@@ -39,6 +39,7 @@ struct backup {
 	enum bitmap_sync_mode bitmap_mode;
 	bool may_be_lost; /* what was copied: the target could not be flushed */
 	bool is_refused; /* could not enter the graph */
+	char *made;      /* the target's file, if it was not there before; until the start */
 };
 
 extern const struct job_driver backup_driver;

@@ -29,7 +29,7 @@ struct node *drive_image_backing(struct node *source, enum mirror_sync_mode sync
 }
 
 int co_fn drive_image_create(struct node *source, const char *filename, const char *format,
-			     struct node *backing, struct error **errp)
+			     struct node *backing, char **ret_made, struct error **errp)
 {
 	char *name _cleanup_free_ =
 		backing ? image_recorded_name(backing->filename, filename) : NULL;
@@ -40,7 +40,7 @@ int co_fn drive_image_create(struct node *source, const char *filename, const ch
 		.backing_name = name,
 		.backing_format = backing ? drive_image_format(backing) : NULL,
 	};
-	return image_create(source->graph, &spec, errp);
+	return image_create(source->graph, &spec, ret_made, errp);
 }
 
 void drive_image_set_modes(const struct node *source, bool unmap, struct blockdev_options *ret)

@@ -15,10 +15,11 @@ const char *drive_image_format(struct node *n);
 struct node *drive_image_backing(struct node *source, enum mirror_sync_mode sync);
 /*
  * Make the image @filename, as long as @source and of its format unless @format says
- * another one. It records @backing, which may be NULL, as its backing file.
+ * another one. It records @backing, which may be NULL, as its backing file. @ret_made: as
+ * with image_create().
  */
 int co_fn drive_image_create(struct node *source, const char *filename, const char *format,
-			     struct node *backing, struct error **errp);
+			     struct node *backing, char **ret_made, struct error **errp);
 /* Have it opened with the cache modes of @source. */
 void drive_image_set_modes(const struct node *source, bool unmap, struct blockdev_options *ret);
 

@@ -77,7 +77,8 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 	ret->is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	if (ret->is_new) {
 		ret->backing = drive_image_backing(source, args->sync);
-		r = drive_image_create(source, args->target, args->format, ret->backing, errp);
+		r = drive_image_create(source, args->target, args->format, ret->backing, NULL,
+				       errp);
 	}
 	return r >= 0 ? open_image(source, args, ret, errp) : r;
 }

@@ -37,10 +37,16 @@ static int select_base(struct graph *g, const struct block_stream_args *args, st
 	*ret = node_find_named(g, args->base_node, errp);
 	if (!*ret)
 		return -ENODEV;
-	if (!node_chain_contains(node_backing(device), *ret))
-		return error_set(errp, -EINVAL, "Node '%s' is not a backing image of '%s'",
-				 (*ret)->name, device->name);
-	return 0;
+	if (node_chain_contains(node_backing(device), *ret))
+		return 0;
+	/* What is below a filter of another job only seems to be the backing image. */
+	int r = *ret != device && node_chain_contains(device, *ret)
+			? blocker_check(device, BLOCK_OP_STREAM, errp)
+			: 0;
+	if (r >= 0)
+		r = error_set(errp, -EINVAL, "Node '%s' is not a backing image of '%s'",
+			      (*ret)->name, device->name);
+	return r;
 }
 
 static int select_bottom(struct graph *g, const struct block_stream_args *args,

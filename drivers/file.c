@@ -434,6 +434,7 @@ const struct driver file_driver = {
 	.specific_info = file_specific_info,
 	.specific_stats = file_specific_stats,
 	.create = file_create,
+	.exists = file_exists,
 	.uncreate = file_uncreate,
 };
 

@@ -109,6 +109,7 @@ int file_lock_copy(struct descriptor *h, unsigned permissions, unsigned shared,
 
 int co_fn file_create(struct graph *g, const struct blockdev_create_options *options,
 		      struct error **errp);
+bool co_fn file_exists(struct graph *g, const struct blockdev_create_options *options);
 void co_fn file_uncreate(struct graph *g, const struct blockdev_create_options *options);
 
 /* file_io.c: calls of both drivers. */

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -139,6 +140,19 @@ int co_fn file_create(struct graph *g, const struct blockdev_create_options *opt
 	if (is_long)
 		graph_change_resume(g, was_locked);
 	return r < 0 ? error_move(errp, c.error) : 0;
+}
+
+static int look_blocking(void *arg)
+{
+	const struct blockdev_create_options_file *o = arg;
+	struct stat st;
+	return lstat(o->filename, &st) < 0 && errno == ENOENT ? 0 : 1;
+}
+
+bool co_fn file_exists(struct graph *g, const struct blockdev_create_options *options)
+{
+	struct blockdev_create_options_file o = options->u.file;
+	return co_blocking(look_blocking, &o) != 0;
 }
 
 static int unlink_blocking(void *arg)

@@ -11,7 +11,7 @@ FIXTURE_TEST(images_are_created)
 	struct image_spec spec = {.filename = "new", .format = "qcow2", .size = 8192,
 				  .backing_name = "a,b", .backing_format = "raw"};
 	memset(disk_new(f, "a,b", 8192)->data, 0x55, 8192);
-	ck_assert_int_eq(image_create(f->graph, &spec, NULL), 0);
+	ck_assert_int_eq(image_create(f->graph, &spec, NULL, NULL), 0);
 	struct node *n = NULL;
 	ck_assert_int_eq(node_open_filename(f->graph, "new", "qcow2", false, &n, NULL), 0);
 	ck_assert_uint_eq(n->size, 8192);
@@ -24,7 +24,7 @@ FIXTURE_TEST(images_are_created)
 	node_unref(n);
 
 	struct image_spec raw = {.filename = "file:raw,new", .format = "raw", .size = 12345};
-	ck_assert_int_eq(image_create(f->graph, &raw, NULL), 0);
+	ck_assert_int_eq(image_create(f->graph, &raw, NULL, NULL), 0);
 	ck_assert_int_eq(node_open_filename(f->graph, "raw,new", "raw", true, &n, NULL), 0);
 	ck_assert_uint_eq(n->size, 12800); /* whole sectors */
 	ck_assert(n->read_only);
@@ -48,7 +48,7 @@ FIXTURE_TEST(impossible_images_are_refused)
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct error *error = NULL;
-		ck_assert_int_lt(image_create(f->graph, &cases[i].spec, &error), 0);
+		ck_assert_int_lt(image_create(f->graph, &cases[i].spec, NULL, &error), 0);
 		error_expect(&error, cases[i].message);
 	}
 }

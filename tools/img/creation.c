@@ -285,7 +285,7 @@ int co_fn creation_run(const struct creation *c, struct error **errp)
 	};
 
 	graph_change_begin(the_img.graph);
-	int r = image_create(the_img.graph, &spec, errp);
+	int r = image_create(the_img.graph, &spec, NULL, errp);
 
 	graph_change_end(the_img.graph);
 	return r;
