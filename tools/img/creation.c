@@ -18,18 +18,6 @@
 #include "schema/keyval.h"
 #include "tools/img/img.h"
 
-bool creation_wants_help(const char *text)
-{
-	for (const char *at = text; at && *at;) {
-		size_t length = strcspn(at, ",");
-
-		if ((length == 4 && strncmp(at, "help", 4) == 0) || (length == 1 && *at == '?'))
-			return true;
-		at += length + (at[length] == ',');
-	}
-	return false;
-}
-
 /* Move the value of @key, if it is there, out of the text. */
 static char *take_value(char **text, const char *key)
 {

@@ -40,8 +40,6 @@ char *co_fn creation_description(const struct creation *c);
 /* What the new image is sure to show before anything is written to it: zeroes. */
 bool creation_gives_zeroes(const struct creation *c);
 
-/* Whether @text asks for a list of options rather than giving any. */
-bool creation_wants_help(const char *text);
 /* Print the list for @format and, unless NULL, @filename. Returns an exit code. */
 int co_fn creation_help(const char *filename, const char *format);
 

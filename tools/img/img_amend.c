@@ -13,6 +13,7 @@
 #include "block/graph.h"
 #include "block/text.h"
 #include "schema/keyval.h"
+#include "schema/option_help.h"
 #include "schema/schema.h"
 #include "tools/img/creation.h"
 #include "tools/img/image.h"
@@ -173,7 +174,7 @@ int co_fn img_amend(int argc, char **argv)
 	if (!options)
 		return img_misuse("Must specify options (-o)");
 	rq.options = options;
-	if (creation_wants_help(options) && (rq.wish.format || count == 1))
+	if (option_wants_help(options) && (rq.wish.format || count == 1))
 		return list_options(&rq);
 	if (count != 1)
 		return img_error("Expecting one image file name");

@@ -173,7 +173,7 @@ static int read_repair(struct request *rq)
 
 int co_fn img_check(int argc, char **argv)
 {
-	struct request rq = {.wish = {.flags = NODE_OPEN_ALONE | NODE_OPEN_FOR_CHECK}};
+	struct request rq = {.wish = {.flags = NODE_OPEN_FOR_CHECK}};
 	const struct img_argument table[] = {
 		IMG_TEXT("format", 'f', &rq.wish.format),
 		IMG_TEXT("repair", 'r', &rq.repair),

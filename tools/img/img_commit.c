@@ -95,11 +95,9 @@ static int co_fn merge(const struct request *rq, struct node *top, struct node *
 		.job_id = (char *)JOB_ID,
 		.device = top->name,
 		.base_node = base->name,
-		.has_speed = true,
 		.speed = rq->rate,
-		.has_auto_finalize = true,
 		.auto_finalize = true,
-		.has_auto_dismiss = true, /* false: it tells how it ended */
+		.auto_dismiss = false, /* it tells how it ended */
 	};
 	struct job_table jobs;
 

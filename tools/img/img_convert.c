@@ -9,6 +9,7 @@
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/open.h"
+#include "schema/option_help.h"
 #include "tools/img/bitmaps.h"
 #include "tools/img/conversion.h"
 #include "tools/img/creation.h"
@@ -300,7 +301,7 @@ int co_fn img_convert(int argc, char **argv)
 	rq.options = options;
 	if (!rq.target.is_description && !rq.target.format)
 		rq.target.format = "raw";
-	if (creation_wants_help(options))
+	if (option_wants_help(options))
 		return creation_help(count > 1 ? rq.names[count - 1] : NULL, rq.target.format);
 	if (count < 2)
 		return img_error("Must specify image file name");

@@ -9,6 +9,7 @@
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/open.h"
+#include "schema/option_help.h"
 #include "tools/img/creation.h"
 #include "tools/img/image.h"
 
@@ -129,7 +130,7 @@ int co_fn img_create(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (creation_wants_help(options))
+	if (option_wants_help(options))
 		return creation_help(count > 0 ? words[0] : NULL, rq.format);
 	if (count == 0)
 		return img_misuse("Expecting image file name");

@@ -157,6 +157,16 @@ static int co_fn describe_as_json(const struct request *rq)
 	return status;
 }
 
+static int co_fn describe_as_text(const struct request *rq)
+{
+	json_t *list = json_array();
+	/* Nothing is printed of a chain that has a hole. */
+	int status = rq->wants_chain ? describe_chain(rq, list) : 0;
+
+	json_release(list);
+	return status ? status : describe_chain(rq, NULL);
+}
+
 int co_fn img_info(int argc, char **argv)
 {
 	struct request rq = {0};
@@ -179,5 +189,5 @@ int co_fn img_info(int argc, char **argv)
 	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
 		return 1;
 	rq.wish.name = words[0];
-	return rq.as_json ? describe_as_json(&rq) : describe_chain(&rq, NULL);
+	return rq.as_json ? describe_as_json(&rq) : describe_as_text(&rq);
 }

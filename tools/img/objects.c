@@ -4,6 +4,7 @@
  */
 #include "block/objects.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "block/text.h"
 #include "block/throttle_group.h"
 #include "block/tls_creds.h"
+#include "schema/option_help.h"
 #include "schema/schema.h"
 #include "tools/img/img.h"
 
@@ -78,6 +80,15 @@ int co_fn img_object_add(const char *text)
 	struct error *error = NULL;
 	struct object object = {0};
 	void *options;
+
+	if (option_wants_help(text)) {
+		char *help = option_help(&object_options_type, text, true,
+					 "List of user creatable objects:");
+
+		fputs(help, stdout);
+		free(help);
+		return -1;
+	}
 	int r = schema_decode_keyval(&object_options_type, text, "qom-type", &options, &error);
 
 	if (r < 0)
