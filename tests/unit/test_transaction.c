@@ -204,7 +204,7 @@ FIXTURE_TEST(all_abort_before_the_first_has_ended)
 	start_all(m, 3);
 	co_sleep_ns(2500000);
 	/* Which of the others notices first is open. */
-	ck_assert_str_eq(announced, "j1:aborting j0:aborting j2:aborting "
+	ck_assert_str_eq(announced, "j1:aborting j2:aborting j0:aborting "
 				    "j2:CANCELLED j2:concluded j2:null "
 				    "j1:FAILED j1:concluded j1:null "
 				    "j0:CANCELLED j0:concluded j0:null ");
