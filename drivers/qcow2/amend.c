@@ -187,16 +187,15 @@ static int co_fn rewrite_refcounts(struct check *c, unsigned order, struct error
 	return r;
 }
 
-static int co_fn change_refcount_bits(struct qcow2 *q, uint64_t bits, struct error **errp)
+static int co_fn change_refcount_bits(struct qcow2 *q, int64_t bits, struct error **errp)
 {
 	struct image_check result = {0};
 	struct check c = {.q = q, .result = &result};
+	int r = qcow2_check_refcount_bits(bits, errp);
 
-	if (!is_power_of_2(bits) || bits > 64)
-		return error_set(errp, -EINVAL,
-				 "Refcount width must be a power of two and may not exceed 64 bits");
-	int r = qcow2_settle(q);
-
+	if (r < 0)
+		return r;
+	r = qcow2_settle(q);
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not write the tables");
 	c.clusters = qcow2_clusters(q, qcow2_file_size(q));

@@ -262,7 +262,7 @@ static void measure_directory(struct qcow2 *q, uint64_t *ret_count, uint64_t *re
 		if (!b->name || !b->persistent || qcow2_bitmap_find(&q->bitmaps, b->name))
 			continue;
 		++*ret_count;
-		*ret_bytes += align_up(BITMAP_FIXED_BYTES + strlen(b->name), 8);
+		*ret_bytes += qcow2_directory_entry_bytes(strlen(b->name), 0);
 	}
 }
 
@@ -290,7 +290,7 @@ int co_fn qcow2_can_store_bitmap(struct node *n, const char *name, uint32_t gran
 	if (count >= BITMAPS_MAX)
 		return error_set(errp, -EOVERFLOW, "Maximum number of persistent bitmaps is "
 				 "already reached");
-	if (bytes + align_up(BITMAP_FIXED_BYTES + strlen(name), 8) > BITMAP_DIRECTORY_BYTES_MAX)
+	if (bytes + qcow2_directory_entry_bytes(strlen(name), 0) > BITMAP_DIRECTORY_BYTES_MAX)
 		return error_set(errp, -EOVERFLOW, "Not enough space in the bitmap directory");
 	return 0;
 }

@@ -44,6 +44,8 @@ struct qcow2_bitmap *qcow2_bitmap_clone(const struct qcow2_bitmap *b);
 struct qcow2_bitmap *qcow2_bitmap_find(const struct list *bitmaps, const char *name);
 /* False for an entry of another type or granularity, or with data that we do not know. */
 bool qcow2_bitmap_is_known(const struct qcow2_bitmap *b);
+/* Bytes of one entry of the directory, padding included. */
+uint64_t qcow2_directory_entry_bytes(uint64_t name_bytes, uint64_t extra_bytes);
 /* Bytes of the directory with these entries. */
 uint64_t qcow2_directory_bytes(const struct list *bitmaps);
 /*

@@ -61,7 +61,7 @@ bool qcow2_bitmap_is_known(const struct qcow2_bitmap *b)
 	       (b->extra_bytes == 0 || (b->flags & BITMAP_EXTRA_DATA_COMPATIBLE));
 }
 
-static uint64_t entry_bytes(uint64_t name_bytes, uint64_t extra_bytes)
+uint64_t qcow2_directory_entry_bytes(uint64_t name_bytes, uint64_t extra_bytes)
 {
 	return align_up(BITMAP_FIXED_BYTES + name_bytes + extra_bytes, 8);
 }
@@ -72,7 +72,7 @@ uint64_t qcow2_directory_bytes(const struct list *bitmaps)
 	struct qcow2_bitmap *b;
 
 	list_for_each(b, bitmaps, link)
-		bytes += entry_bytes(strlen(b->name), b->extra_bytes);
+		bytes += qcow2_directory_entry_bytes(strlen(b->name), b->extra_bytes);
 	return bytes;
 }
 
@@ -83,7 +83,7 @@ static int64_t decode_entry(const uint8_t *data, uint64_t room, struct qcow2_bit
 		return -EINVAL;
 	uint32_t name_bytes = load_be16(data + BITMAP_NAME_BYTES);
 	uint32_t extra_bytes = load_be32(data + BITMAP_EXTRA_BYTES);
-	uint64_t bytes = entry_bytes(name_bytes, extra_bytes);
+	uint64_t bytes = qcow2_directory_entry_bytes(name_bytes, extra_bytes);
 	const uint8_t *name = data + BITMAP_FIXED_BYTES + extra_bytes;
 
 	if (bytes > room || name_bytes == 0 || name_bytes > BITMAP_NAME_MAX ||
@@ -149,7 +149,7 @@ void qcow2_directory_encode(const struct list *bitmaps, uint8_t *ret)
 		if (b->extra_bytes > 0)
 			memcpy(ret + BITMAP_FIXED_BYTES, b->extra, b->extra_bytes);
 		memcpy(ret + BITMAP_FIXED_BYTES + b->extra_bytes, b->name, name_bytes);
-		ret += entry_bytes(name_bytes, b->extra_bytes);
+		ret += qcow2_directory_entry_bytes(name_bytes, b->extra_bytes);
 	}
 }
 

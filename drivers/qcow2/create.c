@@ -44,20 +44,19 @@ static int version_3_only(struct error **errp, const char *what)
 			 "%s compatibility level 1.1 and above (use version=v3 or greater)", what);
 }
 
-static int check_version(const struct blockdev_create_options_qcow2 *o, uint64_t refcount_bits,
-			 struct error **errp)
+static int check_version(const struct blockdev_create_options_qcow2 *o, struct error **errp)
 {
-	if (!o->has_version || o->version != BLOCKDEV_QCOW2_VERSION_V2)
+	if (o->version != BLOCKDEV_QCOW2_VERSION_V2)
 		return 0;
-	if (refcount_bits != 16)
+	if (o->refcount_bits != 16)
 		return error_set(errp, -EINVAL,
 				 "Different refcount widths than 16 bits require compatibility "
 				 "level 1.1 or above (use version=v3 or greater)");
-	if (o->has_lazy_refcounts && o->lazy_refcounts)
+	if (o->lazy_refcounts)
 		return version_3_only(errp, "Lazy refcounts only supported with");
-	if (o->has_compression_type && o->compression_type != QCOW2_COMPRESSION_TYPE_ZLIB)
+	if (o->compression_type != QCOW2_COMPRESSION_TYPE_ZLIB)
 		return version_3_only(errp, "Non-zlib compression type is only supported with");
-	if (o->has_extended_l2 && o->extended_l2)
+	if (o->extended_l2)
 		return version_3_only(errp, "Extended L2 entries are only supported with");
 	return 0;
 }
@@ -72,33 +71,42 @@ static int check_backing(const struct blockdev_create_options_qcow2 *o, struct e
 	}
 	if (strlen(o->backing_file) > BACKING_NAME_MAX)
 		return error_set(errp, -EINVAL, "Backing file name too long");
-	if (o->has_preallocation && o->preallocation != PREALLOC_MODE_OFF &&
-	    !(o->has_extended_l2 && o->extended_l2))
+	if (o->preallocation != PREALLOC_MODE_OFF && !o->extended_l2)
 		return error_set(errp, -EINVAL,
 				 "Backing file and preallocation can only be used at the same "
 				 "time if extended_l2 is on");
 	return 0;
 }
 
-static int check_options(const struct blockdev_create_options_qcow2 *o, uint64_t cluster_bytes,
-			 uint64_t refcount_bits, struct error **errp)
+int qcow2_check_refcount_bits(int64_t bits, struct error **errp)
 {
-	if (o->size % 512 != 0)
-		return error_set(errp, -EINVAL, "Image size must be a multiple of 512 bytes");
-	if (!is_power_of_2(cluster_bytes) || cluster_bytes < 1u << CLUSTER_BITS_MIN ||
-	    cluster_bytes > 1u << CLUSTER_BITS_MAX)
+	if (bits > 0 && bits <= 64 && is_power_of_2(bits))
+		return 0;
+	return error_set(errp, -EINVAL,
+			 "Refcount width must be a power of two and may not exceed 64 bits");
+}
+
+int qcow2_check_geometry(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+{
+	if (!is_power_of_2(o->cluster_size) || o->cluster_size < 1u << CLUSTER_BITS_MIN ||
+	    o->cluster_size > 1u << CLUSTER_BITS_MAX)
 		return error_set(errp, -EINVAL,
 				 "Cluster size must be a power of two between %u and %uk",
 				 1u << CLUSTER_BITS_MIN, 1u << (CLUSTER_BITS_MAX - 10));
-	if (!is_power_of_2(refcount_bits) || refcount_bits > 64)
-		return error_set(errp, -EINVAL,
-				 "Refcount width must be a power of two and may not exceed 64 bits");
-	int r = check_version(o, refcount_bits, errp);
+	return qcow2_check_refcount_bits(o->refcount_bits, errp);
+}
 
+static int check_options(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+{
+	if (o->size % 512 != 0)
+		return error_set(errp, -EINVAL, "Image size must be a multiple of 512 bytes");
+	int r = qcow2_check_geometry(o, errp);
+
+	if (r == 0)
+		r = check_version(o, errp);
 	if (r < 0)
 		return r;
-	if (o->has_extended_l2 && o->extended_l2 &&
-	    cluster_bytes < 1u << EXTENDED_L2_CLUSTER_BITS_MIN)
+	if (o->extended_l2 && o->cluster_size < 1u << EXTENDED_L2_CLUSTER_BITS_MIN)
 		return error_set(errp, -EINVAL,
 				 "Extended L2 entries are only supported with cluster sizes of at "
 				 "least %u bytes", 1u << EXTENDED_L2_CLUSTER_BITS_MIN);
@@ -140,25 +148,25 @@ static int make_layout(struct creation *c, struct error **errp)
 	return 0;
 }
 
-static void make_header(struct creation *c, uint64_t cluster_bytes, uint64_t refcount_bits)
+static void make_header(struct creation *c)
 {
 	const struct blockdev_create_options_qcow2 *o = c->options;
-	bool is_v2 = o->has_version && o->version == BLOCKDEV_QCOW2_VERSION_V2;
+	bool is_v2 = o->version == BLOCKDEV_QCOW2_VERSION_V2;
 
 	c->header = (struct qcow2_header){
 		.version = is_v2 ? 2 : 3,
-		.cluster_bits = __builtin_ctzll(cluster_bytes),
+		.cluster_bits = __builtin_ctzll(o->cluster_size),
 		.size = o->size,
-		.refcount_order = __builtin_ctzll(refcount_bits),
+		.refcount_order = __builtin_ctzll(o->refcount_bits),
 		.length = is_v2 ? HEADER_BYTES_V2 : HEADER_BYTES_V3,
 	};
-	if (o->has_lazy_refcounts && o->lazy_refcounts)
+	if (o->lazy_refcounts)
 		c->header.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
-	if (o->has_compression_type && o->compression_type == QCOW2_COMPRESSION_TYPE_ZSTD) {
+	if (o->compression_type == QCOW2_COMPRESSION_TYPE_ZSTD) {
 		c->header.compression_type = COMPRESSION_ZSTD;
 		c->header.incompatible |= INCOMPATIBLE_COMPRESSION;
 	}
-	if (o->has_extended_l2 && o->extended_l2)
+	if (o->extended_l2)
 		c->header.incompatible |= INCOMPATIBLE_EXTENDED_L2;
 	if (o->has_backing_fmt)
 		c->backing_format = blockdev_driver_name(o->backing_fmt);
@@ -294,7 +302,7 @@ static int co_fn preallocate(struct creation *c, struct node *file, struct error
 	const struct blockdev_create_options_qcow2 *o = c->options;
 	struct node *n;
 
-	if (!o->has_preallocation || o->preallocation == PREALLOC_MODE_OFF || o->size == 0)
+	if (o->preallocation == PREALLOC_MODE_OFF || o->size == 0)
 		return 0;
 	int r = node_open_internal(file->graph, &qcow2_driver, NULL, false, file, &n, errp);
 
@@ -318,15 +326,13 @@ int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *op
 		       struct error **errp)
 {
 	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
-	uint64_t cluster_bytes = o->has_cluster_size ? o->cluster_size : 64 * KiB;
-	uint64_t refcount_bits = o->has_refcount_bits ? o->refcount_bits : 16;
 	struct creation c = {.options = o};
 	struct node *file;
-	int r = check_options(o, cluster_bytes, refcount_bits, errp);
+	int r = check_options(o, errp);
 
 	if (r < 0)
 		return r;
-	make_header(&c, cluster_bytes, refcount_bits);
+	make_header(&c);
 	r = make_layout(&c, errp);
 	if (r == 0)
 		r = node_open_ref(g, o->file, &file, errp);

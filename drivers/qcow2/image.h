@@ -65,6 +65,9 @@ int co_fn qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t bytes,
 			    enum preallocation preallocation, struct error **errp);
 int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *options,
 		       struct error **errp);
+/* 0, or -EINVAL: the size of clusters or the width of refcounts is none that the format has. */
+int qcow2_check_geometry(const struct blockdev_create_options_qcow2 *o, struct error **errp);
+int qcow2_check_refcount_bits(int64_t bits, struct error **errp);
 int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *options,
 		      struct error **errp);
 int co_fn qcow2_make_empty(struct node *n, struct error **errp);

@@ -7,9 +7,9 @@
  * 2. Refcount blocks count everything, themselves and their table included.
  */
 #include "block/bitmap.h"
+#include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/image.h"
 
-/* What the options say, with their defaults. */
 struct geometry {
 	uint64_t cluster_bytes, refcount_bits, entry_bytes;
 	uint64_t content; /* whole clusters */
@@ -18,9 +18,9 @@ struct geometry {
 static struct geometry find_geometry(const struct blockdev_create_options_qcow2 *o, uint64_t size)
 {
 	struct geometry g = {
-		.cluster_bytes = o->has_cluster_size ? o->cluster_size : 64 * KiB,
-		.refcount_bits = o->has_refcount_bits ? o->refcount_bits : 16,
-		.entry_bytes = o->has_extended_l2 && o->extended_l2 ? 16 : 8,
+		.cluster_bytes = o->cluster_size,
+		.refcount_bits = o->refcount_bits,
+		.entry_bytes = o->extended_l2 ? 16 : 8,
 	};
 
 	g.content = align_up(size, g.cluster_bytes);
@@ -78,16 +78,8 @@ static int co_fn data_bytes(const struct geometry *g, struct node *source, uint6
 	return 0;
 }
 
-static int check(const struct geometry *g, uint64_t size, struct error **errp)
+static int check_size(const struct geometry *g, uint64_t size, struct error **errp)
 {
-	if (!is_power_of_2(g->cluster_bytes) || g->cluster_bytes < 1u << CLUSTER_BITS_MIN ||
-	    g->cluster_bytes > 1u << CLUSTER_BITS_MAX)
-		return error_set(errp, -EINVAL,
-				 "Cluster size must be a power of two between %u and %uk",
-				 1u << CLUSTER_BITS_MIN, 1u << (CLUSTER_BITS_MAX - 10));
-	if (!is_power_of_2(g->refcount_bits) || g->refcount_bits > 64)
-		return error_set(errp, -EINVAL,
-				 "Refcount width must be a power of two and may not exceed 64 bits");
 	if (size > INT64_MAX - g->cluster_bytes ||
 	    g->content / g->cluster_bytes * g->entry_bytes / g->cluster_bytes >
 		    L1_BYTES_MAX / sizeof(uint64_t))
@@ -99,7 +91,6 @@ static int check(const struct geometry *g, uint64_t size, struct error **errp)
 /* Copies of all bitmaps that are stored with @source, as if they were full. */
 static uint64_t bitmap_bytes(const struct geometry *g, struct node *source)
 {
-	enum { ENTRY_BYTES = 24 }; /* of the directory, before the name */
 	uint64_t directory = 0, bytes = 0;
 	struct bitmap *b = NULL;
 
@@ -111,7 +102,7 @@ static uint64_t bitmap_bytes(const struct geometry *g, struct node *source)
 
 		bytes += clusters * g->cluster_bytes +
 			 align_up(clusters * sizeof(uint64_t), g->cluster_bytes);
-		directory += align_up(ENTRY_BYTES + strlen(b->name), 8);
+		directory += qcow2_directory_entry_bytes(strlen(b->name), 0);
 	}
 	return bytes + align_up(directory, g->cluster_bytes);
 }
@@ -120,23 +111,27 @@ int co_fn qcow2_measure(const struct blockdev_create_options *options, struct no
 			struct image_measure *ret, struct error **errp)
 {
 	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
-	struct geometry g = find_geometry(o, MIN(o->size, INT64_MAX - UINT32_MAX));
 	uint64_t data = 0;
-	int r = check(&g, o->size, errp);
+	int r = qcow2_check_geometry(o, errp);
 
+	if (r < 0)
+		return r;
+	struct geometry g = find_geometry(o, MIN(o->size, INT64_MAX - UINT32_MAX));
+
+	r = check_size(&g, o->size, errp);
 	if (r < 0)
 		return r;
 	/* With a backing file it depends on what the two share: at worst nothing. */
 	bool is_full = (source && o->backing_file) ||
-		       (o->has_preallocation && (o->preallocation == PREALLOC_MODE_FALLOC ||
-						 o->preallocation == PREALLOC_MODE_FULL));
+		       o->preallocation == PREALLOC_MODE_FALLOC ||
+		       o->preallocation == PREALLOC_MODE_FULL;
 	if (is_full)
 		data = g.content;
 	else if (source)
 		r = data_bytes(&g, source, &data);
 	if (r < 0)
 		return error_set_errno(errp, r, "Unable to get block status");
-	bool is_v2 = o->has_version && o->version == BLOCKDEV_QCOW2_VERSION_V2;
+	bool is_v2 = o->version == BLOCKDEV_QCOW2_VERSION_V2;
 
 	*ret = (struct image_measure){
 		.required = metadata_bytes(&g) + data,

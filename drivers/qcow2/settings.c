@@ -154,7 +154,7 @@ static unsigned overlap_checks(const struct qcow2_overlap_checks *o)
 		{f->has_inactive_l2, f->inactive_l2, METADATA_INACTIVE_L2},
 		{f->has_bitmap_directory, f->bitmap_directory, METADATA_BITMAP_DIRECTORY},
 	};
-	unsigned checks = f->has_template ? mode_checks(f->template) : METADATA_CACHED;
+	unsigned checks = mode_checks(f->template);
 
 	for (size_t i = 0; i < ARRAY_SIZE(single); i++) {
 		if (single[i].has && single[i].on)
@@ -183,8 +183,8 @@ int qcow2_settings_init(struct qcow2_settings *s, struct qcow2 *q,
 		o->has_pass_discard_request ? o->pass_discard_request : q->node->discard_unmap;
 	s->discards[FREE_SNAPSHOT] =
 		o->has_pass_discard_snapshot ? o->pass_discard_snapshot : true;
-	s->discards[FREE_OTHER] = o->has_pass_discard_other && o->pass_discard_other;
-	s->discard_no_unref = o->has_discard_no_unref && o->discard_no_unref;
+	s->discards[FREE_OTHER] = o->pass_discard_other;
+	s->discard_no_unref = o->discard_no_unref;
 	if (s->discard_no_unref && q->header.version < 3)
 		return error_set(errp, -EINVAL,
 				 "discard-no-unref is only supported since qcow2 version 3");
