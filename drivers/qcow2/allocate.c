@@ -12,6 +12,7 @@
  */
 #include "drivers/qcow2/cluster.h"
 #include "drivers/qcow2/header.h"
+#include "drivers/qcow2/map.h"
 #include "drivers/qcow2/overlap.h"
 #include "drivers/qcow2/refcount.h"
 
@@ -167,7 +168,7 @@ int co_fn qcow2_allocate_fresh(struct qcow2 *q, uint64_t count, struct allocatio
 /* First byte that a compressed cluster's descriptor cannot express. */
 static uint64_t compressed_limit(const struct qcow2 *q)
 {
-	return MIN(UINT64_C(1) << (62 - (q->cluster_bits - 8)), ENTRY_OFFSET_LIMIT);
+	return MIN(UINT64_C(1) << qcow2_compressed_shift(q), ENTRY_OFFSET_LIMIT);
 }
 
 /* Continue in the cluster begun last, and the one behind it. -EAGAIN when that cannot be. */

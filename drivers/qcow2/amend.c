@@ -142,14 +142,6 @@ static int co_fn downgrade(struct qcow2 *q, struct error **errp)
 
 /* --- The width of refcounts ----------------------------------------------------------- */
 
-static void set_refcount_order(struct qcow2 *q, unsigned order)
-{
-	q->refcount_order = order;
-	q->header.refcount_order = order;
-	q->block_bits = q->cluster_bits + 3 - order;
-	q->refcount_max = UINT64_MAX >> (64 - (1u << order));
-}
-
 static int find_too_high(const struct check *c, unsigned order, struct error **errp)
 {
 	uint64_t max = UINT64_MAX >> (64 - (1u << order));
@@ -178,12 +170,12 @@ static int co_fn rewrite_refcounts(struct check *c, unsigned order, struct error
 	r = find_too_high(c, order, errp);
 	if (r < 0)
 		return r;
-	set_refcount_order(q, order);
+	qcow2_set_refcount_order(q, order);
 	uint64_t table = q->header.reftable_offset;
 
 	r = qcow2_rebuild_refcounts(c, errp);
 	if (r < 0 && q->header.reftable_offset == table)
-		set_refcount_order(q, old);
+		qcow2_set_refcount_order(q, old);
 	return r;
 }
 

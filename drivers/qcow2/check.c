@@ -43,7 +43,7 @@ static int co_fn mend(struct check *c, uint64_t cluster, uint32_t references)
 		return r < 0 ? r : -ERANGE;
 	}
 	qcow2_refcount_store(qcow2_cache_modify(&q->refcount_cache, s), q->refcount_order,
-			     cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1), references);
+			     qcow2_refcount_index(q, cluster), references);
 	qcow2_cache_put(&q->refcount_cache, s);
 	if (references == 0)
 		q->free_hint = MIN(q->free_hint, cluster);

@@ -65,7 +65,7 @@ static void co_fn check_entry(struct check *c, struct slice *s, uint64_t guest)
 static void co_fn check_table(struct check *c, uint64_t guest)
 {
 	struct qcow2 *q = c->q;
-	uint64_t end = guest + (UINT64_C(1) << (q->l2_bits + q->cluster_bits));
+	uint64_t end = guest + qcow2_table_span(q);
 
 	while (guest < end) {
 		uint64_t slice_end = guest + qcow2_slice_span(q);
@@ -100,7 +100,7 @@ int co_fn qcow2_check_copied(struct check *c)
 		if (!right && judge(c, what, entry, refcount))
 			qcow2_table_set(&q->l1, i, entry ^ ENTRY_COPIED);
 		if (table != 0)
-			check_table(c, (uint64_t)i << (q->l2_bits + q->cluster_bits));
+			check_table(c, i * qcow2_table_span(q));
 	}
 	return 0;
 }

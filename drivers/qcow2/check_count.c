@@ -159,8 +159,7 @@ static int co_fn count_l1(struct check *c, uint64_t offset, uint32_t entries, bo
 
 		check_l1_flags(c, l1.entries[i], active);
 		if (table != 0)
-			count_l2(c, table, (uint64_t)i << (q->l2_bits + q->cluster_bits), active,
-				 data);
+			count_l2(c, table, i * qcow2_table_span(q), active, data);
 	}
 	qcow2_table_finish(&l1);
 	if (!data)

@@ -127,10 +127,9 @@ int co_fn qcow2_read_compressed(struct qcow2 *q, uint64_t descriptor, uint64_t s
 
 static uint64_t make_descriptor(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
-	unsigned shift = 62 - (q->cluster_bits - 8);
 	uint64_t sectors = ((offset + bytes - 1) >> 9) - (offset >> 9);
 
-	return ENTRY_COMPRESSED | sectors << shift | offset;
+	return ENTRY_COMPRESSED | sectors << qcow2_compressed_shift(q) | offset;
 }
 
 /* Store @bytes of compressed data as the cluster at @offset, inside its exclusive task. */

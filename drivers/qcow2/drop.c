@@ -22,12 +22,6 @@ static struct l2_entry zero_entry(const struct qcow2 *q, struct l2_entry old, bo
 	return (struct l2_entry){kept | ENTRY_ZERO, 0};
 }
 
-static bool is_ours(struct l2_entry entry)
-{
-	return (entry.descriptor & ENTRY_COPIED) && (entry.descriptor & ENTRY_OFFSET) &&
-	       !(entry.descriptor & ENTRY_COMPRESSED);
-}
-
 static bool is_empty(struct l2_entry entry)
 {
 	return (entry.descriptor & ~ENTRY_COPIED) == 0 && entry.bitmap == 0;
@@ -53,9 +47,9 @@ static struct l2_entry dropped_entry(const struct qcow2 *q, struct l2_entry old,
 	if (mode == DROP_DISCARD) {
 		if (is_empty(old) && !q->node->backing)
 			return old;
-		return zero_entry(q, old, q->settings.discard_no_unref && is_ours(old));
+		return zero_entry(q, old, q->settings.discard_no_unref && qcow2_l2_is_ours(old));
 	}
-	bool keeps = is_ours(old) && (mode == DROP_ZERO || q->settings.discard_no_unref);
+	bool keeps = qcow2_l2_is_ours(old) && (mode == DROP_ZERO || q->settings.discard_no_unref);
 
 	return zero_entry(q, old, keeps);
 }

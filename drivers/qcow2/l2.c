@@ -107,7 +107,7 @@ bool qcow2_l2_is_possible(const struct qcow2 *q, struct l2_entry entry)
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t descriptor, uint64_t *ret_offset,
 			    uint64_t *ret_bytes)
 {
-	unsigned shift = 62 - (q->cluster_bits - 8);
+	unsigned shift = qcow2_compressed_shift(q);
 	uint64_t offset = descriptor & ((UINT64_C(1) << shift) - 1) & (ENTRY_OFFSET_LIMIT - 1);
 	uint64_t sectors = (descriptor >> shift & ((UINT64_C(1) << (q->cluster_bits - 8)) - 1)) + 1;
 

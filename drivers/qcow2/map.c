@@ -70,7 +70,7 @@ static int co_fn extend_run(struct qcow2 *q, uint64_t offset, uint64_t bytes, st
 	int r = qcow2_l1_entry(q, qcow2_l1_index(q, offset), &table);
 
 	if (r == 0 && table == 0) {
-		span = UINT64_C(1) << (q->l2_bits + q->cluster_bits);
+		span = qcow2_table_span(q);
 		*ret_span = MIN(bytes, span - (offset & (span - 1)));
 		return run_without_table(q, *ret_span, run);
 	}
@@ -108,4 +108,11 @@ int co_fn qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t bytes, struct run
 		return r;
 	*ret = run;
 	return 0;
+}
+
+bool qcow2_run_is_zero(const struct qcow2 *q, uint64_t offset, const struct run *run)
+{
+	if (run->type == CLUSTER_UNALLOCATED)
+		return !q->node->backing || offset >= q->node->backing->child->size;
+	return run->type == CLUSTER_ZERO || run->type == CLUSTER_ZERO_KEPT;
 }

@@ -44,10 +44,21 @@ void qcow2_l2_store_at(const struct qcow2 *q, uint8_t *data, uint64_t index,
 		       struct l2_entry entry);
 /* The type of the subcluster at @offset (of the cluster, without extended L2). */
 enum cluster_type qcow2_l2_type(const struct qcow2 *q, struct l2_entry entry, uint64_t offset);
+/* Whether it has a host cluster that is the active tables' alone, whatever that holds. */
+static inline bool qcow2_l2_is_ours(struct l2_entry entry)
+{
+	return (entry.descriptor & ENTRY_COPIED) && (entry.descriptor & ENTRY_OFFSET) &&
+	       !(entry.descriptor & ENTRY_COMPRESSED);
+}
 /* Whether the format allows such an entry. */
 bool qcow2_l2_is_possible(const struct qcow2 *q, struct l2_entry entry);
 /* Signal the impossible entry for guest @offset. Returns -EIO. */
 int co_fn qcow2_l2_corrupt(struct qcow2 *q, struct l2_entry entry, uint64_t offset);
+/* In the descriptor of a compressed cluster, the number of sectors begins at this bit. */
+static inline unsigned qcow2_compressed_shift(const struct qcow2 *q)
+{
+	return 62 - (q->cluster_bits - 8);
+}
 /* Host bytes of a compressed cluster. */
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t descriptor, uint64_t *ret_offset,
 			    uint64_t *ret_bytes);
@@ -55,6 +66,11 @@ void qcow2_compressed_range(const struct qcow2 *q, uint64_t descriptor, uint64_t
 static inline uint64_t qcow2_slice_span(const struct qcow2 *q)
 {
 	return UINT64_C(1) << (q->slice_bits + q->cluster_bits);
+}
+/* The same for a whole L2 table. */
+static inline uint64_t qcow2_table_span(const struct qcow2 *q)
+{
+	return UINT64_C(1) << (q->l2_bits + q->cluster_bits);
 }
 /* Drop the references that @entry holds, later. */
 void qcow2_l2_free(struct qcow2 *q, struct l2_entry entry, enum free_reason reason);
@@ -65,6 +81,9 @@ void qcow2_l2_free(struct qcow2 *q, struct l2_entry entry, enum free_reason reas
  * after signalling corruption when an entry is impossible.
  */
 int co_fn qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t bytes, struct run *ret);
+
+/* Whether the run at @offset certainly reads as zeroes, by the tables alone. */
+bool qcow2_run_is_zero(const struct qcow2 *q, uint64_t offset, const struct run *run);
 
 /* The L2 table for L1 entry @index in our own possession. Takes l1_lock. */
 int co_fn qcow2_l2_table_own(struct qcow2 *q, uint32_t index, uint64_t *ret_offset);

@@ -119,6 +119,13 @@ static int check_features(struct qcow2 *q, struct error **errp)
 	}
 }
 
+void qcow2_set_refcount_order(struct qcow2 *q, unsigned order)
+{
+	q->header.refcount_order = q->refcount_order = order;
+	q->block_bits = q->cluster_bits + 3 - order;
+	q->refcount_max = UINT64_MAX >> (64 - (1u << order));
+}
+
 /* From the header to shifts and masks. */
 static void set_geometry(struct qcow2 *q)
 {
@@ -130,9 +137,7 @@ static void set_geometry(struct qcow2 *q)
 	q->entry_shift = q->extended_l2 ? 4 : 3;
 	q->l2_bits = q->cluster_bits - q->entry_shift;
 	q->granule_bits = q->cluster_bits - (q->extended_l2 ? 5 : 0); /* SUBCLUSTERS */
-	q->refcount_order = h->refcount_order;
-	q->block_bits = q->cluster_bits + 3 - q->refcount_order;
-	q->refcount_max = UINT64_MAX >> (64 - (1u << q->refcount_order));
+	qcow2_set_refcount_order(q, h->refcount_order);
 }
 
 static unsigned log2_of(uint64_t power)

@@ -169,14 +169,6 @@ static int co_fn read_backing(struct qcow2 *q, uint64_t offset, uint64_t bytes, 
 	return present > 0 ? edge_read(q->node->backing, offset, present, p, 0) : 0;
 }
 
-/* Whether the run at @offset certainly reads as zeroes. */
-static bool is_zero_run(const struct qcow2 *q, uint64_t offset, const struct run *run)
-{
-	if (run->type == CLUSTER_UNALLOCATED)
-		return !q->node->backing || offset >= q->node->backing->child->size;
-	return run->type == CLUSTER_ZERO || run->type == CLUSTER_ZERO_KEPT;
-}
-
 int co_fn qcow2_read_guest(struct qcow2 *q, uint64_t offset, uint64_t bytes, void *p,
 			   bool *ret_zero)
 {
@@ -187,7 +179,7 @@ int co_fn qcow2_read_guest(struct qcow2 *q, uint64_t offset, uint64_t bytes, voi
 		struct run run;
 		int r = qcow2_map(q, offset + done, bytes - done, &run);
 
-		if (r == 0 && *ret_zero && !is_zero_run(q, offset + done, &run)) {
+		if (r == 0 && *ret_zero && !qcow2_run_is_zero(q, offset + done, &run)) {
 			*ret_zero = false;
 			memset(p, 0, done);
 		}

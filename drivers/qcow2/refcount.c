@@ -90,11 +90,6 @@ int co_fn qcow2_refcount_slice(struct qcow2 *q, uint64_t cluster, struct slice *
 			       block + slice * q->refcount_cache.slice_bytes, ret);
 }
 
-static uint64_t index_in_slice(const struct qcow2 *q, uint64_t cluster)
-{
-	return cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1);
-}
-
 int co_fn qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret)
 {
 	struct slice *s;
@@ -102,7 +97,7 @@ int co_fn qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret)
 
 	if (r < 0)
 		return r;
-	*ret = s ? qcow2_refcount_load(s->data, q->refcount_order, index_in_slice(q, cluster)) : 0;
+	*ret = s ? qcow2_refcount_load(s->data, q->refcount_order, qcow2_refcount_index(q, cluster)) : 0;
 	if (s)
 		qcow2_cache_put(&q->refcount_cache, s);
 	return 0;
@@ -121,7 +116,7 @@ static int co_fn increment_in_slice(struct qcow2 *q, uint64_t cluster, uint64_t 
 	if (!s)
 		return qcow2_signal_corruption(q, "No refcount block for cluster %#" PRIx64,
 					       cluster);
-	uint64_t index = index_in_slice(q, cluster);
+	uint64_t index = qcow2_refcount_index(q, cluster);
 	uint64_t n = MIN(count, (UINT64_C(1) << q->refcount_slice_bits) - index);
 	uint8_t *data = qcow2_cache_modify(&q->refcount_cache, s);
 
@@ -162,7 +157,7 @@ static int co_fn decrement_in_slice(struct qcow2 *q, uint64_t cluster, uint64_t 
 {
 	struct slice *s;
 	int r = qcow2_refcount_slice(q, cluster, &s);
-	uint64_t index = index_in_slice(q, cluster);
+	uint64_t index = qcow2_refcount_index(q, cluster);
 	uint64_t n = MIN(count, (UINT64_C(1) << q->refcount_slice_bits) - index);
 
 	*ret_done = n;

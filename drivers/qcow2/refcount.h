@@ -13,6 +13,11 @@ int co_fn qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret);
 int co_fn qcow2_refcount_increment(struct qcow2 *q, uint64_t cluster, uint64_t count);
 /* Take one from each; those that become free may be given out at once. Under lock. */
 int co_fn qcow2_refcount_decrement(struct qcow2 *q, uint64_t cluster, uint64_t count);
+/* The place of the entry of @cluster in its slice. */
+static inline uint64_t qcow2_refcount_index(const struct qcow2 *q, uint64_t cluster)
+{
+	return cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1);
+}
 /* Entry @index of a slice or block in memory, of 1 << @order bits. */
 uint64_t qcow2_refcount_load(const uint8_t *data, unsigned order, uint64_t index);
 void qcow2_refcount_store(uint8_t *data, unsigned order, uint64_t index, uint64_t value);

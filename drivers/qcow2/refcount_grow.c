@@ -50,7 +50,7 @@ int co_fn qcow2_refcount_block_create(struct qcow2 *q, uint64_t index, uint64_t 
 		return r;
 	/* Without a wait in between: a flush takes the table's entry and the refcount, or none. */
 	qcow2_refcount_store(qcow2_cache_modify(&q->refcount_cache, s), q->refcount_order,
-			     cluster & ((UINT64_C(1) << q->refcount_slice_bits) - 1), 1);
+			     qcow2_refcount_index(q, cluster), 1);
 	q->fresh_from = MAX(q->fresh_from, cluster + 1);
 	qcow2_table_set(&q->reftable, index, offset);
 	qcow2_metadata_add(q, offset, METADATA_REFCOUNT_BLOCK);

@@ -19,12 +19,6 @@
 #include "drivers/qcow2/overlap.h"
 #include "drivers/qcow2/refcount.h"
 
-/* Bytes of guest disk below one L2 table. */
-static uint64_t table_span(const struct qcow2 *q)
-{
-	return UINT64_C(1) << (q->l2_bits + q->cluster_bits);
-}
-
 /* Whole clusters of a longer backing file. */
 static int co_fn hide_backing(struct qcow2 *q, uint64_t from, uint64_t size)
 {
@@ -75,7 +69,7 @@ static int co_fn grow(struct qcow2 *q, uint64_t size, enum preallocation preallo
 {
 	uint64_t old_size = q->header.size;
 	uint64_t first_new = align_up(old_size, q->cluster_bytes);
-	int r = qcow2_l1_grow(q, div_round_up(size, table_span(q)), errp);
+	int r = qcow2_l1_grow(q, div_round_up(size, qcow2_table_span(q)), errp);
 
 	if (r < 0)
 		return r;
@@ -93,9 +87,9 @@ static int co_fn grow(struct qcow2 *q, uint64_t size, enum preallocation preallo
 /* Drop the L2 tables that lie wholly beyond the end; all their entries are empty. */
 static void drop_tables(struct qcow2 *q, uint64_t size, uint64_t old_size)
 {
-	uint64_t end = MIN(div_round_up(old_size, table_span(q)), q->l1.count);
+	uint64_t end = MIN(div_round_up(old_size, qcow2_table_span(q)), q->l1.count);
 
-	for (uint64_t i = div_round_up(size, table_span(q)); i < end; i++) {
+	for (uint64_t i = div_round_up(size, qcow2_table_span(q)); i < end; i++) {
 		uint64_t table = q->l1.entries[i] & ENTRY_OFFSET;
 
 		if (table == 0 || qcow2_in_cluster(q, table) != 0)

@@ -15,6 +15,7 @@
 #include "drivers/qcow2/compress.h"
 #include "drivers/qcow2/header.h"
 #include "drivers/qcow2/image.h"
+#include "drivers/qcow2/map.h"
 #include "drivers/qcow2/overlap.h"
 #include "drivers/qcow2/snapshot.h"
 
@@ -204,9 +205,8 @@ int co_fn qcow2_snapshot_create(struct node *n, const char *name, struct error *
 static int co_fn load_l1(struct qcow2 *q, const struct qcow2_snapshot *s, struct qcow2_table *ret,
 			 struct error **errp)
 {
-	uint64_t span = UINT64_C(1) << (q->l2_bits + q->cluster_bits);
-
-	if (s->disk_bytes > INT64_MAX || s->l1_entries < div_round_up(s->disk_bytes, span))
+	if (s->disk_bytes > INT64_MAX ||
+	    s->l1_entries < div_round_up(s->disk_bytes, qcow2_table_span(q)))
 		return error_set(errp, -EINVAL, "Snapshot '%s' has too small an L1 table", s->id);
 	int r = qcow2_table_load(ret, q, s->l1_offset, s->l1_entries);
 

@@ -53,20 +53,13 @@ static uint64_t cluster_of(const struct qcow2 *q, uint64_t offset)
 	return offset >> q->cluster_bits;
 }
 
-/* A host cluster that is ours alone, whatever it holds. */
-static bool is_ours(struct l2_entry entry)
-{
-	return (entry.descriptor & ENTRY_COPIED) && (entry.descriptor & ENTRY_OFFSET) &&
-	       !(entry.descriptor & ENTRY_COMPRESSED);
-}
-
 /* Whether @bytes at @offset, in one cluster, can be overwritten in place. */
 static bool is_in_place(const struct qcow2 *q, struct l2_entry entry, uint64_t offset,
 			uint64_t bytes)
 {
 	uint64_t granule = qcow2_granule_bytes(q);
 
-	if (!is_ours(entry) || !qcow2_l2_is_possible(q, entry))
+	if (!qcow2_l2_is_ours(entry) || !qcow2_l2_is_possible(q, entry))
 		return false;
 	for (uint64_t at = align_down(offset, granule); at < offset + bytes; at += granule) {
 		if (qcow2_l2_type(q, entry, at) != CLUSTER_NORMAL)
@@ -155,9 +148,9 @@ static int co_fn count_alike(struct qcow2 *q, struct piece *p, uint64_t *ret_cou
 				return qcow2_l2_corrupt(q, entry, at);
 			break;
 		}
-		if (is_ours(entry) != is_ours(first) || is_in_place(q, entry, at, bytes))
+		if (qcow2_l2_is_ours(entry) != qcow2_l2_is_ours(first) || is_in_place(q, entry, at, bytes))
 			break;
-		if (is_ours(entry) &&
+		if (qcow2_l2_is_ours(entry) &&
 		    (entry.descriptor & ENTRY_OFFSET) !=
 			    (first.descriptor & ENTRY_OFFSET) + (count << q->cluster_bits))
 			break;
@@ -170,7 +163,7 @@ static int co_fn count_alike(struct qcow2 *q, struct piece *p, uint64_t *ret_cou
 /* What has to be copied around a write to the cluster that @entry describes. */
 static uint64_t cow_unit(const struct qcow2 *q, struct l2_entry entry)
 {
-	bool moves = !is_ours(entry) &&
+	bool moves = !qcow2_l2_is_ours(entry) &&
 		     (entry.descriptor & (ENTRY_OFFSET | ENTRY_COMPRESSED));
 
 	return moves ? q->cluster_bytes : qcow2_granule_bytes(q);
@@ -206,7 +199,7 @@ static int co_fn prepare_link(struct qcow2 *q, struct piece *p)
 	uint64_t host = first.descriptor & ENTRY_OFFSET;
 
 	p->new = (struct allocation){0};
-	if (r == 0 && !is_ours(first)) {
+	if (r == 0 && !qcow2_l2_is_ours(first)) {
 		r = qcow2_allocate(q, count, &p->new);
 		host = p->new.offset;
 		count = p->new.count;

@@ -21,9 +21,7 @@ static int co_fn reads_as_zeroes(struct qcow2 *q, uint64_t offset, uint64_t byte
 
 		if (r < 0)
 			return r;
-		if (run.type != CLUSTER_ZERO && run.type != CLUSTER_ZERO_KEPT &&
-		    (run.type != CLUSTER_UNALLOCATED ||
-		     (q->node->backing && offset < q->node->backing->child->size))) {
+		if (!qcow2_run_is_zero(q, offset, &run)) {
 			*ret = false;
 			return 0;
 		}
