@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Changing the options of an image that exists. Node's loop; nobody else uses the
- * node.
+ * node, unless only the name of the backing file changes.
  *
  * 1. Each change ends with one sector of the header, written when everything that
  *    the new header promises is durable: a crash leaves the image before or after it.
@@ -241,4 +241,31 @@ int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *opti
 	if (r == 0 && version < q->header.version)
 		r = downgrade(q, errp);
 	return r;
+}
+
+/* --- The backing file ------------------------------------------------------------------- */
+
+int co_fn qcow2_change_backing(struct node *n, const char *name, const char *format,
+			       struct error **errp)
+{
+	struct qcow2 *q = n->state;
+	int r = qcow2_begin_writing(q, errp);
+
+	if (r < 0)
+		return r;
+	if (!name)
+		format = NULL;
+	if (format && strlen(format) > BACKING_FORMAT_MAX)
+		return error_set(errp, -EINVAL, "Backing format name '%s' is too long", format);
+	r = qcow2_header_rewrite(q, name, format, errp);
+	if (r < 0)
+		return r;
+	/* The new names may be the old ones. */
+	char *old_name = n->backing_name, *old_format = n->backing_format;
+
+	n->backing_name = xstrdup(name);
+	n->backing_format = xstrdup(format);
+	free(old_name);
+	free(old_format);
+	return 0;
 }

@@ -48,14 +48,6 @@ bool qcow2_bitmap_is_known(const struct qcow2_bitmap *b);
 uint64_t qcow2_directory_entry_bytes(uint64_t name_bytes, uint64_t extra_bytes);
 /* Bytes of the directory with these entries. */
 uint64_t qcow2_directory_bytes(const struct list *bitmaps);
-/*
- * Decode @count entries from @bytes of @data, appending to @bitmaps. -EINVAL with the
- * sentence when they are not well-formed or a name comes twice.
- */
-int qcow2_directory_decode(const uint8_t *data, uint64_t bytes, uint32_t count,
-			   struct list *bitmaps, struct error **errp);
-/* To @ret, zeroed, of qcow2_directory_bytes(). */
-void qcow2_directory_encode(const struct list *bitmaps, uint8_t *ret);
 /* Read the directory to q->bitmaps, or drop an extension that does not count. */
 int co_fn qcow2_directory_load(struct qcow2 *q, struct error **errp);
 /* Write q->bitmaps in place, where only flags have changed; durable. */

@@ -105,8 +105,12 @@ static int64_t decode_entry(const uint8_t *data, uint64_t room, struct qcow2_bit
 	return bytes;
 }
 
-int qcow2_directory_decode(const uint8_t *data, uint64_t bytes, uint32_t count,
-			   struct list *bitmaps, struct error **errp)
+/*
+ * Decode @count entries from @bytes of @data, appending to @bitmaps. -EINVAL with the
+ * sentence when they are not well-formed or a name comes twice.
+ */
+static int decode(const uint8_t *data, uint64_t bytes, uint32_t count, struct list *bitmaps,
+		  struct error **errp)
 {
 	uint64_t at = 0;
 
@@ -132,7 +136,8 @@ int qcow2_directory_decode(const uint8_t *data, uint64_t bytes, uint32_t count,
 	return 0;
 }
 
-void qcow2_directory_encode(const struct list *bitmaps, uint8_t *ret)
+/* To @ret, zeroed, of qcow2_directory_bytes(). */
+static void encode(const struct list *bitmaps, uint8_t *ret)
 {
 	struct qcow2_bitmap *b;
 
@@ -211,8 +216,7 @@ int co_fn qcow2_directory_load(struct qcow2 *q, struct error **errp)
 		 : -ENOMEM;
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not read the bitmap directory");
-	return qcow2_directory_decode(data, bytes, load_be32(e->data + BITMAPS_COUNT), &q->bitmaps,
-				      errp);
+	return decode(data, bytes, load_be32(e->data + BITMAPS_COUNT), &q->bitmaps, errp);
 }
 
 /* Write the directory @bitmaps at @offset. */
@@ -223,7 +227,7 @@ static int co_fn write_directory(struct qcow2 *q, const struct list *bitmaps, ui
 
 	if (!data)
 		return -ENOMEM;
-	qcow2_directory_encode(bitmaps, data);
+	encode(bitmaps, data);
 	int r = qcow2_overlap_check(q, offset, bytes, METADATA_BITMAP_DIRECTORY);
 
 	return r < 0 ? r : edge_write(q->node->file, offset, bytes, data, 0);

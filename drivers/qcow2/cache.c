@@ -30,6 +30,14 @@ void qcow2_slice_memory_put(struct qcow2_cache *c, uint8_t *p)
 		free(p);
 }
 
+static void hash_add(struct qcow2_cache *c, struct slice *s)
+{
+	struct slice **bucket = &c->buckets[qcow2_cache_bucket(c, s->offset)];
+
+	s->next = *bucket;
+	*bucket = s;
+}
+
 static void buckets_resize(struct qcow2_cache *c, unsigned bits)
 {
 	free(c->buckets);
@@ -37,21 +45,10 @@ static void buckets_resize(struct qcow2_cache *c, unsigned bits)
 	c->bucket_shift = 64 - bits;
 	for (unsigned i = 0; i < c->count; i++) {
 		struct slice *s = c->slices[i];
-		struct slice **bucket = &c->buckets[qcow2_cache_bucket(c, s->offset)];
 
-		if (s->state == SLICE_FAILED || s->forgotten)
-			continue;
-		s->next = *bucket;
-		*bucket = s;
+		if (s->state != SLICE_FAILED && !s->forgotten)
+			hash_add(c, s);
 	}
-}
-
-static void hash_add(struct qcow2_cache *c, struct slice *s)
-{
-	struct slice **bucket = &c->buckets[qcow2_cache_bucket(c, s->offset)];
-
-	s->next = *bucket;
-	*bucket = s;
 }
 
 static void hash_remove(struct qcow2_cache *c, struct slice *s)

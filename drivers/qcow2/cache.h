@@ -85,9 +85,10 @@ static inline struct slice *qcow2_cache_find(struct qcow2_cache *c, uint64_t off
 }
 
 /*
- * The slice at @offset, pinned, read from the file if it is not cached. -EIO,
- * after signalling corruption, when it does not lie wholly inside the file. The L2 cache may flush metadata
- * to make room: its callers hold neither flush_lock nor lock of struct qcow2.
+ * The slice at @offset, pinned until qcow2_cache_put(), read from the file if it is not
+ * cached. What reading returns; -EIO, after signalling corruption, when it does not lie
+ * wholly inside the file; or -ENOMEM. The L2 cache may flush metadata to make room: its
+ * callers hold neither flush_lock nor lock of struct qcow2.
  */
 int co_fn qcow2_cache_get(struct qcow2_cache *c, uint64_t offset, struct slice **ret);
 /* As qcow2_cache_get(), for a slice whose place in the file was just filled with zeroes. */
@@ -116,11 +117,12 @@ int co_fn qcow2_cache_write_dirty(struct qcow2_cache *c);
 void qcow2_cache_forget(struct qcow2_cache *c, uint64_t offset, uint64_t bytes);
 /* Forget clean slices that were not used since the call before last. Does not wait. */
 void qcow2_cache_clean(struct qcow2_cache *c);
-/* Give back the memory of a slice; for cache_write.c. */
-/* Free a slice that is in no hash chain unless somebody still uses it. */
-void qcow2_slice_let_go(struct qcow2_cache *c, struct slice *s);
-void qcow2_slice_memory_put(struct qcow2_cache *c, uint8_t *p);
 /* Keep at most @bytes from now on. */
 void qcow2_cache_resize(struct qcow2_cache *c, uint64_t bytes);
+
+/* For cache_write.c: free a slice that is in no hash chain unless somebody still uses it. */
+void qcow2_slice_let_go(struct qcow2_cache *c, struct slice *s);
+/* For cache_write.c: give back the memory of a slice. */
+void qcow2_slice_memory_put(struct qcow2_cache *c, uint8_t *p);
 
 #endif

@@ -26,8 +26,6 @@ int co_fn qcow2_check_image(struct qcow2 *q, unsigned fix, struct image_check *r
 /* Tell the caller of the check. */
 void qcow2_check_report(struct check *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* Count a reference to each cluster that the range touches; @what is for the report. */
-void qcow2_check_count(struct check *c, uint64_t offset, uint64_t bytes, const char *what);
 /* Count everything that is referred to, but the refcount structures. */
 int co_fn qcow2_check_count_all(struct check *c);
 /* Count the refcount table and blocks, and judge whether they can be mended. */

@@ -12,7 +12,8 @@
 #include "drivers/qcow2/header.h"
 #include "drivers/qcow2/map.h"
 
-void qcow2_check_count(struct check *c, uint64_t offset, uint64_t bytes, const char *what)
+/* Count a reference to each cluster that the range touches; @what is for the report. */
+static void count_range(struct check *c, uint64_t offset, uint64_t bytes, const char *what)
 {
 	struct qcow2 *q = c->q;
 	uint64_t first = offset >> q->cluster_bits, end = qcow2_clusters(q, offset + bytes);
@@ -36,7 +37,7 @@ static void count_compressed(struct check *c, struct l2_entry entry, bool active
 	uint64_t offset, bytes;
 
 	qcow2_compressed_range(c->q, entry.descriptor, &offset, &bytes);
-	qcow2_check_count(c, offset, bytes, "compressed cluster");
+	count_range(c, offset, bytes, "compressed cluster");
 	if (!active)
 		return;
 	c->result->compressed_clusters++;
@@ -77,7 +78,7 @@ static void count_entry(struct check *c, struct l2_entry entry, uint64_t guest, 
 	}
 	if (host == 0)
 		return;
-	qcow2_check_count(c, host, q->cluster_bytes, "data cluster");
+	count_range(c, host, q->cluster_bytes, "data cluster");
 	if (!active)
 		return;
 	c->result->allocated_clusters++;
@@ -111,7 +112,7 @@ static void co_fn count_l2(struct check *c, uint64_t table, uint64_t guest, bool
 		c->result->corruptions++;
 		return;
 	}
-	qcow2_check_count(c, table, q->cluster_bytes, "L2 table");
+	count_range(c, table, q->cluster_bytes, "L2 table");
 	c->next_host = 0; /* there may be tables between the clusters of two */
 	if (read_table(c, table, data) < 0) {
 		qcow2_check_report(c, "ERROR: I/O error reading the L2 table at %#" PRIx64, table);
@@ -142,7 +143,7 @@ static int co_fn count_l1(struct check *c, uint64_t offset, uint32_t entries, bo
 	struct qcow2 *q = c->q;
 	struct qcow2_table l1;
 
-	qcow2_check_count(c, offset, entries * sizeof(uint64_t), "L1 table");
+	count_range(c, offset, entries * sizeof(uint64_t), "L1 table");
 	if (entries == 0)
 		return 0;
 	int r = qcow2_table_load(&l1, q, offset, entries);
@@ -172,7 +173,7 @@ static void co_fn count_bitmap_table(struct check *c, uint64_t offset, uint32_t 
 {
 	struct qcow2_table t;
 
-	qcow2_check_count(c, offset, entries * sizeof(uint64_t), "bitmap table");
+	count_range(c, offset, entries * sizeof(uint64_t), "bitmap table");
 	if (entries == 0)
 		return;
 	if (entries > BITMAP_TABLE_ENTRIES_MAX ||
@@ -185,7 +186,7 @@ static void co_fn count_bitmap_table(struct check *c, uint64_t offset, uint32_t 
 		uint64_t data = t.entries[i] & ENTRY_OFFSET;
 
 		if (data != 0)
-			qcow2_check_count(c, data, c->q->cluster_bytes, "bitmap data");
+			count_range(c, data, c->q->cluster_bytes, "bitmap data");
 	}
 	qcow2_table_finish(&t);
 }
@@ -199,8 +200,8 @@ static void co_fn count_bitmaps(struct check *c)
 
 	if (!e)
 		return;
-	qcow2_check_count(c, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET),
-			  load_be64(e->data + BITMAPS_DIRECTORY_BYTES), "bitmap directory");
+	count_range(c, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET),
+		    load_be64(e->data + BITMAPS_DIRECTORY_BYTES), "bitmap directory");
 	list_for_each(b, &q->bitmaps, link)
 		count_bitmap_table(c, b->table_offset, b->table_entries);
 }
@@ -209,8 +210,8 @@ int co_fn qcow2_check_count_all(struct check *c)
 {
 	struct qcow2 *q = c->q;
 
-	qcow2_check_count(c, 0, q->cluster_bytes, "header");
-	qcow2_check_count(c, q->header.snapshots_offset, q->snapshot_table_bytes, "snapshot table");
+	count_range(c, 0, q->cluster_bytes, "header");
+	count_range(c, q->header.snapshots_offset, q->snapshot_table_bytes, "snapshot table");
 	int r = count_l1(c, q->l1.offset, q->l1.count, true);
 
 	for (uint32_t i = 0; r == 0 && i < q->header.snapshot_count; i++)
@@ -232,8 +233,8 @@ void qcow2_check_count_refcounts(struct check *c)
 {
 	struct qcow2 *q = c->q;
 
-	qcow2_check_count(c, q->reftable.offset, q->reftable.count * sizeof(uint64_t),
-			  "refcount table");
+	count_range(c, q->reftable.offset, q->reftable.count * sizeof(uint64_t),
+		    "refcount table");
 	for (uint32_t i = 0; i < q->reftable.count; i++) {
 		uint64_t entry = q->reftable.entries[i], block = entry & REFTABLE_OFFSET;
 		uint64_t cluster = block >> q->cluster_bits;
@@ -246,7 +247,7 @@ void qcow2_check_count_refcounts(struct check *c)
 			   block + q->cluster_bytes > qcow2_file_size(q)) {
 			refcounts_broken(c, i, entry, "is outside image");
 		} else {
-			qcow2_check_count(c, block, q->cluster_bytes, "refcount block");
+			count_range(c, block, q->cluster_bytes, "refcount block");
 			if (c->counts[cluster] > 1)
 				refcounts_broken(c, i, entry, "is used for something else as well");
 		}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making an image, and naming another backing file in one. Control thread, in a
- * coroutine.
+ * Making an image. Control thread, in a coroutine.
  *
  * A new image has, in this order: the header, the refcount table, refcount
  * blocks, the L1 table. The header comes to the file last, so that what is cut
@@ -343,29 +342,4 @@ int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *op
 		r = preallocate(&c, file, errp);
 	node_unref(file);
 	return r;
-}
-
-int co_fn qcow2_change_backing(struct node *n, const char *name, const char *format,
-			       struct error **errp)
-{
-	struct qcow2 *q = n->state;
-	int r = qcow2_begin_writing(q, errp);
-
-	if (r < 0)
-		return r;
-	if (!name)
-		format = NULL;
-	if (format && strlen(format) > BACKING_FORMAT_MAX)
-		return error_set(errp, -EINVAL, "Backing format name '%s' is too long", format);
-	r = qcow2_header_rewrite(q, name, format, errp);
-	if (r < 0)
-		return r;
-	/* The new names may be the old ones. */
-	char *old_name = n->backing_name, *old_format = n->backing_format;
-
-	n->backing_name = xstrdup(name);
-	n->backing_format = xstrdup(format);
-	free(old_name);
-	free(old_format);
-	return 0;
 }

@@ -13,8 +13,6 @@ int co_fn qcow2_read_some(struct node *n, uint64_t offset, uint64_t *bytes, stru
  * alone, in which case @p is not touched. For copy-on-write. */
 int co_fn qcow2_read_guest(struct qcow2 *q, uint64_t offset, uint64_t bytes, void *p,
 			   bool *ret_zero);
-/* Read data clusters; what lies behind the end of the file in its last cluster is zero. */
-int co_fn qcow2_read_host(struct qcow2 *q, uint64_t host, uint64_t bytes, struct vec v);
 
 int co_fn qcow2_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 		      unsigned flags);

@@ -37,13 +37,9 @@ static bool can_express(const struct qcow2 *q, uint64_t offset)
 static struct l2_entry dropped_entry(const struct qcow2 *q, struct l2_entry old,
 				     enum drop_mode mode)
 {
-	bool has_zero_flag = q->header.version >= 3;
-	struct l2_entry unallocated = {0};
-
-	if (mode == DROP_ALL)
-		return unallocated;
-	if (!has_zero_flag)
-		return unallocated; /* can_express() */
+	/* Before version 3 there is nothing behind it: can_express(). */
+	if (mode == DROP_ALL || q->header.version < 3)
+		return (struct l2_entry){0};
 	if (mode == DROP_DISCARD) {
 		if (is_empty(old) && !q->node->backing)
 			return old;

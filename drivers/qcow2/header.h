@@ -56,7 +56,7 @@ struct qcow2_extension *qcow2_extension_find(const struct list *extensions, uint
  * -ENOSPC.
  */
 int64_t qcow2_extensions_encode(const struct list *extensions, const char *backing_format,
-				bool feature_names, uint8_t *ret, size_t limit);
+				bool with_feature_names, uint8_t *ret, size_t limit);
 /* The names of the incompatible @features, by the image's own table. Free with free(). */
 char *qcow2_feature_names(const struct list *extensions, uint64_t features);
 

@@ -183,8 +183,9 @@ static unsigned overlap_with_bitmaps(const struct qcow2 *q, uint64_t offset, uin
 	return 0;
 }
 
-unsigned qcow2_metadata_overlap(const struct qcow2 *q, uint64_t offset, uint64_t bytes,
-				unsigned kinds)
+/* The kinds of metadata that the range touches, among @kinds. */
+static unsigned find_overlap(const struct qcow2 *q, uint64_t offset, uint64_t bytes,
+			     unsigned kinds)
 {
 	unsigned found = 0;
 
@@ -210,8 +211,7 @@ unsigned qcow2_metadata_overlap(const struct qcow2 *q, uint64_t offset, uint64_t
 
 int co_fn qcow2_overlap_check(struct qcow2 *q, uint64_t offset, uint64_t bytes, unsigned ignore)
 {
-	unsigned found = qcow2_metadata_overlap(q, offset, bytes,
-						q->settings.overlap_checks & ~ignore);
+	unsigned found = find_overlap(q, offset, bytes, q->settings.overlap_checks & ~ignore);
 
 	if (!found)
 		return 0;

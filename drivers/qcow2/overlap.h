@@ -13,9 +13,6 @@ void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset, unsigned kind);
 void qcow2_metadata_finish(struct qcow2 *q);
 /* Collect what q->l1, q->reftable and the snapshots point at. */
 int co_fn qcow2_metadata_collect(struct qcow2 *q, struct error **errp);
-/* The kinds of metadata of the image that the range touches, among @kinds. */
-unsigned qcow2_metadata_overlap(const struct qcow2 *q, uint64_t offset, uint64_t bytes,
-				unsigned kinds);
 /*
  * Before each write to the file: 0, or -EIO after signalling corruption when
  * the range touches metadata other than @ignore that the settings protect.

@@ -14,7 +14,7 @@
 #include "drivers/qcow2/map.h"
 #include "drivers/qcow2/task.h"
 
-/* Entries in a row that have no host cluster, from @offset on, in one slice. */
+/* Entries in a row that have no host cluster, from the first of @t on, all in @slice. */
 static uint64_t count_bare(struct qcow2 *q, const struct slice *slice, const struct task *t)
 {
 	uint64_t n = 0, max = t->last - t->first + 1;

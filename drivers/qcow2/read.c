@@ -17,7 +17,7 @@
 /* Pieces of one request that are read at the same time. */
 #define PIECES_AT_ONCE 8
 
-/* As qcow2_read_host(), for a range that reaches behind the end of the file. */
+/* As read_host(), for a range that reaches behind the end of the file. */
 static int co_fn read_at_end(struct qcow2 *q, uint64_t host, uint64_t bytes, struct vec v)
 {
 	uint64_t size = qcow2_file_size(q);
@@ -40,7 +40,8 @@ static int co_fn read_at_end(struct qcow2 *q, uint64_t host, uint64_t bytes, str
 	return 0;
 }
 
-int co_fn qcow2_read_host(struct qcow2 *q, uint64_t host, uint64_t bytes, struct vec v)
+/* Read data clusters; what lies behind the end of the file in its last cluster is zero. */
+static int co_fn read_host(struct qcow2 *q, uint64_t host, uint64_t bytes, struct vec v)
 {
 	qcow2_event(q, BLKDEBUG_EVENT_READ_AIO);
 	if (host + bytes > qcow2_file_size(q))
@@ -57,7 +58,7 @@ static int co_fn read_run(struct qcow2 *q, uint64_t offset, const struct run *ru
 {
 	switch (run->type) {
 	case CLUSTER_NORMAL:
-		return qcow2_read_host(q, run->host, run->bytes, v);
+		return read_host(q, run->host, run->bytes, v);
 	case CLUSTER_COMPRESSED:
 		return qcow2_read_compressed(q, run->descriptor, qcow2_in_cluster(q, offset),
 					     run->bytes, v);

@@ -216,7 +216,10 @@ static int co_fn prepare_link(struct qcow2 *q, struct piece *p)
 	return 0;
 }
 
-/* 0 when the piece, perhaps shortened, holds its task and knows where to write; else -EAGAIN... */
+/*
+ * 0 when the piece, perhaps shortened, holds its task and knows where to write; -EAGAIN after
+ * waiting, when all must be looked up again; or an error.
+ */
 static int co_fn try_prepare(struct qcow2 *q, struct piece *p)
 {
 	uint64_t span = qcow2_slice_span(q);
