@@ -96,6 +96,7 @@ static int co_fn open_overlay(struct node *base, const struct blockdev_snapshot_
 				      errp);
 	if (r < 0)
 		return r;
+	free(options->node_name); /* a json: name may hold one */
 	options->node_name = xstrdup(args->snapshot_node_name);
 	inherit_modes(base, options);
 	r = node_open_layer(base->graph, options, NULL, 0, ret, errp);

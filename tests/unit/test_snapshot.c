@@ -410,6 +410,24 @@ CHAIN_TEST(existing_files_are_used_as_they_are)
 	chain_close_all(c);
 }
 
+/* A json: name may say how the node is called, and so may the command, which decides. */
+CHAIN_TEST(the_command_names_the_overlay)
+{
+	chain_make(c, "a", CHAIN_SIZE, NULL);
+	chain_make(c, "b", CHAIN_SIZE, NULL);
+	open_owned(c, "a");
+	struct requests r;
+	begin(&r, c);
+	struct blockdev_snapshot_sync *s = add_sync(&r, "a", "b");
+	s->mode = NEW_IMAGE_MODE_EXISTING;
+	s->snapshot_file = (char *)"json:{'driver': 'qcow2', 'node-name': 'x', "
+				   "'file': {'driver': 'file', 'filename': 'b'}}";
+	finish_ok(&r, c);
+	ck_assert_ptr_nonnull(node_find(c->graph, "b"));
+	ck_assert_ptr_null(node_find(c->graph, "x"));
+	chain_close_all(c);
+}
+
 CHAIN_TEST(an_empty_set_is_fine)
 {
 	struct requests r;
@@ -465,6 +483,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(open_nodes_are_adopted),
 	CHAIN_ROW(busy_nodes_are_refused),
 	CHAIN_ROW(existing_files_are_used_as_they_are),
+	CHAIN_ROW(the_command_names_the_overlay),
 	CHAIN_ROW(an_empty_set_is_fine),
 	CHAIN_ROW(snapshots_under_load),
 };
