@@ -63,15 +63,6 @@ void co_mutex_lock(struct co_mutex *m)
 	assert(m->owner == self);
 }
 
-bool co_mutex_try_lock(struct co_mutex *m)
-{
-	if (m->owner)
-		return false;
-	m->owner = co_self();
-	assert(m->owner);
-	return true;
-}
-
 void co_mutex_unlock(struct co_mutex *m)
 {
 	assert(m->owner && m->owner == co_self());

@@ -77,7 +77,6 @@ struct co_mutex {
 
 void co_mutex_init(struct co_mutex *m);
 void co_fn co_mutex_lock(struct co_mutex *m);
-bool co_mutex_try_lock(struct co_mutex *m);
 void co_mutex_unlock(struct co_mutex *m);
 
 /* Many readers or one writer; a waiting writer holds back new readers. */

@@ -35,13 +35,6 @@ struct node *node_with_snapshots(struct node *n)
 	return n;
 }
 
-struct node *node_skip_implicit(struct node *n)
-{
-	while (n && n->implicit && n->driver->is_filter && n->file)
-		n = n->file->child;
-	return n;
-}
-
 struct node *node_backing(struct node *n)
 {
 	n = node_skip_filters(n);
@@ -52,14 +45,6 @@ bool node_chain_contains(struct node *top, struct node *below)
 {
 	struct node *n = top;
 	while (n && n != below)
-		n = node_chain_next(n);
-	return n && n == below;
-}
-
-struct node *node_find_overlay(struct node *top, struct node *base)
-{
-	struct node *n = top;
-	while (n && node_chain_next(n) != base)
 		n = node_chain_next(n);
 	return n;
 }

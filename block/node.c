@@ -251,7 +251,8 @@ static void merge_limit(uint64_t *limit, uint64_t other)
 		*limit = other;
 }
 
-void node_compute_limits(struct node *n)
+/* Set n->limits from the children and the driver. */
+static void compute_limits(struct node *n)
 {
 	struct node_limits l = {0};
 	struct edge *e;
@@ -297,7 +298,7 @@ void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count)
 			continue;
 		if (n->file)
 			child_resized(n, n->file);
-		node_compute_limits(n);
+		compute_limits(n);
 		node_refresh_filename(n);
 	}
 }
@@ -314,7 +315,7 @@ void node_refresh_limits(struct node *n)
 	walk_above(n->graph, &n, 1, &above);
 	for (size_t i = 0; i < above.count; i++) {
 		if (above.items[i]->is_open)
-			node_compute_limits(above.items[i]);
+			compute_limits(above.items[i]);
 	}
 }
 

@@ -191,15 +191,11 @@ struct node *node_skip_filters(struct node *n);
  * and that is its only child. NULL when there is none.
  */
 struct node *node_with_snapshots(struct node *n);
-/* Skip only implicit filters (a job's), as error messages and queries do. */
-struct node *node_skip_implicit(struct node *n);
 /* The COW child below @n, through filters; NULL at the base. */
 struct node *node_backing(struct node *n);
 /* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
 struct node *node_chain_next(const struct node *n);
 /* True when @below is @top or lies in its backing chain (filters included). */
 bool node_chain_contains(struct node *top, struct node *below);
-/* The node directly above @base in the chain from @top (an overlay or a filter). */
-struct node *node_find_overlay(struct node *top, struct node *base);
 
 #endif

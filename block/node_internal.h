@@ -32,9 +32,6 @@ void nodes_refresh(struct graph *g, struct node *const *nodes, size_t count);
 /* Call driver->settle of the nodes that wait for it: a change is over. */
 void co_fn nodes_settle(struct graph *g);
 
-/* Set n->limits from the children and the driver. */
-void node_compute_limits(struct node *n);
-
 /* Set n->filename from the driver's plain name and the options. */
 void node_refresh_filename(struct node *n);
 

@@ -142,8 +142,9 @@ int co_fn node_open_layer(struct graph *g, const struct blockdev_options *o, str
 	return open_layer(g, o, parent, role, 0, ret, errp);
 }
 
-int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
-			  unsigned role, struct node **ret, struct error **errp)
+/* Open what @o describes, with its backing chain, for @parent (NULL: for the user). */
+static int co_fn open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
+			    unsigned role, struct node **ret, struct error **errp)
 {
 	struct node *n = NULL;
 	int r = node_open_layer(g, o, parent, role, &n, errp);
@@ -161,7 +162,7 @@ int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, str
 int co_fn node_open(struct graph *g, const struct blockdev_options *options, struct node **ret,
 		    struct error **errp)
 {
-	return node_open_below(g, options, NULL, 0, ret, errp);
+	return open_below(g, options, NULL, 0, ret, errp);
 }
 
 int co_fn node_open_with_flags(struct graph *g, const struct blockdev_options *options,
@@ -207,7 +208,7 @@ int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const 
 	struct node *child;
 	int r = ref->kind == BLOCKDEV_REF_REFERENCE
 			? find_ref(n->graph, ref->u.reference, &child, errp)
-			: node_open_below(n->graph, ref->u.definition, n, role, &child, errp);
+			: open_below(n->graph, ref->u.definition, n, role, &child, errp);
 	if (r < 0)
 		return r;
 	r = edge_attach_node(n, name, child, role, ret, errp);

@@ -25,10 +25,6 @@ void modes_apply(struct node *n, const struct node_modes *m);
 /* 0, or -EINVAL when the modes contradict each other. */
 int modes_check(const struct node_modes *m, struct error **errp);
 
-/* Open what @o describes, with its backing chain, for @parent (NULL: for the user). */
-int co_fn node_open_below(struct graph *g, const struct blockdev_options *o, struct node *parent,
-			  unsigned role, struct node **ret, struct error **errp);
-
 /* Open the backing files of @top and of the nodes below, as the options and the images say. */
 int co_fn backing_open_chain(struct node *top, struct error **errp);
 

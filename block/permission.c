@@ -78,8 +78,9 @@ void permission_for_child(struct node *n, unsigned role, unsigned permissions, u
 	} else if (role & (EDGE_METADATA | EDGE_DATA)) {
 		for_storage(n, role, permissions, shared, ret_permissions, ret_shared);
 	} else {
-		*ret_permissions = permissions & PERM_PASS_THROUGH;
-		*ret_shared = (shared & PERM_PASS_THROUGH) | (PERM_ALL & ~PERM_PASS_THROUGH);
+		/* Requests are merely passed on. */
+		*ret_permissions = permissions;
+		*ret_shared = shared;
 	}
 }
 

@@ -16,8 +16,6 @@ enum permission {
 	PERM_RESIZE = 1 << 3,          /* changes the size */
 
 	PERM_ALL = PERM_CONSISTENT_READ | PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE,
-	/* What a parent that merely passes requests on hands down unchanged. */
-	PERM_PASS_THROUGH = PERM_ALL,
 };
 
 /* What a child is to its parent; a set of bits. */

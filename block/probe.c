@@ -15,8 +15,9 @@
 #include "block/driver.h"
 #include "block/io_internal.h"
 
-const struct driver *probe_format(const struct graph *g, const void *data, size_t bytes,
-				  const char *filename)
+/* Of @bytes at @data. @filename may decide between equals. */
+static const struct driver *probe_format(const struct graph *g, const void *data, size_t bytes,
+					 const char *filename)
 {
 	const struct driver *best = NULL;
 	int best_score = 0;

@@ -14,15 +14,8 @@
 #define PROBE_BYTES 2048
 
 /*
- * The driver whose format begins with the @bytes at @data, or NULL when none
- * claims them. @filename may decide between equals.
- */
-const struct driver *probe_format(const struct graph *g, const void *data, size_t bytes,
-				  const char *filename);
-
-/*
- * The same for what @n shows. Returns 0 with *ret set, or what reading gives.
- * Runs in a coroutine of the node's loop.
+ * The driver whose format what @n shows begins with; NULL when none claims it. Returns 0
+ * with *ret set, or what reading gives. Runs in a coroutine of the node's loop.
  */
 int co_fn probe_node(struct node *n, const struct driver **ret, struct error **errp);
 

@@ -51,7 +51,6 @@ int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp);
  * drain the bases; flush again; link each; prepare and commit the graph transaction;
  * settle; end the drain.
  */
-size_t snapshot_set_count(const struct snapshot_set *set);
 struct node *snapshot_set_base(const struct snapshot_set *set, size_t index);
 /* Make durable what has been written to the bases, several at a time. */
 int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp);

@@ -210,11 +210,6 @@ int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp)
 	return work_on(set, 0, set->count, flush_base, errp);
 }
 
-size_t snapshot_set_count(const struct snapshot_set *set)
-{
-	return set->count;
-}
-
 struct node *snapshot_set_base(const struct snapshot_set *set, size_t index)
 {
 	return set->items[index].snapshot.base;

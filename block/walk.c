@@ -93,10 +93,3 @@ void walk_above(struct graph *g, struct node *const *roots, size_t count, struct
 {
 	walk(g, true, roots, count, ret);
 }
-
-bool walk_leads_to(struct node *from, struct node *to)
-{
-	struct node_array below _cleanup_node_array_;
-	walk_below(from->graph, &from, 1, &below);
-	return walk_has_met(to);
-}

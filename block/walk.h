@@ -34,9 +34,6 @@ void walk_below(struct graph *g, struct node *const *roots, size_t count, struct
 /* All nodes that lead to @roots, the roots included, each once and after its children in the list. */
 void walk_above(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret);
 
-/* True when @from is @to or leads to it. */
-bool walk_leads_to(struct node *from, struct node *to);
-
 /* True when the latest walk has met @n. */
 static inline bool walk_has_met(const struct node *n)
 {
