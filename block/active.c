@@ -132,17 +132,6 @@ static void stored(struct reopen *ro, bool succeeded)
 		d->reopen_abort(ro);
 }
 
-/* They are in the image, and may be others when the node is active again. */
-static void forget_bitmaps(struct node *n)
-{
-	struct bitmap *b = NULL, *next;
-	for (b = bitmap_next(n, NULL); b; b = next) {
-		next = bitmap_next(n, b);
-		if (b->persistent)
-			bitmap_destroy(b);
-	}
-}
-
 static int co_fn inactivate_drained(struct graph *g, const struct node_array *nodes,
 				    struct error **errp)
 {
@@ -164,8 +153,9 @@ static int co_fn inactivate_drained(struct graph *g, const struct node_array *no
 		r = mark(g, nodes, false, errp);
 	for (size_t i = 0; i < done; i++)
 		stored(&ro[i], r >= 0);
+	/* They are in the image, and may be others when the node is active again. */
 	for (size_t i = 0; r >= 0 && i < nodes->count; i++)
-		forget_bitmaps(nodes->items[i]);
+		bitmaps_destroy_persistent(nodes->items[i]);
 	return r;
 }
 

@@ -45,3 +45,15 @@ uint64_t io_bounce_span(const struct node *n, uint64_t offset, uint64_t bytes)
 		max = MIN(max, n->limits.max_transfer);
 	return MIN(align_up(offset + bytes, align) - align_down(offset, align), max);
 }
+
+uint64_t io_first_piece(const struct node *n, uint64_t offset, uint64_t bytes, uint64_t alignment,
+			uint64_t max)
+{
+	uint64_t unit = MAX(alignment, n->limits.request_alignment);
+	uint64_t piece = bytes;
+	if (offset % unit != 0)
+		piece = MIN(piece, unit - offset % unit);
+	else if (bytes > unit)
+		piece = bytes - bytes % unit;
+	return max != 0 ? MIN(piece, MAX(max - max % unit, unit)) : piece;
+}

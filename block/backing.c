@@ -15,18 +15,10 @@
 /* Of a long chain an error shall not tell only how long it is. */
 #define PREFIXES_MAX 8u
 
-/* The node in which @n finally lies. */
-static const struct node *storage_of(const struct node *n)
-{
-	while (n->file)
-		n = n->file->child;
-	return n;
-}
-
 static bool same_medium(const struct node *a, const struct node *b)
 {
-	a = storage_of(a);
-	b = storage_of(b);
+	a = node_storage(a);
+	b = node_storage(b);
 	return a->driver == b->driver && a->driver->same_medium && a->driver->same_medium(a, b);
 }
 
@@ -34,7 +26,7 @@ static bool same_medium(const struct node *a, const struct node *b)
 static bool chain_has(struct node *top, const char *filename)
 {
 	struct node *n = top;
-	while (n && !string_equal(storage_of(n)->filename, filename))
+	while (n && !string_equal(node_storage(n)->filename, filename))
 		n = node_chain_next(n);
 	return n;
 }
@@ -42,7 +34,7 @@ static bool chain_has(struct node *top, const char *filename)
 static int refuse_loop(struct node *top, const char *filename, struct error **errp)
 {
 	return error_set(errp, -ELOOP, "'%s' is in its own backing chain, which begins at '%s'",
-			 filename, storage_of(top)->filename);
+			 filename, node_storage(top)->filename);
 }
 
 /* Open the image that the header of @n names. */
@@ -100,7 +92,7 @@ static int check_new_layer(struct node *top, struct node *backing, struct error 
 {
 	for (struct node *n = top; n; n = node_chain_next(n)) {
 		if (same_medium(n, backing))
-			return refuse_loop(top, storage_of(backing)->filename, errp);
+			return refuse_loop(top, node_storage(backing)->filename, errp);
 	}
 	return 0;
 }

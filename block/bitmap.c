@@ -63,10 +63,8 @@ int bitmap_create(struct node *n, const char *name, uint32_t granularity, struct
 
 uint32_t co_fn bitmap_default_granularity(struct node *n)
 {
-	while (!n->driver->info && !n->driver->supports_backing && n->file)
-		n = n->file->child;
-	struct driver_info info = {0};
-	if (!n->driver->info || n->driver->info(n, &info) < 0 || info.cluster_size == 0)
+	struct driver_info info;
+	if (node_driver_info(n, &info) < 0 || info.cluster_size == 0)
 		return GRANULARITY_DEFAULT_MAX;
 	return (uint32_t)MIN(MAX(info.cluster_size, GRANULARITY_DEFAULT_MIN),
 			     GRANULARITY_DEFAULT_MAX);
@@ -92,6 +90,15 @@ void bitmaps_destroy_all(struct node *n)
 		b->successor = NULL;
 	list_for_each_safe (b, following, &n->bitmaps, link)
 		bitmap_destroy(b);
+}
+
+void bitmaps_destroy_persistent(struct node *n)
+{
+	struct bitmap *b, *following;
+	list_for_each_safe (b, following, &n->bitmaps, link) {
+		if (b->persistent)
+			bitmap_destroy(b);
+	}
 }
 
 struct bitmap *bitmap_find(struct node *n, const char *name)
@@ -122,6 +129,16 @@ struct bitmap *bitmap_next(struct node *n, struct bitmap *b)
 {
 	struct list *next = b ? b->link.next : n->bitmaps.next;
 	return next == &n->bitmaps ? NULL : container_of(next, struct bitmap, link);
+}
+
+bool bitmaps_have_persistent(struct node *n)
+{
+	struct bitmap *b = NULL;
+	while ((b = bitmap_next(n, b))) {
+		if (b->persistent)
+			return true;
+	}
+	return false;
 }
 
 int bitmap_check(const struct bitmap *b, unsigned obstacles, struct error **errp)

@@ -27,7 +27,7 @@ struct bitmap {
 	struct list link; /* in node.bitmaps, the youngest first */
 	struct node *node;
 	char *name; /* NULL for an anonymous one */
-	/* As of size node->size. Owners may read, set and clear; through bitmap_bits() others. */
+	/* As of size node->size. Changed by who has made it busy, or has just seen that nobody has. */
 	struct dirty_bitmap *bits;
 	bool enabled;      /* records writes, unless frozen */
 	bool busy;         /* in use, or about to be removed */
@@ -55,6 +55,8 @@ uint32_t co_fn bitmap_default_granularity(struct node *n);
 void bitmap_destroy(struct bitmap *b);
 /* As bitmap_destroy(), for all that @n has; when a node is freed. */
 void bitmaps_destroy_all(struct node *n);
+/* The same for those that are stored in the image, none of which is busy. The image keeps them. */
+void bitmaps_destroy_persistent(struct node *n);
 
 /* The named bitmap of @n alone, or NULL. */
 struct bitmap *bitmap_find(struct node *n, const char *name);
@@ -63,6 +65,8 @@ struct bitmap *bitmap_find_error(struct graph *g, const char *node, const char *
 				 struct error **errp);
 /* The bitmap after @b, or the first for NULL; anonymous ones, too. NULL at the end. */
 struct bitmap *bitmap_next(struct node *n, struct bitmap *b);
+/* Whether one of them is stored in the image, or shall be. */
+bool bitmaps_have_persistent(struct node *n);
 
 /* What a use of a bitmap cannot bear. */
 enum bitmap_obstacle {

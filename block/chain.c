@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Questions about a backing chain: the nodes that follow one another by filtered
- * and COW children. Loop's thread; nothing here waits.
+ * and COW children. Loop's thread.
  */
 #include "block/driver.h"
 #include "block/node.h"
@@ -11,6 +11,21 @@ struct node *node_chain_next(const struct node *n)
 {
 	const struct edge *e = n->driver->is_filter ? n->file : n->backing;
 	return e ? e->child : NULL;
+}
+
+unsigned node_chain_length(const struct node *n)
+{
+	unsigned length = 0;
+	for (; n; n = node_chain_next(n))
+		length++;
+	return length;
+}
+
+const struct node *node_storage(const struct node *n)
+{
+	while (n->file)
+		n = n->file->child;
+	return n;
 }
 
 struct node *node_skip_filters(struct node *n)
@@ -33,6 +48,14 @@ struct node *node_with_snapshots(struct node *n)
 	while (n && !n->driver->snapshot_list)
 		n = shown_child(n);
 	return n;
+}
+
+int co_fn node_driver_info(struct node *n, struct driver_info *ret)
+{
+	*ret = (struct driver_info){0};
+	while (!n->driver->info && !n->driver->supports_backing && n->file)
+		n = n->file->child;
+	return n->driver->info ? n->driver->info(n, ret) : -ENOTSUP;
 }
 
 struct node *node_backing(struct node *n)

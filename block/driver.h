@@ -324,6 +324,12 @@ struct driver {
 	int (*probe)(const uint8_t *data, size_t bytes, const char *filename);
 };
 
+/*
+ * What the driver of @n, or of the file that it shows as it is, tells of the image. 0, -ENOTSUP
+ * when none of them has anything to tell, or what the driver returns. Node's loop.
+ */
+int co_fn node_driver_info(struct node *n, struct driver_info *ret);
+
 enum { READ_FROM_BACKING = 1, STATUS_FROM_BACKING = 1 };
 
 /* Something has happened on the way to @n, whose driver may have rules for faults about it. */

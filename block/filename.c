@@ -245,8 +245,5 @@ int backing_filename(const char *overlay, const char *backing, char **ret, struc
 int node_backing_filename(const struct node *n, char **ret, struct error **errp)
 {
 	/* The image lies where its storage does, whatever options it has been given. */
-	const struct node *storage = n;
-	while (storage->file)
-		storage = storage->file->child;
-	return backing_filename(storage->filename, n->backing_name, ret, errp);
+	return backing_filename(node_storage(n)->filename, n->backing_name, ret, errp);
 }

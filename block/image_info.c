@@ -26,15 +26,6 @@ static int64_t co_fn allocated_bytes(struct node *n)
 	return n->driver->allocated_bytes ? n->driver->allocated_bytes(n) : -ENOTSUP;
 }
 
-/* What the driver of @n, or of the file that it shows as it is, tells. */
-static int co_fn driver_info(struct node *n, struct driver_info *ret)
-{
-	*ret = (struct driver_info){0};
-	while (!n->driver->info && !n->driver->supports_backing && n->file)
-		n = n->file->child;
-	return n->driver->info ? n->driver->info(n, ret) : -ENOTSUP;
-}
-
 /* The file name against which the image's backing name is resolved. */
 static const char *own_filename(const struct node *n)
 {
@@ -105,7 +96,7 @@ struct image_info *co_fn node_image_info(struct node *n)
 	int64_t allocated = allocated_bytes(n);
 	if (allocated >= 0)
 		SET(info->has_actual_size, info->actual_size, allocated);
-	if (driver_info(n, &d) == 0) {
+	if (node_driver_info(n, &d) == 0) {
 		SET(info->has_dirty_flag, info->dirty_flag, d.is_dirty);
 		if (d.cluster_size)
 			SET(info->has_cluster_size, info->cluster_size, (int64_t)d.cluster_size);

@@ -20,26 +20,11 @@ static int co_fn discard_by_driver(struct node *n, uint64_t offset, uint64_t byt
 	return -ENOTSUP;
 }
 
-/* Up to a boundary of the driver's units, then whole units, then the rest. */
-static uint64_t next_piece(const struct node *n, uint64_t offset, uint64_t bytes)
-{
-	const struct node_limits *l = &n->limits;
-	uint64_t unit = MAX(l->discard_alignment, l->request_alignment);
-	uint64_t piece = bytes;
-	if (offset % unit != 0)
-		piece = MIN(piece, unit - offset % unit);
-	else if (bytes > unit)
-		piece = bytes - bytes % unit;
-
-	uint64_t max = l->max_discard != 0 ? MAX(l->max_discard - l->max_discard % unit, unit)
-					   : bytes;
-	return MIN(piece, max);
-}
-
 static int co_fn discard_blocks(struct node *n, uint64_t offset, uint64_t bytes)
 {
 	while (bytes > 0) {
-		uint64_t piece = next_piece(n, offset, bytes);
+		uint64_t piece = io_first_piece(n, offset, bytes, n->limits.discard_alignment,
+						n->limits.max_discard);
 		int r = discard_by_driver(n, offset, piece);
 		if (r < 0 && r != -ENOTSUP)
 			return r;

@@ -27,6 +27,14 @@ bool io_is_memory_fit(const struct node *n, struct vec v, uint64_t bytes);
 uint64_t io_bounce_span(const struct node *n, uint64_t offset, uint64_t bytes);
 
 /*
+ * The first piece of a range to zero or to discard that suits the driver: up to a boundary
+ * of its units of @alignment bytes (0 for none), then whole units up to @max bytes (0: no
+ * limit), then the rest. Not 0 unless @bytes is.
+ */
+uint64_t io_first_piece(const struct node *n, uint64_t offset, uint64_t bytes, uint64_t alignment,
+			uint64_t max);
+
+/*
  * Read what @n shows, through its backing chain, without tracking it on @n. The
  * range may be unaligned, and reads as zeroes beyond the end.
  */

@@ -11,21 +11,6 @@
 #include "block/node_internal.h"
 #include "block/request.h"
 
-/* The first piece that suits the driver: up to a boundary, then whole units, then the rest. */
-static uint64_t next_piece(const struct node *n, uint64_t offset, uint64_t bytes)
-{
-	const struct node_limits *l = &n->limits;
-	uint64_t unit = MAX(l->zero_alignment, l->request_alignment);
-	uint64_t piece = bytes;
-	if (offset % unit != 0)
-		piece = MIN(piece, unit - offset % unit);
-	else if (bytes > unit)
-		piece = bytes - bytes % unit;
-
-	uint64_t max = l->max_zero != 0 ? MAX(l->max_zero - l->max_zero % unit, unit) : bytes;
-	return MIN(piece, max);
-}
-
 static int co_fn zero_by_driver(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	if (n->driver->zero)
@@ -52,7 +37,8 @@ static int co_fn zero_aligned(struct node *n, uint64_t offset, uint64_t bytes, u
 {
 	node_debug_event(n, BLKDEBUG_EVENT_PWRITEV_ZERO);
 	while (bytes > 0) {
-		uint64_t piece = next_piece(n, offset, bytes);
+		uint64_t piece = io_first_piece(n, offset, bytes, n->limits.zero_alignment,
+						n->limits.max_zero);
 		int r = zero_by_driver(n, offset, piece, flags);
 		if (r == -ENOTSUP && !(flags & REQUEST_NO_FALLBACK))
 			r = zero_by_writing(n, offset, piece, flags);

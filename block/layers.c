@@ -125,14 +125,6 @@ size_t graph_drop_caches(struct graph *g)
 
 /* --- The chain --------------------------------------------------------------------- */
 
-static unsigned chain_length(const struct node *top)
-{
-	unsigned count = 0;
-	for (const struct node *n = top; n; n = node_chain_next(n))
-		count++;
-	return count;
-}
-
 static void choose_granules(struct layer_map *m)
 {
 	uint64_t smallest = UINT64_C(1) << GRANULE_BITS_MAX;
@@ -152,7 +144,7 @@ static void choose_granules(struct layer_map *m)
 
 static void build(struct layer_map *m)
 {
-	m->count = chain_length(m->top);
+	m->count = node_chain_length(m->top);
 	m->chain = xalloc(m->count, sizeof(m->chain[0]));
 	m->count = 0;
 	for (struct node *n = m->top; n; n = node_chain_next(n)) {

@@ -18,28 +18,12 @@
 #include "block/layers.h"
 #include "block/node_internal.h"
 #include "block/permission_update.h"
+#include "block/text.h"
 #include "block/walk.h"
-
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* Letters, digits, '-', '.' and '_', begun by a letter. */
-static bool is_wellformed(const char *name)
-{
-	if (!is_letter(name[0]))
-		return false;
-	for (const char *p = name; *p; p++) {
-		if (!is_letter(*p) && !(*p >= '0' && *p <= '9') && !strchr("-._", *p))
-			return false;
-	}
-	return true;
-}
 
 int node_check_name(struct graph *g, const char *name, struct error **errp)
 {
-	if (!is_wellformed(name))
+	if (!text_is_identifier(name))
 		return error_set(errp, -EINVAL, "Invalid node-name: '%s'", name);
 	if (node_find(g, name))
 		return error_set(errp, -EEXIST, "Duplicate nodes with node-name='%s'", name);

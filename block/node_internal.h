@@ -36,6 +36,11 @@ void co_fn nodes_settle(struct graph *g);
 void node_refresh_filename(struct node *n);
 
 
+/* How many nodes the chain from @n on has; 0 for NULL. */
+unsigned node_chain_length(const struct node *n);
+/* The node in which @n finally lies: down by file children. */
+const struct node *node_storage(const struct node *n);
+
 struct extent;
 /* One layer's own answer about a range that begins within its size; cut to that. */
 int co_fn node_layer_status(struct node *n, uint64_t offset, uint64_t bytes, struct extent *x);

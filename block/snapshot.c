@@ -13,17 +13,9 @@
 #include "block/open.h"
 #include "block/open_internal.h"
 
-static unsigned chain_length(struct node *n)
-{
-	unsigned length = 0;
-	for (; n; n = node_chain_next(n))
-		length++;
-	return length;
-}
-
 static int check_base(struct node *base, struct error **errp)
 {
-	if (chain_length(base) >= GRAPH_CHAIN_MAX)
+	if (node_chain_length(base) >= GRAPH_CHAIN_MAX)
 		return error_set(errp, -E2BIG, "The backing chain of node '%s' has %u layers already",
 				 base->name, GRAPH_CHAIN_MAX);
 	return blocker_check(base, BLOCK_OP_EXTERNAL_SNAPSHOT, errp);

@@ -59,18 +59,6 @@ static int co_fn upgrade(struct qcow2 *q, struct error **errp)
 	return change_header(q, &new, errp);
 }
 
-/* Those in the image and those that are to be stored in it. */
-static bool has_bitmaps(const struct qcow2 *q)
-{
-	struct bitmap *b;
-
-	list_for_each (b, &q->node->bitmaps, link) {
-		if (b->persistent)
-			return true;
-	}
-	return !list_is_empty(&q->bitmaps);
-}
-
 static int check_downgrade(const struct qcow2 *q, struct error **errp)
 {
 	uint64_t lasting = q->header.incompatible & ~(uint64_t)INCOMPATIBLE_DIRTY;
@@ -83,7 +71,7 @@ static int check_downgrade(const struct qcow2 *q, struct error **errp)
 	if (q->header.snapshot_count > 0)
 		return error_set(errp, -ENOTSUP,
 				 "Cannot downgrade an image with internal snapshots");
-	if (has_bitmaps(q))
+	if (!list_is_empty(&q->bitmaps) || bitmaps_have_persistent(q->node))
 		return error_set(errp, -ENOTSUP, "Cannot downgrade an image with bitmaps");
 	return 0;
 }

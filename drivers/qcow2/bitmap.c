@@ -196,22 +196,11 @@ static int co_fn exchange(struct qcow2 *q, struct list *bitmaps)
 	return 0;
 }
 
-static bool has_persistent(struct node *n)
-{
-	struct bitmap *b = NULL;
-
-	while ((b = bitmap_next(n, b))) {
-		if (b->name && b->persistent)
-			return true;
-	}
-	return false;
-}
-
 int co_fn qcow2_bitmaps_store(struct qcow2 *q, struct error **errp)
 {
 	struct list bitmaps;
 
-	if (list_is_empty(&q->bitmaps) && !has_persistent(q->node))
+	if (list_is_empty(&q->bitmaps) && !bitmaps_have_persistent(q->node))
 		return 0;
 	int r = qcow2_begin_writing(q, errp);
 

@@ -315,20 +315,6 @@ int co_fn qcow2_open(struct node *n, const struct blockdev_options *options, voi
 	return r;
 }
 
-/* Bitmaps of the image that were loaded before something failed. */
-static void drop_bitmaps(struct node *n)
-{
-	struct bitmap *b = bitmap_next(n, NULL);
-
-	while (b) {
-		struct bitmap *next = bitmap_next(n, b);
-
-		if (b->persistent)
-			bitmap_destroy(b);
-		b = next;
-	}
-}
-
 /* Open the image once more, beside what is known of it until that has succeeded. */
 int co_fn qcow2_activate(struct node *n, struct error **errp)
 {
@@ -343,7 +329,7 @@ int co_fn qcow2_activate(struct node *n, struct error **errp)
 
 	n->size = old_size;
 	if (r < 0) {
-		drop_bitmaps(n);
+		bitmaps_destroy_persistent(n); /* those that were loaded before it failed */
 		n->state = old;
 		state_finish(q);
 		free(q);
