@@ -20,11 +20,7 @@
 
 uint64_t sim_random(uint64_t *state)
 {
-	/* splitmix64: any state is a good one. */
-	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
+	return random_next(state);
 }
 
 uint64_t sim_disk_size(const struct sim_disk *disk)
@@ -213,4 +209,3 @@ void sim_disk_end(struct sim_disk *disk, struct aio_request *r, uint64_t *random
 	else
 		r->result = op->operation == AIO_WRITE ? (int64_t)op->bytes : 0;
 }
-

@@ -36,7 +36,7 @@ struct coroutine *co_self(void);
 /*
  * Suspend the running coroutine until somebody calls co_wake() on it. Each
  * yield is answered by exactly one wake; who waits for a condition that several
- * may signal uses a co_queue or a co_event.
+ * may signal uses a co_queue.
  */
 void co_fn co_yield(void);
 
@@ -56,7 +56,7 @@ void co_fn co_sleep_ns(uint64_t ns);
  */
 int co_fn co_blocking(int (*fn)(void *arg), void *arg);
 
-/* Coroutines that wait, first come first served. Zeroed by co_queue_init(). */
+/* Coroutines that wait, first come first served. */
 struct co_queue {
 	struct list waiters;
 };

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * When to look for the next event rather than sleep. The loop's thread.
+ */
 #include "base/lookout.h"
 
 #include "base/util.h"

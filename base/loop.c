@@ -211,13 +211,9 @@ uint64_t loop_realtime_us(struct loop *loop)
 	return loop->world->realtime_us(loop);
 }
 
-/* SplitMix64: one addition and a mixing function; passes the usual batteries. */
 uint64_t loop_random(struct loop *loop)
 {
-	uint64_t z = loop->random_state += UINT64_C(0x9e3779b97f4a7c15);
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
+	return random_next(&loop->random_state);
 }
 
 struct aio_engine *loop_engine(struct loop *loop)

@@ -191,6 +191,13 @@ static unsigned get_port(const struct sockaddr *sa)
 					      : ((const struct sockaddr_in6 *)sa)->sin6_port);
 }
 
+static int refuse_port(int error, const char *what, struct error **errp)
+{
+	if (error == EADDRINUSE)
+		what = "Failed to find an available port";
+	return error_set_errno(errp, -error, "%s", what);
+}
+
 /* Open, bind and listen at @info. Returns the fd or a negative errno. */
 static int open_inet(const struct addrinfo *info, const struct socket_endpoint *address, int backlog,
 		     struct error **errp)
@@ -207,16 +214,10 @@ static int open_inet(const struct addrinfo *info, const struct socket_endpoint *
 	int r = socket_set_keep_alive(fd, &address->keep_alive, errp);
 	if (r < 0)
 		return r;
-	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
-		if (errno == EADDRINUSE)
-			return error_set_errno(errp, -errno, "Failed to find an available port");
-		return error_set_errno(errp, -errno, "Failed to bind socket");
-	}
-	if (listen(fd, backlog) < 0) {
-		if (errno == EADDRINUSE)
-			return error_set_errno(errp, -errno, "Failed to find an available port");
-		return error_set_errno(errp, -errno, "Failed to listen on socket");
-	}
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0)
+		return refuse_port(errno, "Failed to bind socket", errp);
+	if (listen(fd, backlog) < 0)
+		return refuse_port(errno, "Failed to listen on socket", errp);
 	return TAKE_FD(fd);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocation that cannot fail, strings, and the search for zeroes. Free of
- * state; any thread.
+ * Allocation that cannot fail, strings, the search for zeroes, and numbers that
+ * look random. Free of state; any thread.
  */
 #include "base/util.h"
 
@@ -90,4 +90,13 @@ bool buffer_is_zero(const void *p, size_t size)
 	if (b[size - 1] != 0 || b[size / 2] != 0)
 		return false;
 	return memcmp(b, b + head, size - head) == 0;
+}
+
+/* SplitMix64: one addition and a mixing function; passes the usual batteries. */
+uint64_t random_next(uint64_t *state)
+{
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Small things that every room uses: extents of arrays, rounding, checked
- * arithmetic, allocation that cannot fail, and strings.
+ * arithmetic, allocation that cannot fail, strings, and numbers that look random.
  *
  * xalloc() and its kin abort when memory is exhausted: they are for objects of
  * bounded size. Buffers whose size comes from outside use buffer_get() or
@@ -74,5 +74,8 @@ bool string_starts_with(const char *s, const char *prefix);
 
 /* True when all @size bytes are zero. @size may be anything. */
 bool buffer_is_zero(const void *p, size_t size);
+
+/* 64 random bits that follow from *state alone, which moves on; any value is a good seed. No secrets. */
+uint64_t random_next(uint64_t *state);
 
 #endif
