@@ -184,14 +184,15 @@ void co_fn throttle_member_wait(struct throttle_member *m, enum throttle_directi
 {
 	struct throttle_group *group = m->group;
 	uint64_t now_ns = loop_now_ns(group->graph->loop);
-	if (m->opened > 0 || group->is_open ||
-	    (group->waiting[d] == 0 && throttle_delay_ns(&group->throttle, d, now_ns) == 0)) {
+	uint64_t delay_ns = throttle_delay_ns(&group->throttle, d, now_ns);
+	if (m->opened > 0 || group->is_open || (group->waiting[d] == 0 && delay_ns == 0)) {
 		throttle_take(&group->throttle, d, bytes);
 		return;
 	}
 	struct waiter w = {.coroutine = co_self(), .bytes = bytes};
 	list_add_tail(&m->queues[d], &w.link);
+	/* Not by dispatch(): the moment may have come by now, and we are not to be woken yet. */
 	if (group->waiting[d]++ == 0)
-		dispatch(group, d);
+		loop_timer_set(&group->timers[d].timer, now_ns + delay_ns);
 	co_yield();
 }

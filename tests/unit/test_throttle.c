@@ -425,6 +425,35 @@ STAGE_TEST(a_node_may_move_to_another_group)
 	throttle_group_destroy(fast);
 }
 
+/*
+ * In real time the last moment may pass between asking how long to wait and going to sleep: who
+ * would be woken then is still running. At such a rate that happens some dozens of times.
+ */
+static void co_fn wait_often(void *arg)
+{
+	struct throttle_member *m = arg;
+	for (unsigned i = 0; i < 500000; i++)
+		throttle_member_wait(m, THROTTLE_READ, 4096);
+}
+
+START_TEST(time_passes_while_a_request_goes_to_wait)
+{
+	static const struct driver *const none[] = {NULL};
+	struct throttle_config c = config_ok("iops-total=1000000");
+	struct throttle_group *group;
+	struct throttle_member m;
+	struct loop *loop = loop_new_uv(NULL);
+	struct graph *g = graph_new(loop, none);
+	ck_assert_int_eq(throttle_group_create(g, "g", &c, &group, NULL), 0);
+	throttle_member_init(&m, group);
+	loop_run_coroutine(loop, wait_often, &m);
+	throttle_member_finish(&m);
+	ck_assert_int_eq(throttle_group_destroy(group), 0);
+	graph_free(g);
+	loop_free(loop);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(limits_that_contradict_each_other_are_refused),
 	UNIT_TEST(a_rate_is_kept_in_the_long_run),
@@ -438,5 +467,6 @@ static const struct unit_test tests[] = {
 	STAGE_ROW(limits_may_change_while_requests_wait),
 	STAGE_ROW(a_drain_does_not_wait_for_a_rate),
 	STAGE_ROW(a_node_may_move_to_another_group),
+	UNIT_TEST(time_passes_while_a_request_goes_to_wait),
 };
 UNIT_MAIN("throttle", tests)
