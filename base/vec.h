@@ -49,6 +49,7 @@ static inline void *vec_contiguous(struct vec v, size_t bytes)
 /* Copy between the view's first @bytes and flat memory. The view is that long. */
 void vec_to_buffer(struct vec v, void *p, size_t bytes);
 void vec_from_buffer(struct vec v, const void *p, size_t bytes);
+/* Set the view's first @bytes to @byte. */
 void vec_fill(struct vec v, int byte, size_t bytes);
 /* True when the first @bytes of the view are all zero. */
 bool vec_is_zero(struct vec v, size_t bytes);

@@ -45,6 +45,7 @@ void consumer_finish(struct consumer *c);
 
 /* Begin an operation; waits while a drain holds the consumer. Operations of one consumer may overlap. */
 void co_fn consumer_enter(struct consumer *c);
+/* End an operation that was entered or joined. */
 void consumer_leave(struct consumer *c);
 /*
  * Begin an operation of @c inside one of another consumer whose edges lead to the

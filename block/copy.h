@@ -130,6 +130,7 @@ int co_fn copy_urgently(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
 void copy_limit_piece(struct copy *c, uint64_t bytes);
 /* Keep little in flight from now on, in small pieces, or no longer: users are at work. */
 void copy_set_considerate(struct copy *c, bool is_considerate);
+
 /*
  * Hold a range: waits until no piece and no other hold overlaps it, and makes
  * those that come wait. For writes of users, inside an operation of theirs.

@@ -273,10 +273,6 @@ static bool has_room(struct copy *c, uint64_t bytes)
 	return c->swept_count < c->settings.workers && c->swept_bytes + bytes <= room_now(c);
 }
 
-/*
- * Begin an operation in which a worker is free for the range. False, and no
- * operation, when the copying is over.
- */
 bool co_fn copy_enter(struct copy *c, uint64_t offset, uint64_t bytes)
 {
 	consumer_enter(c->settings.consumer);
@@ -297,7 +293,6 @@ void copy_start_piece(struct copy *c, struct piece *p)
 	co_start(c->loop, piece_main, p);
 }
 
-/* The operation that copy_enter() began becomes the piece's. */
 void copy_start_swept(struct copy *c, struct piece *p)
 {
 	c->swept_count++;

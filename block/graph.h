@@ -148,6 +148,7 @@ struct graph_tx_action_ops {
 	void co_fn (*clean)(void *arg); /* optional; after either: drops references and memory */
 };
 
+/* In the caller's memory; graph_tx_commit() or graph_tx_abort() ends it. */
 void graph_tx_begin(struct graph_tx *tx, struct graph *g);
 /*
  * Register an undo of something that the caller has just done. @arg is passed
@@ -157,7 +158,11 @@ void graph_tx_begin(struct graph_tx *tx, struct graph *g);
 void graph_tx_add(struct graph_tx *tx, const struct graph_tx_action_ops *ops, void *arg);
 /* Have graph_tx_prepare() look at @n and what is below: an option of @n has changed. */
 void graph_tx_touch(struct graph_tx *tx, struct node *n);
-/* Add an edge from @parent to @child; *ret_edge may be NULL. Refuses cycles. */
+/*
+ * Add an edge from @parent, or from @consumer, to @child; @ret_edge may be NULL. The name is
+ * copied. -EINVAL for a cycle, too long a chain or too deep a nesting. What others do not
+ * share is found by graph_tx_prepare().
+ */
 int graph_tx_attach_node(struct graph_tx *tx, struct node *parent, const char *name,
 			 struct node *child, unsigned role, struct edge **ret_edge,
 			 struct error **errp);
@@ -166,7 +171,7 @@ int graph_tx_attach_consumer(struct graph_tx *tx, struct consumer *consumer, con
 			     struct edge **ret_edge, struct error **errp);
 /* Remove @edge; it is freed at commit. */
 void graph_tx_detach(struct graph_tx *tx, struct edge *edge);
-/* Let @edge lead to @child instead. */
+/* Let @edge lead to @child instead. Errors as for attaching. */
 int graph_tx_retarget(struct graph_tx *tx, struct edge *edge, struct node *child,
 		      struct error **errp);
 /*
@@ -183,14 +188,18 @@ void graph_tx_set_permissions(struct graph_tx *tx, struct edge *edge, unsigned p
 			      unsigned shared);
 /*
  * Recompute and check the permissions of everything touched and of what is below
- * it. May be repeated after further steps.
+ * it. May be repeated after further steps. -EPERM or -EINVAL when users do not bear
+ * each other, or what a driver says: -EAGAIN when another process holds a lock.
  */
 int graph_tx_prepare(struct graph_tx *tx, struct error **errp);
 /* After a successful prepare. */
 void co_fn graph_tx_commit(struct graph_tx *tx);
 void co_fn graph_tx_abort(struct graph_tx *tx);
 
-/* One-step transactions for the simple cases. The caller holds the change lock where needed. */
+/*
+ * One-step transactions for the simple cases. The caller holds the change lock where needed.
+ * Errors are those of the step and of graph_tx_prepare(), with everything as before.
+ */
 int co_fn edge_attach_consumer(struct consumer *consumer, const char *name, struct node *child,
 			       unsigned permissions, unsigned shared, struct edge **ret_edge,
 			       struct error **errp);

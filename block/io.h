@@ -5,9 +5,13 @@
  * They check bounds and permissions, track the request, wait for overlapping
  * serialising ones, align (with read-modify-write), split to the driver's
  * limits and walk backing chains without recursion. Offsets and byte counts
- * may be anything within the node's size. Return 0 or a negative errno. They
- * run in a coroutine of the child's loop; when the parent is a consumer, inside
- * one of its operations.
+ * may be anything within the node's size. They run in a coroutine of the child's
+ * loop; when the parent is a consumer, inside one of its operations; buffers are
+ * the caller's until they return.
+ *
+ * Return 0 or a negative errno: -EPERM without the permission, or on a node that is
+ * read-only or inactive; -EIO beyond the end, or on an image that has been found
+ * damaged; -ENOMEM; or what a driver says.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -28,9 +32,10 @@ enum request_flags {
 	REQUEST_COMPRESSED = 1 << 8,   /* write: store compressed, if the format can */
 };
 
-/* Longest single request, in bytes, that a caller may make. */
+/* Longest single request, in bytes, that a caller may make. Longer reads are -EIO, writes -EINVAL. */
 #define REQUEST_MAX (UINT64_C(1) << 31)
 
+/* Read @bytes into the front of @v or to @p, or write them from there. @flags: enum request_flags. */
 int co_fn edge_readv(struct edge *e, uint64_t offset, uint64_t bytes, struct vec v, unsigned flags);
 int co_fn edge_writev(struct edge *e, uint64_t offset, uint64_t bytes, struct vec v, unsigned flags);
 int co_fn edge_read(struct edge *e, uint64_t offset, uint64_t bytes, void *p, unsigned flags);

@@ -18,16 +18,20 @@ struct throttle_config;
 struct throttle_group;
 struct tls_creds;
 
+/* Never fail. */
 struct authz *authz_make_simple(struct graph *g, const char *id,
 				const struct auth_z_simple_properties *p);
 struct authz *authz_make_list(struct graph *g, const char *id,
 			      const struct auth_z_list_properties *p);
 
-/* Read, decode and decrypt a secret. Waits for the file. */
+/*
+ * Read, decode and decrypt a secret. Waits for the file. -EINVAL for properties that contradict
+ * each other or data that is no such thing, -ENOENT for a missing key, or what reading returns.
+ */
 int co_fn secret_make(struct graph *g, const char *id, const struct secret_properties *p,
 		      struct secret **ret, struct error **errp);
 
-/* Credentials whose files are there. Waits for the folder. */
+/* Credentials whose files are there: else -ENOENT or another errno. Waits for the folder. */
 int co_fn tls_creds_make_x509(struct graph *g, const char *id,
 			      const struct tls_creds_x509_properties *p, struct tls_creds **ret,
 			      struct error **errp);
@@ -35,6 +39,7 @@ int co_fn tls_creds_make_psk(struct graph *g, const char *id,
 			     const struct tls_creds_psk_properties *p, struct tls_creds **ret,
 			     struct error **errp);
 
+/* -EINVAL for limits that cannot be, -EEXIST for a taken name. */
 int throttle_group_make(struct graph *g, const char *id, const struct throttle_group_properties *p,
 			struct throttle_group **ret, struct error **errp);
 /* Apply the limits, either of which may be NULL, to *c, which changes only when all is well. */

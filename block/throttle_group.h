@@ -49,6 +49,7 @@ void throttle_group_set(struct throttle_group *group, const struct throttle_conf
 /* Let all requests of all groups pass from now on: the daemon is about to end. */
 void throttle_groups_open(struct graph *g);
 
+/* In the caller's memory, until throttle_member_finish(). */
 void throttle_member_init(struct throttle_member *m, struct throttle_group *group);
 /* No request waits. */
 void throttle_member_finish(struct throttle_member *m);

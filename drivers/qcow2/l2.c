@@ -128,12 +128,11 @@ void qcow2_l2_free(struct qcow2 *q, struct l2_entry entry, enum free_reason reas
 	qcow2_free_later(q, offset, bytes, reason);
 }
 
-/* Where in the file the slice for @offset lies, in the L2 table at @table. */
 uint64_t qcow2_l2_slice_offset(const struct qcow2 *q, uint64_t table, uint64_t offset)
 {
-	uint64_t index = qcow2_l2_index(q, offset) >> q->slice_bits;
+	uint64_t in_table = (offset >> q->cluster_bits) & ((UINT64_C(1) << q->l2_bits) - 1);
 
-	return table + index * q->l2_cache.slice_bytes;
+	return table + (in_table >> q->slice_bits) * q->l2_cache.slice_bytes;
 }
 
 int co_fn qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct slice **ret)

@@ -185,11 +185,6 @@ static inline uint64_t qcow2_l1_index(const struct qcow2 *q, uint64_t offset)
 	return offset >> (q->cluster_bits + q->l2_bits);
 }
 
-static inline uint64_t qcow2_l2_index(const struct qcow2 *q, uint64_t offset)
-{
-	return (offset >> q->cluster_bits) & ((UINT64_C(1) << q->l2_bits) - 1);
-}
-
 static inline uint64_t qcow2_in_cluster(const struct qcow2 *q, uint64_t offset)
 {
 	return offset & (q->cluster_bytes - 1);
