@@ -12,8 +12,8 @@
  * What @filename means, as options to open. @format names the driver on top
  * ("qcow2"); NULL probes the content. *ret is freed with blockdev_options_free().
  * *ret_probed (NULL only with a @format) tells that raw was no more than a guess:
- * who opens the options then must set node.probed, as node_open_filename() does,
- * so that no guest can turn its image into one of another format.
+ * who opens the options then must set node.probed, so that no guest can turn its
+ * image into one of another format.
  */
 int co_fn options_from_filename(struct graph *g, const char *filename, const char *format,
 				struct blockdev_options **ret, bool *ret_probed,
@@ -28,7 +28,8 @@ int backing_filename(const char *overlay, const char *backing, char **ret, struc
 int node_backing_filename(const struct node *n, char **ret, struct error **errp);
 /*
  * Let the image of @n, whose driver can, name @name of @format (both NULL for none)
- * as its backing file from now on, durably. The graph stays as it is. Control thread, with the change lock held.
+ * as its backing file from now on, durably. The graph stays as it is. Control thread,
+ * with the change lock held.
  */
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp);
@@ -42,12 +43,11 @@ enum node_open_flags {
 int co_fn node_open_with_flags(struct graph *g, const struct blockdev_options *options,
 			       unsigned flags, struct node **ret, struct error **errp);
 
-/* The backing file of @top, however far down, that the image above it or its own name calls @name; or NULL. */
+/*
+ * The backing file of @top, however far down, that the image above it or its own name
+ * calls @name; or NULL.
+ */
 struct node *node_find_backing_named(struct node *top, const char *name);
-
-/* Open @filename with the options that its parent would pass on. */
-int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,
-			     bool read_only, struct node **ret, struct error **errp);
 
 /* The node that @ref means, opened or found. The caller gets a reference. For driver->create. */
 int co_fn node_open_ref(struct graph *g, const struct blockdev_ref *ref, struct node **ret,

@@ -109,23 +109,3 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 		*ret_probed = probed;
 	return 0;
 }
-
-int co_fn node_open_filename(struct graph *g, const char *filename, const char *format,
-			     bool read_only, struct node **ret, struct error **errp)
-{
-	struct blockdev_options *options;
-	bool probed;
-	int r = options_from_filename(g, filename, format, &options, &probed, errp);
-	if (r < 0)
-		return r;
-	options->has_read_only = true;
-	options->read_only = read_only;
-	struct node *n;
-	r = node_open(g, options, &n, errp);
-	blockdev_options_free(options);
-	if (r < 0)
-		return r;
-	n->probed = probed;
-	*ret = n;
-	return 0;
-}

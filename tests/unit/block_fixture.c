@@ -736,6 +736,23 @@ struct node *co_fn open_ok(struct fixture *f, const char *text)
 	return n;
 }
 
+int co_fn open_filename(struct fixture *f, const char *filename, const char *format,
+			bool read_only, struct node **ret, struct error **errp)
+{
+	struct blockdev_options *options;
+	bool probed;
+	int r = options_from_filename(f->graph, filename, format, &options, &probed, errp);
+	if (r < 0)
+		return r;
+	options->has_read_only = true;
+	options->read_only = read_only;
+	r = node_open(f->graph, options, ret, errp);
+	blockdev_options_free(options);
+	if (r >= 0)
+		(*ret)->probed = probed;
+	return r;
+}
+
 static struct user *user_of(const struct consumer *c)
 {
 	return container_of((struct consumer *)c, struct user, consumer);

@@ -99,6 +99,9 @@ struct node *co_fn disk_open(struct fixture *f, struct disk *d, const struct dri
 int co_fn open_text(struct fixture *f, const char *text, struct node **ret, struct error **errp);
 /* The same; fails the test on an error. */
 struct node *co_fn open_ok(struct fixture *f, const char *text);
+/* Open the file called @filename. @format as for options_from_filename(). */
+int co_fn open_filename(struct fixture *f, const char *filename, const char *format,
+			bool read_only, struct node **ret, struct error **errp);
 /* The options that the text describes. Free with blockdev_options_free(). */
 struct blockdev_options *options_text(const char *text);
 

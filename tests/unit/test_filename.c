@@ -78,7 +78,7 @@ FIXTURE_TEST(what_is_printed_opens_again)
 	struct node *n = open_ok(f, "driver=qcow2,read-only=on,file.driver=file,file.filename=/q,"
 				    "backing=b");
 	struct node *again = NULL;
-	ck_assert_int_eq(node_open_filename(f->graph, n->filename, NULL, true, &again, NULL), 0);
+	ck_assert_int_eq(open_filename(f, n->filename, NULL, true, &again, NULL), 0);
 	ck_assert_str_eq(again->filename, n->filename);
 	ck_assert_ptr_ne(node_backing(again), b);
 	node_unref(again);

@@ -13,7 +13,7 @@ FIXTURE_TEST(images_are_created)
 	memset(disk_new(f, "a,b", 8192)->data, 0x55, 8192);
 	ck_assert_int_eq(image_create(f->graph, &spec, NULL, NULL), 0);
 	struct node *n = NULL;
-	ck_assert_int_eq(node_open_filename(f->graph, "new", "qcow2", false, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "new", "qcow2", false, &n, NULL), 0);
 	ck_assert_uint_eq(n->size, 8192);
 	ck_assert_str_eq(n->backing_name, "a,b");
 	ck_assert_str_eq(n->backing_format, "raw");
@@ -25,7 +25,7 @@ FIXTURE_TEST(images_are_created)
 
 	struct image_spec raw = {.filename = "file:raw,new", .format = "raw", .size = 12345};
 	ck_assert_int_eq(image_create(f->graph, &raw, NULL, NULL), 0);
-	ck_assert_int_eq(node_open_filename(f->graph, "raw,new", "raw", true, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "raw,new", "raw", true, &n, NULL), 0);
 	ck_assert_uint_eq(n->size, 12800); /* whole sectors */
 	ck_assert(n->read_only);
 	node_unref(n);
@@ -58,7 +58,7 @@ FIXTURE_TEST(guessed_images_stay_raw)
 	struct disk *d = disk_new(f, "d", 65536), *image = disk_new(f, "i", 0);
 	disk_format_cow(image, 512, NULL, NULL);
 	struct node *n = NULL;
-	ck_assert_int_eq(node_open_filename(f->graph, "d", NULL, false, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "d", NULL, false, &n, NULL), 0);
 	ck_assert(n->probed);
 	struct user u;
 	user_init_ok(&u, n);
@@ -75,12 +75,12 @@ FIXTURE_TEST(guessed_images_stay_raw)
 	node_unref(n);
 
 	/* Who says raw gets raw. */
-	ck_assert_int_eq(node_open_filename(f->graph, "d", "raw", false, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "d", "raw", false, &n, NULL), 0);
 	user_init_ok(&u, n);
 	ck_assert_int_eq(user_write(&u, 0, 512, image->data, 0), 0);
 	user_finish(&u);
 	node_unref(n);
-	ck_assert_int_eq(node_open_filename(f->graph, "d", NULL, false, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "d", NULL, false, &n, NULL), 0);
 	ck_assert_str_eq(n->driver->name, "qcow2");
 	ck_assert(!n->probed);
 	node_unref(n);
@@ -90,13 +90,13 @@ FIXTURE_TEST(tiny_and_unreadable_images_are_probed)
 {
 	struct disk *d = disk_new(f, "d", 0);
 	struct node *n = NULL;
-	ck_assert_int_eq(node_open_filename(f->graph, "d", NULL, false, &n, NULL), 0);
+	ck_assert_int_eq(open_filename(f, "d", NULL, false, &n, NULL), 0);
 	ck_assert_str_eq(n->driver->name, "raw");
 	node_unref(n);
 	d->size = 4096;
 	d->read_error = -EIO;
 	struct error *error = NULL;
-	ck_assert_int_eq(node_open_filename(f->graph, "d", NULL, false, &n, &error), -EIO);
+	ck_assert_int_eq(open_filename(f, "d", NULL, false, &n, &error), -EIO);
 	error_expect(&error,
 		     "Could not read 'd' for determining its format: Input/output error");
 }
