@@ -6,7 +6,8 @@
  * 1. Each change ends with one sector of the header, written when everything that
  *    the new header promises is durable: a crash leaves the image before or after it.
  * 2. Version 2 has no zero clusters: before the header says so, they become
- *    unallocated or, above a backing file, are filled with zeroes.
+ *    unallocated or, above a backing file, are filled with zeroes. It may be one that
+ *    the header names or one that the node has been given.
  */
 #include "block/bitmap.h"
 #include "drivers/qcow2/bitmap.h"
@@ -83,8 +84,9 @@ static int co_fn expand_run(struct qcow2 *q, uint64_t offset, const struct run *
 		return 0;
 	uint64_t end = align_up(offset + run->bytes, q->cluster_bytes);
 
-	return q->node->backing_name ? qcow2_write_zeroes(q, offset, run->bytes)
-				     : qcow2_drop(q, offset, end - offset, DROP_ALL);
+	return q->node->backing_name || q->node->backing
+		       ? qcow2_write_zeroes(q, offset, run->bytes)
+		       : qcow2_drop(q, offset, end - offset, DROP_ALL);
 }
 
 static int co_fn expand_zeroes(struct qcow2 *q)

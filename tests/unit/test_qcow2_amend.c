@@ -69,6 +69,19 @@ IMAGE_TEST(versions_change_both_ways)
 	image_close(i);
 }
 
+/* The header of this one does not name the backing file. */
+IMAGE_TEST(zeroes_stay_above_a_backing_file)
+{
+	image_set_backing(i, 8 * MiB, 7);
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_zero(i, 0, MiB, 0);
+	ck_assert_int_eq(amend(i, "version=v2"), 0);
+	image_expect(i, 0, MiB, 0);
+	image_expect(i, MiB, 7 * MiB, 7);
+	image_expect_check(i, 0, 0);
+}
+
 IMAGE_TEST(refcounts_change_their_width)
 {
 	static const unsigned bits[] = {1, 64, 2, 32, 4, 8, 16};
@@ -225,6 +238,7 @@ IMAGE_TEST(sizes_are_measured)
 
 static const struct unit_test tests[] = {
 	IMAGE_ROW(versions_change_both_ways),
+	IMAGE_ROW(zeroes_stay_above_a_backing_file),
 	IMAGE_ROW(refcounts_change_their_width),
 	IMAGE_ROW(what_would_lose_something_is_refused),
 	IMAGE_ROW(refcount_blocks_that_cannot_be_given_up_stay),
