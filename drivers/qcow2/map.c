@@ -3,8 +3,8 @@
  * Mapping the guest's disk to runs of the same kind. Node's loop.
  *
  * A run is merged as far as its kind stays the same and its place in the file is
- * contiguous, across slices and L2 tables. When everything is cached, nothing
- * here waits, locks or allocates.
+ * contiguous, across slices and L2 tables as far as they are cached. Only the first
+ * slice is waited for: over a wait, what has been looked up might get other owners.
  */
 #include "drivers/qcow2/map.h"
 
@@ -75,18 +75,18 @@ static int co_fn extend_run(struct qcow2 *q, uint64_t offset, uint64_t bytes, st
 		return run_without_table(q, *ret_span, run);
 	}
 	*ret_span = MIN(bytes, span - (offset & (span - 1)));
-	struct slice *slice = NULL;
-
-	if (r == 0) {
-		uint64_t at = qcow2_l2_slice_offset(q, table, offset);
-
-		slice = qcow2_cache_find(&q->l2_cache, at);
-		if (slice)
-			return run_in_slice(q, slice, offset, *ret_span, run);
-		r = qcow2_cache_get(&q->l2_cache, at, &slice);
-	}
 	if (r < 0)
 		return run->bytes > 0 ? 0 : r; /* whoever asks for the rest gets the error */
+	uint64_t at = qcow2_l2_slice_offset(q, table, offset);
+	struct slice *slice = qcow2_cache_find(&q->l2_cache, at);
+
+	if (slice)
+		return run_in_slice(q, slice, offset, *ret_span, run);
+	if (run->bytes > 0)
+		return 0;
+	r = qcow2_cache_get(&q->l2_cache, at, &slice);
+	if (r < 0)
+		return r;
 	r = run_in_slice(q, slice, offset, *ret_span, run);
 	qcow2_cache_put(&q->l2_cache, slice);
 	return r;

@@ -77,8 +77,9 @@ void qcow2_l2_free(struct qcow2 *q, struct l2_entry entry, enum free_reason reas
 
 /*
  * What lies at @offset, at most @bytes of it (more than 0), merged as far as it
- * is equal and contiguous. A compressed run is (the rest of) one cluster. -EIO
- * after signalling corruption when an entry is impossible.
+ * is equal and contiguous and can be told without a further wait: it is true when this
+ * returns. A compressed run is (the rest of) one cluster. -EIO after signalling
+ * corruption when an entry is impossible.
  */
 int co_fn qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t bytes, struct run *ret);
 

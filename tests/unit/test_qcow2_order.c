@@ -152,6 +152,38 @@ IMAGE_TEST(freed_clusters_wait_for_their_readers)
 	ck_assert_uint_eq(i->disk.discards, 1);
 }
 
+/* What a read has looked up is not given to others while it looks up more. */
+IMAGE_TEST(looking_up_waits_for_nothing_but_the_first_slice)
+{
+	uint64_t border = 64 * CLUSTER; /* between two slices of 512 bytes */
+	struct background reader = {.image = i, .kind = BACKGROUND_READ, .offset = border - CLUSTER,
+				    .bytes = 2 * CLUSTER, .byte = 1};
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH};
+	struct background writer = {.image = i, .kind = BACKGROUND_WRITE, .offset = 0,
+				    .bytes = CLUSTER, .byte = 9};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap,l2-cache-entry-size=512");
+	image_write(i, border - CLUSTER, 2 * CLUSTER, 1);
+	image_reopen(i, "discard=unmap,l2-cache-entry-size=512");
+	image_write(i, CLUSTER, CLUSTER, 2); /* the first slice and the refcounts are in memory */
+	image_flush(i);
+	i->disk.hold_reads = true;
+	background_start(&reader);
+	settle();
+	image_discard(i, border - CLUSTER, CLUSTER);
+	background_start(&flush);
+	settle();
+	background_start(&writer);
+	settle();
+	disk_release(&i->disk);
+	background_wait(&reader);
+	background_wait(&flush);
+	background_wait(&writer);
+	ck_assert_int_eq(reader.result, 0);
+	image_expect(i, 0, CLUSTER, 9);
+}
+
 IMAGE_TEST(discard_waits_for_a_write_to_the_cluster)
 {
 	struct background writer = {.image = i, .kind = BACKGROUND_WRITE, .offset = 512,
@@ -490,6 +522,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(writes_to_the_same_new_cluster_keep_each_other),
 	IMAGE_ROW(freed_clusters_wait_for_a_flush),
 	IMAGE_ROW(freed_clusters_wait_for_their_readers),
+	IMAGE_ROW(looking_up_waits_for_nothing_but_the_first_slice),
 	IMAGE_ROW(discard_waits_for_a_write_to_the_cluster),
 	IMAGE_ROW(tables_go_out_in_order),
 	IMAGE_ROW(compressed_data_does_not_go_to_what_is_discarded),
