@@ -242,6 +242,13 @@ static int report(struct nbd_connection *c, const struct nbd_goal *goal, struct 
 	int code = c->failure < 0 ? c->failure : -ECONNRESET;
 	if (code == -ENOENT)
 		return error_set(errp, code, "Requested export not available");
+	/* libnbd has no other reason to speak of it then. */
+	if (!goal->tls && c->failure_text && strstr(c->failure_text, "TLS")) {
+		error_set(errp, code, "Failed to negotiate with the NBD server at '%s': "
+				      "TLS negotiation required", goal->address->text);
+		error_hint(errp, "Did you forget a valid tls-creds?");
+		return code;
+	}
 	return error_set(errp, code, "Failed to negotiate with the NBD server at '%s': %s",
 			 goal->address->text,
 			 c->failure_text ? c->failure_text : strerror(-code));

@@ -37,9 +37,15 @@ static unsigned deepest_layer(const struct image *image, uint64_t offset, uint64
 	return depth;
 }
 
-/* Images without layers of their own have everything in the one that there is. */
+/*
+ * Images without layers of their own have everything in the one that there is. What it says
+ * to be neither data nor zeroes, as an NBD server may, and as dirty ranges do with
+ * x-dirty-bitmap, does not count.
+ */
 static bool is_present(const struct image *image, const struct extent *x)
 {
+	if (!(x->flags & (EXTENT_DATA | EXTENT_ZERO)))
+		return false;
 	return (x->flags & EXTENT_ALLOCATED) ||
 	       (!node_skip_filters(image->node)->driver->supports_backing &&
 		(x->flags & EXTENT_OFFSET_VALID));
@@ -85,6 +91,7 @@ static int co_fn look(struct image *image, uint64_t start, uint64_t bytes, struc
 		return r;
 	/* Counted from 1; behind the end of a layer there is nothing. */
 	bool is_nothing = depth == 0 || depth - 1 > deepest;
+	bool has_offset = (x.flags & EXTENT_OFFSET_VALID) && (x.flags & (EXTENT_DATA | EXTENT_ZERO));
 
 	*ret = (struct entry){
 		.start = start,
@@ -94,9 +101,9 @@ static int co_fn look(struct image *image, uint64_t start, uint64_t bytes, struc
 		.zero = is_zero(image, &x),
 		.data = x.flags & EXTENT_DATA,
 		.compressed = x.flags & EXTENT_COMPRESSED,
-		.has_offset = x.flags & EXTENT_OFFSET_VALID,
+		.has_offset = has_offset,
 		.offset = x.offset,
-		.node = x.flags & EXTENT_OFFSET_VALID ? x.node : NULL,
+		.node = has_offset ? x.node : NULL,
 	};
 	return 0;
 }
