@@ -147,7 +147,7 @@ struct asking {
 	struct gluster_file *file;
 	uint64_t offset, bytes;
 	struct gluster_extent extent;
-	uint64_t allocated;
+	uint64_t allocated, size;
 };
 
 static int stat_blocking(void *arg)
@@ -157,6 +157,7 @@ static int stat_blocking(void *arg)
 	if (glfs_fstat(a->file->fd, &st) < 0)
 		return -errno;
 	a->allocated = (uint64_t)st.st_blocks * 512;
+	a->size = (uint64_t)st.st_size;
 	return 0;
 }
 
@@ -165,6 +166,15 @@ int64_t co_fn gluster_file_allocated(struct gluster_file *f)
 	struct asking a = {.file = f};
 	int r = co_detached(stat_blocking, &a, NULL, 0);
 	return r < 0 ? r : (int64_t)a.allocated;
+}
+
+int co_fn gluster_file_size(struct gluster_file *f, uint64_t *ret)
+{
+	struct asking a = {.file = f};
+	int r = co_detached(stat_blocking, &a, NULL, 0);
+	if (r >= 0)
+		*ret = a.size;
+	return r;
 }
 
 static int seek_blocking(void *arg)

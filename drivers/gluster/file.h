@@ -42,6 +42,9 @@ void gluster_file_release(struct gluster_file *f);
 /* Bytes that the file takes on its bricks, or a negative errno. */
 int64_t co_fn gluster_file_allocated(struct gluster_file *f);
 
+/* Ask for the size of the file in bytes. 0 or a negative errno. */
+int co_fn gluster_file_size(struct gluster_file *f, uint64_t *ret);
+
 /* What lies at an offset. */
 struct gluster_extent {
 	bool is_data;

@@ -286,6 +286,19 @@ static bool image_same_medium(const struct node *a, const struct node *b)
 	       strcmp(a->options->u.gluster.volume, b->options->u.gluster.volume) == 0;
 }
 
+/* Another client may have written, and changed the size. */
+static int co_fn image_activate(struct node *n, struct error **errp)
+{
+	struct gluster *g = n->state;
+	uint64_t size;
+	int r = gluster_file_size(g->file, &size);
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not get the size of '%s'", n->filename);
+	note_change(g);
+	node_set_size(n, align_up(size, SECTOR_BYTES));
+	return 0;
+}
+
 /* Reopening: another file handle, perhaps by another connection. */
 
 static int co_fn image_reopen_prepare(struct reopen *r, struct error **errp)
@@ -327,6 +340,7 @@ static const struct driver gluster_driver = {
 	.name = "gluster",
 	.protocol = "gluster",
 	.can_be_inactive = true,
+	.activate = image_activate,
 	.parse_name = gluster_name_parse,
 	.state_size = sizeof(struct gluster),
 	.grows_on_write = true,

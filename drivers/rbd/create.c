@@ -157,8 +157,10 @@ static int co_fn run(struct graph *g, const struct blockdev_create_options_rbd *
 		/* The thread may use the connection for as long as it likes: it stays. */
 		return error_set(errp, -ETIMEDOUT, "error rbd create: the Ceph cluster does not "
 						   "answer");
-	if (r < 0)
+	if (r < 0 && m->error)
 		error_move(errp, TAKE(m->error));
+	else if (r < 0)
+		error_set_errno(errp, r, "error rbd create");
 	making_free(m);
 	cluster_put(cluster);
 	return r;

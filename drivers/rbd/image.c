@@ -78,6 +78,7 @@ static void ask_size(void *arg)
 static void on_update(void *arg)
 {
 	struct image *image = arg;
+	atomic_store(&image->was_updated, true);
 	atomic_fetch_add(&image->askers, 1);
 	if (detached_start(ask_size, image) < 0)
 		atomic_fetch_sub(&image->askers, 1);
@@ -324,13 +325,22 @@ int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool
 		return error_set(errp, -ETIMEDOUT, "error opening image %s/%s: the Ceph cluster does "
 						   "not answer", o->pool, o->image);
 	if (r < 0) {
-		error_move(errp, TAKE(opening->error));
+		/* Without a thread nothing has run that could have told why. */
+		if (opening->error)
+			error_move(errp, TAKE(opening->error));
+		else
+			error_set_errno(errp, r, "error opening image %s/%s", o->pool, o->image);
 		opening_free(opening);
 		image_close(image);
 		return r;
 	}
 	opening_free(opening);
+	guard_lock(image);
 	image->is_watching = on_size != NULL;
+	guard_unlock(image);
+	/* What it said then was dropped. */
+	if (atomic_load(&image->was_updated))
+		on_update(image);
 	*ret = image;
 	return 0;
 }
@@ -349,8 +359,8 @@ void co_fn image_close(struct image *image)
 		co_yield();
 	}
 	int r = co_detached(close_blocking, image, release_nothing, CLOSE_NS);
-	/* A thread that still closes uses the image and the connection: they stay. */
-	if (r == DETACHED_ABANDONED)
+	/* A thread that still closes uses the image and the connection, and so does librbd: they stay. */
+	if (r == DETACHED_ABANDONED || (r < 0 && image->handle))
 		return;
 	image_free(image);
 	cluster_put(cluster);
@@ -462,6 +472,16 @@ static int ask_blocking(void *arg)
 {
 	struct resizing *z = arg;
 	return rbd_get_size(z->image->handle, &z->size);
+}
+
+static int invalidate_blocking(void *arg)
+{
+	return rbd_invalidate_cache(((struct image *)arg)->handle);
+}
+
+int co_fn image_invalidate(struct image *image)
+{
+	return co_detached(invalidate_blocking, image, NULL, 0);
 }
 
 int co_fn image_ask_size(struct image *image, uint64_t *ret)

@@ -32,6 +32,7 @@ struct image {
 	bool has_watch;
 	uint64_t watch;
 	atomic_uint askers;        /* threads that ask for the size */
+	atomic_bool was_updated;   /* since the size was asked for, while it was being opened */
 	atomic_flag guard;         /* of the next two, and of posting */
 	bool is_watching;
 	bool is_posted;
@@ -70,8 +71,11 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 /* Change the size. */
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp);
 
-/* Ask the cluster for the size. */
+/* Ask the cluster for the size. A reader is told the one that the image had when it was opened. */
 int co_fn image_ask_size(struct image *image, uint64_t *ret);
+
+/* Drop what librbd has cached. Nothing may be left that has not been flushed. A negative errno or 0. */
+int co_fn image_invalidate(struct image *image);
 
 /* The image's size in bytes, as last heard of. */
 static inline uint64_t image_size(const struct image *image)

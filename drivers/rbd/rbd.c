@@ -262,6 +262,35 @@ static void rbd_node_reopen_abort(struct reopen *r)
 		close_in_background(r->node, r->state);
 }
 
+/*
+ * Another client may have written, and changed the size. Who reads has no watch by
+ * which librbd would notice, and opens the image anew.
+ */
+static int co_fn rbd_node_activate(struct node *n, struct error **errp)
+{
+	struct rbd *rbd = n->state;
+	struct image *image = rbd->image;
+	uint64_t size = image_size(image);
+	int r;
+	if (image->read_only) {
+		r = open_image(n, true, &image, errp);
+		if (r < 0)
+			return r;
+		close_in_background(n, rbd->image);
+		rbd->image = image;
+		size = image_size(image);
+	} else {
+		r = image_invalidate(image);
+		if (r >= 0)
+			r = image_ask_size(image, &size);
+		if (r < 0)
+			return error_set_errno(errp, r, "failed to get the size of the image");
+	}
+	rbd->generation++;
+	node_set_size(n, size);
+	return 0;
+}
+
 static const char *const strong_options[] = {
 	"namespace", "conf", "snapshot", "encrypt", "user", "key-secret", "server",
 	"auth-client-required",
@@ -272,6 +301,7 @@ static const struct driver rbd_driver = {
 	.name = "rbd",
 	.protocol = "rbd",
 	.can_be_inactive = true,
+	.activate = rbd_node_activate,
 	.parse_name = rbd_name_parse,
 	.strong_options = strong_options,
 	.state_size = sizeof(struct rbd),
