@@ -71,6 +71,7 @@ struct driver {
 	bool supports_backing;/* has a COW child; then read_some is required */
 	bool any_loop;        /* requests may be issued from any loop */
 	bool can_be_inactive; /* writes nothing by itself; formats have activate; see active.h */
+	bool is_remote;       /* its storage is reached by a network, and may never answer */
 	bool is_preexisting;  /* storage that exists before an image is made in it: create is NULL */
 	bool grows_on_write;  /* a write beyond the end extends the node; else it is truncated first */
 	/*

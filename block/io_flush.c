@@ -67,6 +67,7 @@ static int co_fn flush_dirty(struct node *n)
 		uint64_t covered = n->write_generation;
 		tell_storage(n, BLKDEBUG_EVENT_FLUSH_TO_OS);
 		r = has_own_flush(n) ? n->driver->flush(n) : 0;
+		n->answers++;
 		tell_storage(n, BLKDEBUG_EVENT_FLUSH_TO_DISK);
 		if (r >= 0)
 			r = flush_children(n);

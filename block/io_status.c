@@ -31,6 +31,7 @@ static int co_fn ask_driver(struct node *n, uint64_t offset, uint64_t bytes, str
 		unknown(n, start, x);
 	} else {
 		int r = n->driver->status(n, start, x);
+		n->answers++;
 		if (r != 0)
 			return r;
 	}

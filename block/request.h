@@ -51,6 +51,7 @@ static inline void request_end(struct request *rq)
 {
 	struct node *n = rq->node;
 	n->serialising -= rq->serialising;
+	n->answers++;
 	list_del_init(&rq->link);
 	if (!list_is_empty(&n->conflicts.waiters))
 		co_queue_wake_all(&n->conflicts);

@@ -101,6 +101,7 @@ struct job_table {
 	struct list jobs;                    /* struct job.link, oldest first */
 	struct co_queue ended;               /* waiting until a job has ended or gone */
 	bool closing;                        /* takes no new jobs */
+	bool is_abandoned;                   /* nobody waits for the rest */
 };
 
 /* @observer must stay valid. */
@@ -111,6 +112,11 @@ void job_table_finish(struct job_table *t);
 struct job *job_find(struct job_table *t, const char *id, bool block_only);
 /* Cancel all jobs, dismiss those concluded, and wait until none is left. Takes no new ones. */
 void co_fn job_cancel_all_and_wait(struct job_table *t);
+/*
+ * Have a job_cancel_all_and_wait() that waits return, with jobs left. Only before the end
+ * of the process. False when none waits.
+ */
+bool job_table_abandon(struct job_table *t);
 
 /* --- Life ------------------------------------------------------------------ */
 

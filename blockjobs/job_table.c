@@ -40,6 +40,15 @@ void co_fn job_cancel_all_and_wait(struct job_table *t)
 		else
 			job_force_end(j);
 	}
-	while (!list_is_empty(&t->jobs))
+	while (!list_is_empty(&t->jobs) && !t->is_abandoned)
 		co_queue_wait(&t->ended);
+}
+
+bool job_table_abandon(struct job_table *t)
+{
+	if (!t->closing || t->is_abandoned || co_queue_is_empty(&t->ended))
+		return false;
+	t->is_abandoned = true;
+	co_queue_wake_all(&t->ended);
+	return true;
 }

@@ -15,13 +15,16 @@
 
 #include "base/aio.h"
 #include "base/log.h"
+#include "block/driver.h"
 #include "block/graph.h"
 #include "block/node.h"
 #include "block/throttle_group.h"
+#include "block/walk.h"
 #include "daemon/background.h"
 #include "daemon/chardev.h"
 #include "daemon/daemon.h"
 #include "daemon/event_limit.h"
+#include "daemon/farewell.h"
 #include "daemon/help.h"
 #include "daemon/monitor.h"
 #include "daemon/object.h"
@@ -32,6 +35,9 @@
 #include "daemon/systemd.h"
 #include "drivers/table.h"
 #include "protocol/qmp/server.h"
+
+/* Closing storage that is gone takes longer than this, and nothing else does. */
+#define HANGING_CLOSE_NS UINT64_C(1500000000)
 
 /* How long clients of the monitor may take, at the end, to read what waits for them. */
 #define LAST_WORDS_NS UINT64_C(1000000000)
@@ -45,6 +51,7 @@ struct run {
 	const struct options *options;
 	struct pidfile *pidfile;
 	uv_signal_t signals[ARRAY_SIZE(end_signals)];
+	bool is_leaving; /* by end_abruptly() */
 	int result; /* 0, or a negative errno that has been told */
 };
 
@@ -102,25 +109,67 @@ static int announce(struct run *run)
 	return 0;
 }
 
+/* Whether @n's data lies on other machines, all or a part of it. */
+static bool is_remote(struct node *n)
+{
+	struct node_array below _cleanup_node_array_;
+	walk_below(n->graph, &n, 1, &below);
+	for (size_t i = 0; i < below.count; i++) {
+		if (below.items[i]->driver->is_remote)
+			return true;
+	}
+	return false;
+}
+
+/* The next one to close: users before what they use, but first what no network can hold up. */
+static struct node *choose_node(void)
+{
+	struct node *n, *local = NULL, *remote = NULL;
+	list_for_each(n, &the_daemon.graph->nodes, link) {
+		if (n->monitor_owned)
+			*(is_remote(n) ? &remote : &local) = n;
+	}
+	return local ? local : remote;
+}
+
 /* Drop the references that blockdev-add holds; the last one closes each node. */
 static void co_fn close_nodes(void)
 {
-	for (;;) {
-		struct node *n, *owned = NULL;
-		list_for_each(n, &the_daemon.graph->nodes, link)
-			if (n->monitor_owned)
-				owned = n; /* the newest: users before what they use */
-		if (!owned)
-			return;
-		owned->monitor_owned = false;
-		node_unref(owned);
+	struct node *n;
+	while ((n = choose_node())) {
+		uint64_t begin_ns = loop_now_ns(the_daemon.loop);
+		n->monitor_owned = false;
+		node_unref(n);
+		if (loop_now_ns(the_daemon.loop) - begin_ns < HANGING_CLOSE_NS)
+			farewell_progress();
 	}
+}
+
+/* Go, with requests in flight that nobody waits for any more. */
+static void co_fn end_abruptly(void *arg)
+{
+	struct run *run = arg;
+	/* The way that was given up may turn out to be no dead end: too late. */
+	if (run->is_leaving)
+		co_yield();
+	run->is_leaving = true;
+	farewell_flush();
+	if (!co_queue_is_empty(&the_daemon.all_closed)) {
+		co_queue_wake_all(&the_daemon.all_closed);
+		qmp_server_quiesce(the_daemon.qmp);
+		qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
+	}
+	pidfile_remove(run->pidfile);
+	fflush(NULL);
+	/* Libraries' threads are at work: none of them may find its memory freed. */
+	_exit(EXIT_SUCCESS);
 }
 
 /* In the reverse of the start: what uses before what is used. */
 static void co_fn shut_down(struct run *run)
 {
 	systemd_notify("STOPPING=1");
+	farewell_begin(end_abruptly, run);
 	qmp_server_stop(the_daemon.qmp);
 	if (co_queue_is_empty(&the_daemon.all_closed))
 		qmp_server_quiesce(the_daemon.qmp);
@@ -131,6 +180,9 @@ static void co_fn shut_down(struct run *run)
 	graph_change_begin(the_daemon.graph);
 	close_nodes();
 	graph_change_end(the_daemon.graph);
+	if (farewell_has_given_up())
+		end_abruptly(run);
+	farewell_finish();
 	co_queue_wake_all(&the_daemon.all_closed);
 	qmp_server_quiesce(the_daemon.qmp);
 	event_limit_finish();

@@ -340,6 +340,7 @@ static const struct driver gluster_driver = {
 	.name = "gluster",
 	.protocol = "gluster",
 	.can_be_inactive = true,
+	.is_remote = true,
 	.activate = image_activate,
 	.parse_name = gluster_name_parse,
 	.state_size = sizeof(struct gluster),

@@ -325,6 +325,7 @@ static const struct driver nbd_driver = {
 	.name = "nbd",
 	.protocol = "nbd",
 	.can_be_inactive = true,
+	.is_remote = true,
 	.parse_name = nbd_name_parse,
 	.is_preexisting = true,
 	.state_size = sizeof(struct nbd),

@@ -301,6 +301,7 @@ static const struct driver rbd_driver = {
 	.name = "rbd",
 	.protocol = "rbd",
 	.can_be_inactive = true,
+	.is_remote = true,
 	.activate = rbd_node_activate,
 	.parse_name = rbd_name_parse,
 	.strong_options = strong_options,

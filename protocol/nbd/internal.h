@@ -53,6 +53,7 @@ struct nbd_server {
 	struct tls_identity *tls;   /* what was read of them */
 	char *authz;              /* ID of what decides on clients; NULL: nothing */
 	bool starting, stopping; /* a coroutine is about it */
+	bool is_abandoned;       /* nobody waits for the end of connections */
 	struct list exports;     /* struct nbd_export.link */
 	struct list connections; /* struct nbd_connection.link */
 	unsigned connection_count;

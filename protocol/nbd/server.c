@@ -106,10 +106,21 @@ int nbd_server_stop(struct nbd_server *s, struct error **errp)
 	list_for_each(c, &s->connections, link)
 		nbd_connection_disconnect(c);
 	export_del_type(s->registry, BLOCK_EXPORT_TYPE_NBD);
-	while (s->connection_count > 0)
+	while (s->connection_count > 0 && !s->is_abandoned)
 		co_queue_wait(&s->connections_gone);
+	if (s->is_abandoned)
+		return 0; /* the connections use the rest */
 	nbd_transaction_pool_clear(s);
 	tear_down_tls(s);
 	s->stopping = false;
 	return 0;
+}
+
+bool nbd_server_abandon(struct nbd_server *s)
+{
+	if (s->is_abandoned || co_queue_is_empty(&s->connections_gone))
+		return false;
+	s->is_abandoned = true;
+	co_queue_wake_all(&s->connections_gone);
+	return true;
 }

@@ -39,5 +39,10 @@ int co_fn nbd_server_start(struct nbd_server *s, const struct nbd_server_config 
 			   struct error **errp);
 /* Disconnect all clients, remove all NBD exports and stop listening. -ENOTCONN when it does not run. */
 int co_fn nbd_server_stop(struct nbd_server *s, struct error **errp);
+/*
+ * Have a nbd_server_stop() that waits return, with clients left, whose requests have no
+ * answer. Only before the end of the process. False when none waits.
+ */
+bool nbd_server_abandon(struct nbd_server *s);
 
 #endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests to a cluster that is gone cannot be taken back, and their buffers cannot be
+ * given up while the process lives. So the daemon ends around them: what else there
+ * is has been closed, or at least flushed, before the process goes with requests in
+ * flight. Nobody has been told that those had succeeded.
+ *
+ * Storage is silent while none of its nodes has an answer. Storage of this machine is
+ * always waited for: a slow disk is no dead one.
+ */
+#include "daemon/farewell.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "block/driver.h"
+#include "block/graph.h"
+#include "block/node_internal.h"
+#include "blockjobs/job.h"
+#include "daemon/daemon.h"
+#include "protocol/nbd/server.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+/* Silence that is long enough to go, */
+#define PATIENCE_NS (5000 * NS_PER_MS)
+/* and once something has been left behind. */
+#define SHORT_PATIENCE_NS (1000 * NS_PER_MS)
+#define TICK_NS (100 * NS_PER_MS)
+
+static struct {
+	struct loop_timer tick;
+	co_entry *end;
+	void *arg;
+	uint64_t answers;  /* of nodes behind a network, at the last look */
+	uint64_t since_ns; /* of the silence */
+	uint64_t patience_ns;
+	bool has_given_up, has_ended;
+	struct co_group flushes;
+	struct coroutine *flusher;
+} farewell;
+
+static bool has_request(const struct node *n)
+{
+	return !list_is_empty(&n->requests) || n->flush_lock.owner;
+}
+
+/* Whether a disk of this machine is at work. */
+static bool is_local_busy(void)
+{
+	const struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link) {
+		if (!n->driver->is_remote && list_is_empty(&n->children) && has_request(n))
+			return true;
+	}
+	return false;
+}
+
+static uint64_t count_answers(void)
+{
+	uint64_t answers = 0;
+	const struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link)
+		answers += n->driver->is_remote ? n->answers : 0;
+	return answers;
+}
+
+/* Tell whose fault it is. */
+static void name_the_silent(void)
+{
+	const struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link) {
+		if (n->driver->is_remote)
+			log_error("the storage of node '%s' may not answer: ending without it",
+				  n->name);
+	}
+}
+
+static void give_up(void)
+{
+	if (!farewell.has_given_up)
+		name_the_silent();
+	farewell.has_given_up = true;
+	farewell.patience_ns = SHORT_PATIENCE_NS;
+	if (farewell.flusher) {
+		co_wake(TAKE(farewell.flusher));
+		return;
+	}
+	if (job_table_abandon(the_daemon.jobs) || nbd_server_abandon(the_daemon.nbd) ||
+	    farewell.has_ended)
+		return;
+	farewell.has_ended = true;
+	co_start(the_daemon.loop, farewell.end, farewell.arg);
+}
+
+static void on_tick(struct loop_timer *t)
+{
+	uint64_t now_ns = loop_now_ns(the_daemon.loop), answers = count_answers();
+	/* Nodes that have gone take their answers along. */
+	if (answers > farewell.answers || is_local_busy())
+		farewell.since_ns = now_ns;
+	farewell.answers = answers;
+	if (now_ns - farewell.since_ns >= farewell.patience_ns) {
+		farewell.since_ns = now_ns;
+		give_up();
+	}
+	loop_timer_set(t, now_ns + TICK_NS);
+}
+
+void farewell_begin(co_entry *end, void *arg)
+{
+	farewell.end = end;
+	farewell.arg = arg;
+	farewell.patience_ns = PATIENCE_NS;
+	farewell.since_ns = loop_now_ns(the_daemon.loop);
+	farewell.answers = count_answers();
+	loop_timer_init(the_daemon.loop, &farewell.tick, on_tick);
+	loop_timer_set(&farewell.tick, farewell.since_ns + TICK_NS);
+}
+
+void farewell_progress(void)
+{
+	farewell.since_ns = loop_now_ns(the_daemon.loop);
+}
+
+bool farewell_has_given_up(void)
+{
+	return farewell.has_given_up;
+}
+
+static void co_fn flush_node(void *arg)
+{
+	struct node *n = arg;
+	(void)node_flush(n); /* nobody is left to be told */
+	co_group_done(&farewell.flushes);
+}
+
+static void co_fn wait_for_flushes(void *arg)
+{
+	co_group_wait(&farewell.flushes);
+	if (farewell.flusher)
+		co_wake(TAKE(farewell.flusher));
+}
+
+void co_fn farewell_flush(void)
+{
+	co_group_init(&farewell.flushes);
+	struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link) {
+		if (!n->is_open)
+			continue;
+		node_ref(n); /* for as long as the process lives */
+		co_group_add(&farewell.flushes);
+		co_start(the_daemon.loop, flush_node, n);
+	}
+	farewell.flusher = co_self();
+	co_start(the_daemon.loop, wait_for_flushes, NULL);
+	co_yield();
+}
+
+void farewell_finish(void)
+{
+	loop_timer_cancel(&farewell.tick);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of the daemon does not wait for storage that has fallen silent. Control thread.
+ */
+#ifndef DAEMON_FAREWELL_H
+#define DAEMON_FAREWELL_H
+
+#include "base/coroutine.h"
+
+/*
+ * The daemon has begun to end. When storage behind a network gives no answer for some
+ * seconds, and nothing else is under way, parts_stop() goes on without it; if
+ * that is not what is waited for, @end(@arg) is started as a coroutine.
+ */
+void farewell_begin(co_entry *end, void *arg);
+/* A step of the end has been taken that was not waiting in vain. */
+void farewell_progress(void);
+/* True when something was left behind: what it may still use must not be freed. */
+bool farewell_has_given_up(void);
+/* Flush all nodes that are left, as far as their storage answers. */
+void co_fn farewell_flush(void);
+/* All has ended well. */
+void farewell_finish(void);
+
+#endif
