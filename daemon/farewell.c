@@ -5,8 +5,8 @@
  * is has been closed, or at least flushed, before the process goes with requests in
  * flight. Nobody has been told that those had succeeded.
  *
- * Storage is silent while none of its nodes has an answer. Storage of this machine is
- * always waited for: a slow disk is no dead one.
+ * There is silence while no node has an answer. Storage of this machine is always waited
+ * for: a slow disk is no dead one.
  */
 #include "daemon/farewell.h"
 
@@ -24,16 +24,17 @@
 /* Silence that is long enough to go, */
 #define PATIENCE_NS (5000 * NS_PER_MS)
 /* and once something has been left behind. */
-#define SHORT_PATIENCE_NS (1000 * NS_PER_MS)
+#define SHORT_PATIENCE_NS (2000 * NS_PER_MS)
 #define TICK_NS (100 * NS_PER_MS)
 
 static struct {
 	struct loop_timer tick;
 	co_entry *end;
 	void *arg;
-	uint64_t answers;  /* of nodes behind a network, at the last look */
+	uint64_t answers;  /* at the last look */
 	uint64_t since_ns; /* of the silence */
 	uint64_t patience_ns;
+	bool is_closing_local;
 	bool has_given_up, has_ended;
 	struct co_group flushes;
 	struct coroutine *flusher;
@@ -60,7 +61,7 @@ static uint64_t count_answers(void)
 	uint64_t answers = 0;
 	const struct node *n;
 	list_for_each (n, &the_daemon.graph->nodes, link)
-		answers += n->driver->is_remote ? n->answers : 0;
+		answers += n->answers;
 	return answers;
 }
 
@@ -96,7 +97,7 @@ static void on_tick(struct loop_timer *t)
 {
 	uint64_t now_ns = loop_now_ns(the_daemon.loop), answers = count_answers();
 	/* Nodes that have gone take their answers along. */
-	if (answers > farewell.answers || is_local_busy())
+	if (answers > farewell.answers || farewell.is_closing_local || is_local_busy())
 		farewell.since_ns = now_ns;
 	farewell.answers = answers;
 	if (now_ns - farewell.since_ns >= farewell.patience_ns) {
@@ -117,9 +118,16 @@ void farewell_begin(co_entry *end, void *arg)
 	loop_timer_set(&farewell.tick, farewell.since_ns + TICK_NS);
 }
 
-void farewell_progress(void)
+void farewell_close_begin(bool is_remote)
 {
-	farewell.since_ns = loop_now_ns(the_daemon.loop);
+	farewell.is_closing_local = !is_remote;
+}
+
+void farewell_close_end(bool has_hung)
+{
+	farewell.is_closing_local = false;
+	if (!has_hung)
+		farewell.since_ns = loop_now_ns(the_daemon.loop);
 }
 
 bool farewell_has_given_up(void)

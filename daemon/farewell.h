@@ -13,8 +13,9 @@
  * that is not what is waited for, @end(@arg) is started as a coroutine.
  */
 void farewell_begin(co_entry *end, void *arg);
-/* A step of the end has been taken that was not waiting in vain. */
-void farewell_progress(void);
+/* Around the closing of each node, with all that it lies on: whether that may hang, and whether it has. */
+void farewell_close_begin(bool is_remote);
+void farewell_close_end(bool has_hung);
 /* True when something was left behind: what it may still use must not be freed. */
 bool farewell_has_given_up(void);
 /* Flush all nodes that are left, as far as their storage answers. */

@@ -122,26 +122,26 @@ static bool is_remote(struct node *n)
 }
 
 /* The next one to close: users before what they use, but first what no network can hold up. */
-static struct node *choose_node(void)
+static struct node *choose_node(bool with_remote)
 {
 	struct node *n, *local = NULL, *remote = NULL;
 	list_for_each(n, &the_daemon.graph->nodes, link) {
 		if (n->monitor_owned)
 			*(is_remote(n) ? &remote : &local) = n;
 	}
-	return local ? local : remote;
+	return local || !with_remote ? local : remote;
 }
 
 /* Drop the references that blockdev-add holds; the last one closes each node. */
-static void co_fn close_nodes(void)
+static void co_fn close_nodes(bool with_remote)
 {
 	struct node *n;
-	while ((n = choose_node())) {
+	while ((n = choose_node(with_remote))) {
 		uint64_t begin_ns = loop_now_ns(the_daemon.loop);
+		farewell_close_begin(is_remote(n));
 		n->monitor_owned = false;
 		node_unref(n);
-		if (loop_now_ns(the_daemon.loop) - begin_ns < HANGING_CLOSE_NS)
-			farewell_progress();
+		farewell_close_end(loop_now_ns(the_daemon.loop) - begin_ns > HANGING_CLOSE_NS);
 	}
 }
 
@@ -153,6 +153,8 @@ static void co_fn end_abruptly(void *arg)
 	if (run->is_leaving)
 		co_yield();
 	run->is_leaving = true;
+	/* Whoever holds the lock for changes waits for what may never come. */
+	close_nodes(false);
 	farewell_flush();
 	if (!co_queue_is_empty(&the_daemon.all_closed)) {
 		co_queue_wake_all(&the_daemon.all_closed);
@@ -177,9 +179,11 @@ static void co_fn shut_down(struct run *run)
 	/* Nobody shall wait for the end of what waits for a rate. */
 	throttle_groups_open(the_daemon.graph);
 	parts_stop();
-	graph_change_begin(the_daemon.graph);
-	close_nodes();
-	graph_change_end(the_daemon.graph);
+	if (!farewell_has_given_up()) {
+		graph_change_begin(the_daemon.graph);
+		close_nodes(true);
+		graph_change_end(the_daemon.graph);
+	}
 	if (farewell_has_given_up())
 		end_abruptly(run);
 	farewell_finish();
