@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/detached.h"
+#include "base/loop.h"
 #include "base/util.h"
 #include "drivers/gluster/name.h"
 
@@ -22,6 +23,11 @@
 
 /* How long the end of a node waits for a file to be closed; its data are durable before. */
 #define CLOSE_NS (5 * NS_PER_S)
+
+/* How long queries of the monitor wait for a brick. */
+#define QUERY_NS (1 * NS_PER_S)
+/* Where there was no answer, nobody asks again for so long. */
+#define SILENCE_NS (10 * NS_PER_S)
 
 struct opening {
 	struct gluster_file *file;
@@ -145,6 +151,8 @@ void gluster_file_release(struct gluster_file *f)
 
 struct asking {
 	struct gluster_file *file;
+	struct gluster_volume *volume; /* held, when the file may go meanwhile; else NULL */
+	struct glfs_fd *fd;
 	uint64_t offset, bytes;
 	struct gluster_extent extent;
 	uint64_t allocated, size;
@@ -154,23 +162,42 @@ static int stat_blocking(void *arg)
 {
 	struct asking *a = arg;
 	struct stat st;
-	if (glfs_fstat(a->file->fd, &st) < 0)
+	if (glfs_fstat(a->fd, &st) < 0)
 		return -errno;
 	a->allocated = (uint64_t)st.st_blocks * 512;
 	a->size = (uint64_t)st.st_size;
 	return 0;
 }
 
+static void asking_free(void *arg)
+{
+	struct asking *a = arg;
+	gluster_volume_put(a->volume);
+	free(a);
+}
+
 int64_t co_fn gluster_file_allocated(struct gluster_file *f)
 {
-	struct asking a = {.file = f};
-	int r = co_detached(stat_blocking, &a, NULL, 0);
-	return r < 0 ? r : (int64_t)a.allocated;
+	uint64_t now_ns = loop_now_ns(loop_current());
+	if (now_ns < f->silent_until_ns)
+		return -ETIMEDOUT;
+	struct asking *a = NEW(struct asking);
+	*a = (struct asking){.volume = gluster_volume_hold(f->volume), .fd = f->fd};
+	int64_t r = co_detached(stat_blocking, a, asking_free, QUERY_NS);
+	if (r == DETACHED_ABANDONED) {
+		/* Each question leaves a thread that waits. */
+		f->silent_until_ns = now_ns + SILENCE_NS;
+		return -ETIMEDOUT;
+	}
+	if (r >= 0)
+		r = (int64_t)a->allocated;
+	asking_free(a);
+	return r;
 }
 
 int co_fn gluster_file_size(struct gluster_file *f, uint64_t *ret)
 {
-	struct asking a = {.file = f};
+	struct asking a = {.fd = f->fd};
 	int r = co_detached(stat_blocking, &a, NULL, 0);
 	if (r >= 0)
 		*ret = a.size;

@@ -21,6 +21,7 @@ struct gluster_file {
 	 * where the volume does not tell.
 	 */
 	struct glfs_fd *seek_fd;
+	uint64_t silent_until_ns; /* for gluster_file_allocated() */
 	struct co_mutex seek_lock;
 };
 
@@ -39,7 +40,7 @@ void co_fn gluster_file_close(struct gluster_file *f);
 /* Close, without waiting. Any thread. */
 void gluster_file_release(struct gluster_file *f);
 
-/* Bytes that the file takes on its bricks, or a negative errno. */
+/* Bytes that the file takes on its bricks, or a negative errno: -ETIMEDOUT after a second without an answer. */
 int64_t co_fn gluster_file_allocated(struct gluster_file *f);
 
 /* Ask for the size of the file in bytes. 0 or a negative errno. */

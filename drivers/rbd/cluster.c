@@ -269,7 +269,7 @@ static struct cluster *find_or_add(const struct blockdev_options_rbd *o, bool is
 	char *key _cleanup_free_ = make_key(o, is_cached);
 	struct cluster *c;
 	list_for_each (c, &clusters, link) {
-		if (strcmp(c->key, key) == 0) {
+		if (!c->is_shut_out && strcmp(c->key, key) == 0) {
 			c->references++;
 			return c;
 		}

@@ -21,6 +21,7 @@ struct cluster {
 	rados_t rados;
 	uint64_t patience_ns; /* for connecting and for opening an image; 0: without limit */
 	bool is_connected;
+	bool is_shut_out; /* the cluster refuses this client for good: whoever comes needs another */
 	struct co_mutex lock; /* held while connecting */
 };
 

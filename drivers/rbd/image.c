@@ -282,9 +282,19 @@ static int find_encryption(struct graph *g, const struct blockdev_options_rbd *o
 	return *ret ? 0 : -ENOENT;
 }
 
-int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
-		     bool is_cached, void (*on_size)(struct image *image), void *owner,
-		     struct image **ret, struct error **errp)
+/*
+ * A client that did not answer in time when another one wanted its lock is shut out by the
+ * cluster, and with it all images of its connection, for good.
+ */
+static void note_result(struct image *image, int r)
+{
+	if (r == -ESHUTDOWN)
+		image->cluster->is_shut_out = true;
+}
+
+static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
+			   bool is_cached, void (*on_size)(struct image *image), void *owner,
+			   struct image **ret, struct error **errp)
 {
 	struct cluster *cluster;
 	struct encryption *encryption = NULL;
@@ -331,6 +341,7 @@ int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool
 		else
 			error_set_errno(errp, r, "error opening image %s/%s", o->pool, o->image);
 		opening_free(opening);
+		note_result(image, r);
 		image_close(image);
 		return r;
 	}
@@ -343,6 +354,20 @@ int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool
 		on_update(image);
 	*ret = image;
 	return 0;
+}
+
+int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
+		     bool is_cached, void (*on_size)(struct image *image), void *owner,
+		     struct image **ret, struct error **errp)
+{
+	struct error *error = NULL;
+	int r = open_once(g, o, read_only, is_cached, on_size, owner, ret, &error);
+	if (r == -ESHUTDOWN) {
+		/* By a connection of its own, which nobody has been shut out of yet. */
+		error_free(TAKE(error));
+		r = open_once(g, o, read_only, is_cached, on_size, owner, ret, &error);
+	}
+	return r < 0 ? error_move(errp, error) : 0;
 }
 
 void co_fn image_close(struct image *image)
@@ -435,6 +460,7 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 	}
 	co_yield();
 	free(f.iov);
+	note_result(image, (int)MIN(f.result, 0));
 	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
 }
 
