@@ -21,10 +21,10 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-/* Silence that is long enough to go, */
-#define PATIENCE_NS (5000 * NS_PER_MS)
-/* and once something has been left behind. */
-#define SHORT_PATIENCE_NS (2000 * NS_PER_MS)
+/* Silence that is long enough to go: a busy server may need seconds for a flush. */
+#define PATIENCE_NS (10000 * NS_PER_MS)
+/* The same once something has been left behind. */
+#define SHORT_PATIENCE_NS (1000 * NS_PER_MS)
 #define TICK_NS (100 * NS_PER_MS)
 
 static struct {
@@ -34,6 +34,7 @@ static struct {
 	uint64_t answers;  /* at the last look */
 	uint64_t since_ns; /* of the silence */
 	uint64_t patience_ns;
+	bool has_remote;   /* there is, or was, a node that may never answer */
 	bool is_closing_local;
 	bool has_given_up, has_ended;
 	struct co_group flushes;
@@ -51,6 +52,16 @@ static bool is_local_busy(void)
 	const struct node *n;
 	list_for_each (n, &the_daemon.graph->nodes, link) {
 		if (!n->driver->is_remote && list_is_empty(&n->children) && has_request(n))
+			return true;
+	}
+	return false;
+}
+
+static bool is_any_remote(void)
+{
+	const struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link) {
+		if (n->driver->is_remote)
 			return true;
 	}
 	return false;
@@ -96,8 +107,10 @@ static void give_up(void)
 static void on_tick(struct loop_timer *t)
 {
 	uint64_t now_ns = loop_now_ns(the_daemon.loop), answers = count_answers();
+	farewell.has_remote |= is_any_remote();
 	/* Nodes that have gone take their answers along. */
-	if (answers > farewell.answers || farewell.is_closing_local || is_local_busy())
+	if (answers > farewell.answers || !farewell.has_remote || farewell.is_closing_local ||
+	    is_local_busy())
 		farewell.since_ns = now_ns;
 	farewell.answers = answers;
 	if (now_ns - farewell.since_ns >= farewell.patience_ns) {
@@ -114,6 +127,7 @@ void farewell_begin(co_entry *end, void *arg)
 	farewell.patience_ns = PATIENCE_NS;
 	farewell.since_ns = loop_now_ns(the_daemon.loop);
 	farewell.answers = count_answers();
+	farewell.has_remote = is_any_remote();
 	loop_timer_init(the_daemon.loop, &farewell.tick, on_tick);
 	loop_timer_set(&farewell.tick, farewell.since_ns + TICK_NS);
 }
