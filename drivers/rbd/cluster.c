@@ -189,6 +189,9 @@ static int explain(const struct blockdev_options_rbd *o, uint64_t seconds, int r
 	case -ENOENT:
 		return error_set(errp, r, "error connecting to the Ceph cluster: no monitor, or no "
 					  "key of user '%s', is configured", user);
+	case -EINVAL:
+		return error_set_errno(errp, r, "error connecting to the Ceph cluster: the monitors' "
+						"addresses or other settings are not valid");
 	case -EACCES:
 	case -EPERM:
 		return error_set(errp, r, "error connecting to the Ceph cluster: it refuses user "

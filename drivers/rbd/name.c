@@ -70,9 +70,9 @@ static int parse_image(const char *s, const char *end, char **text, struct error
 	append(text, xasprintf(",image=%s", name));
 	if (*snapshot == '@') {
 		char *value _cleanup_free_ = part_value(snapshot + 1, end);
-		if (!*value)
-			return error_set(errp, -EINVAL, "The snapshot's name is missing after '@'");
-		append(text, xasprintf(",snapshot=%s", value));
+		/* As for the rival, none where its name is empty. */
+		if (*value)
+			append(text, xasprintf(",snapshot=%s", value));
 	}
 	return 0;
 }

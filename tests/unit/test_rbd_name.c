@@ -17,6 +17,7 @@ static const struct name_format format = {"rbd", rbd_name_parse, print};
 static const struct name_case meanings[] = {
 	{"rbd:p/i", "pool=p,image=i"},
 	{"rbd:p/i@s", "pool=p,image=i,snapshot=s"},
+	{"rbd:p/i@", "pool=p,image=i"},
 	{"rbd:p/n/i@s", "pool=p,namespace=n,image=i,snapshot=s"},
 	{"rbd:p//i", "pool=p,image=i"},
 	{"rbd:p/n/a/b", "pool=p,namespace=n,image=a/b"},
@@ -48,7 +49,6 @@ static const struct name_case refusals[] = {
 	{"rbd:p/n/", "image's name is missing"},
 	{"rbd:p/@s", "image's name is missing"},
 	{"rbd:p/:id=me", "image's name is missing"},
-	{"rbd:p/i@", "snapshot's name is missing"},
 	{"rbd:p/i:", "conf option  has no value"},
 	{"rbd:p/i:a", "conf option a has no value"},
 	{"rbd:p/i:a:b=c", "conf option a has no value"},
