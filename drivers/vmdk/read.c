@@ -3,7 +3,7 @@
  * Reading, and what is known of a range. Node's loop.
  *
  * The file may end inside its last grain; what is missing is zero. A grain that begins at or
- * behind the end was lost with a part of the file: -EIO.
+ * behind the end was lost with a part of the file: -EIO. So was all that a flat file lacks.
  */
 #include <errno.h>
 
@@ -44,7 +44,9 @@ static int co_fn read_data(struct vmdk_extent *x, uint64_t offset, const struct 
 
 static int co_fn read_flat(struct vmdk_extent *x, uint64_t offset, uint64_t bytes, struct vec v)
 {
-	return edge_readv(x->file, x->offset + offset, bytes, v, 0);
+	return vmdk_flat_has(x, offset, bytes)
+		       ? edge_readv(x->file, x->offset + offset, bytes, v, 0)
+		       : -EIO;
 }
 
 static int co_fn read_sparse(struct vmdk_extent *x, uint64_t offset, uint64_t *bytes, struct vec v,
@@ -128,11 +130,12 @@ int co_fn vmdk_status(struct node *n, uint64_t offset, struct extent *ret)
 		ret->flags = EXTENT_ZERO | EXTENT_ALLOCATED;
 		return 0;
 	}
-	ret->flags = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET_VALID | EXTENT_RECURSE;
+	/* What the file lacks must be read, to fail. */
+	ret->flags = EXTENT_DATA | EXTENT_ALLOCATED;
+	if (!vmdk_flat_has(x, offset, ret->bytes))
+		return 0;
+	ret->flags |= EXTENT_OFFSET_VALID | EXTENT_RECURSE;
 	ret->node = x->file->child;
 	ret->offset = x->offset + offset;
-	/* What the file lacks must be read, to fail. */
-	if (x->offset + offset + ret->bytes > vmdk_file_size(x))
-		ret->flags = EXTENT_DATA | EXTENT_ALLOCATED;
 	return 0;
 }

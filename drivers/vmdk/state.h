@@ -81,6 +81,15 @@ static inline uint64_t vmdk_file_size(const struct vmdk_extent *x)
 	return x->file->child->size;
 }
 
+/*
+ * Whether the file of a flat extent has the range. What it lacks has been lost, and is neither
+ * read as zeroes nor made anew.
+ */
+static inline bool vmdk_flat_has(const struct vmdk_extent *x, uint64_t offset, uint64_t bytes)
+{
+	return x->offset + offset + bytes <= vmdk_file_size(x);
+}
+
 /* The extent that @offset of the disk lies in. */
 struct vmdk_extent *vmdk_find_extent(struct vmdk *v, uint64_t offset);
 

@@ -223,6 +223,15 @@ static int co_fn write_stream(struct vmdk_extent *x, uint64_t offset, uint64_t b
 	return 0;
 }
 
+static int co_fn write_flat(struct vmdk_extent *x, uint64_t offset, uint64_t bytes, struct vec v)
+{
+	if (!x->file)
+		return -EACCES;
+	return vmdk_flat_has(x, offset, bytes)
+		       ? edge_writev(x->file, x->offset + offset, bytes, v, 0)
+		       : -EIO;
+}
+
 int co_fn vmdk_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v, unsigned flags)
 {
 	int r = vmdk_begin_writing(n);
@@ -236,7 +245,7 @@ int co_fn vmdk_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec
 		else if (x->is_sparse)
 			r = write_sparse(x, within, part, v);
 		else
-			r = x->file ? edge_writev(x->file, x->offset + within, part, v, 0) : -EACCES;
+			r = write_flat(x, within, part, v);
 		offset += part;
 		bytes -= part;
 		v = vec_advance(v, part);

@@ -49,6 +49,15 @@ static int co_fn zero_grains(struct vmdk_extent *x, uint64_t offset, uint64_t by
 	return 0;
 }
 
+static int co_fn zero_flat(struct vmdk_extent *x, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+	if (!x->file)
+		return -EACCES;
+	return vmdk_flat_has(x, offset, bytes)
+		       ? edge_zero(x->file, x->offset + offset, bytes, flags)
+		       : -EIO;
+}
+
 int co_fn vmdk_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	int r = vmdk_begin_writing(n);
@@ -60,7 +69,7 @@ int co_fn vmdk_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned fl
 		if (x->is_sparse)
 			r = zero_grains(x, within, part);
 		else
-			r = x->file ? edge_zero(x->file, x->offset + within, part, flags) : -EACCES;
+			r = zero_flat(x, within, part, flags);
 		offset += part;
 		bytes -= part;
 	}
