@@ -126,11 +126,13 @@ static void tell_failed(struct transaction *t)
 	}
 }
 
-static void co_fn clean(struct transaction *t)
+/* Jobs begin to run in the order of their actions, and go in the reverse. */
+static void co_fn clean(struct transaction *t, bool has_failed)
 {
-	for (size_t i = t->count; i-- > 0;) {
-		if (t->actions[i].kind->clean)
-			t->actions[i].kind->clean(t, &t->actions[i]);
+	for (size_t i = 0; i < t->count; i++) {
+		struct action *a = &t->actions[has_failed ? t->count - 1 - i : i];
+		if (a->kind->clean)
+			a->kind->clean(t, a);
 	}
 	snapshot_set_destroy(t->snapshots);
 	job_tx_unref(t->jobs);
@@ -160,7 +162,7 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 		r = run(&t, errp);
 	if (r < 0)
 		tell_failed(&t);
-	clean(&t);
+	clean(&t, r < 0);
 	graph_change_end(g);
 	return r;
 }

@@ -12,12 +12,12 @@
  *      their users: a request falls before all of it, or after;
  *   3. prepares each in order. Each sees what those before it have done;
  *   4. checks the graph as it now stands, and commits the changes of the graph;
- *   5. commits each in order, which cannot fail; ends the drain; cleans each up, the
- *      last one first.
+ *   5. commits each in order, which cannot fail; ends the drain; cleans each up.
  *      A base of a snapshot becomes read-only after the last commit.
  *
  * When something fails before 5, the actions that were prepared are aborted in
- * reverse, then the changes of the graph undone, and everything cleaned up. The
+ * reverse, then the changes of the graph undone, and everything cleaned up
+ * in reverse. The
  * transaction's error is that of the first action in order that failed; an action of
  * the steps 1 and 2 comes before one of step 3.
  *

@@ -114,8 +114,12 @@ static void cbw_permissions(struct node *n, const char *name, unsigned role, uns
 		*ret_permissions |= PERM_CONSISTENT_READ;
 	if (cbw_of(n) && cbw_discards_source(cbw_of(n)))
 		*ret_permissions |= PERM_WRITE;
-	if (!list_is_empty(&n->parents))
-		*ret_shared &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+	if (list_is_empty(&n->parents))
+		return;
+	*ret_shared &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+	/* A backup reads below its filter, whether there are users or not. */
+	if (!n->options)
+		*ret_permissions |= PERM_CONSISTENT_READ;
 }
 
 /* Both children stay what they are: the one is compared with what was saved to the other. */
