@@ -9,17 +9,13 @@
 
 static int co_fn open_backup(struct transaction *t, struct action *a, struct error **errp)
 {
+	const struct transaction_action *args = a->args;
 	struct backup *b;
-	int r = backup_open(the_daemon.jobs, a->args->u.blockdev_backup.data, t->jobs, &b, errp);
-	if (r >= 0)
-		a->state = b;
-	return r;
-}
-
-static int co_fn open_drive_backup(struct transaction *t, struct action *a, struct error **errp)
-{
-	struct backup *b;
-	int r = backup_open_drive(the_daemon.jobs, a->args->u.drive_backup.data, t->jobs, &b, errp);
+	int r = args->type == TRANSACTION_ACTION_KIND_DRIVE_BACKUP
+			? backup_open_drive(the_daemon.jobs, args->u.drive_backup.data, t->jobs, &b,
+					    errp)
+			: backup_open(the_daemon.jobs, args->u.blockdev_backup.data, t->jobs, &b,
+				      errp);
 	if (r >= 0)
 		a->state = b;
 	return r;
@@ -61,20 +57,10 @@ static void co_fn clean_backup(struct transaction *t, struct action *a)
 		backup_close(a->state);
 }
 
-const struct action_kind blockdev_backup_action = {
+/* Of both commands. */
+const struct action_kind backup_action = {
 	.can_group = true,
 	.open = open_backup,
-	.list_nodes = list_source,
-	.prepare = prepare_backup,
-	.commit = commit_backup,
-	.abort = abort_backup,
-	.failed = announce_backup,
-	.clean = clean_backup,
-};
-
-const struct action_kind drive_backup_action = {
-	.can_group = true,
-	.open = open_drive_backup,
 	.list_nodes = list_source,
 	.prepare = prepare_backup,
 	.commit = commit_backup,
@@ -89,7 +75,7 @@ int co_fn qmp_blockdev_backup(const struct blockdev_backup *args, struct error *
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP,
 		.u.blockdev_backup.data = (struct blockdev_backup *)args,
 	};
-	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+	return transaction_run_one(&action, errp);
 }
 
 int co_fn qmp_drive_backup(const struct drive_backup *args, struct error **errp)
@@ -98,5 +84,5 @@ int co_fn qmp_drive_backup(const struct drive_backup *args, struct error **errp)
 		.type = TRANSACTION_ACTION_KIND_DRIVE_BACKUP,
 		.u.drive_backup.data = (struct drive_backup *)args,
 	};
-	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+	return transaction_run_one(&action, errp);
 }

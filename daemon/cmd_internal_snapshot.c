@@ -131,7 +131,7 @@ int co_fn qmp_blockdev_snapshot_internal_sync(const struct blockdev_snapshot_int
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC,
 		.u.blockdev_snapshot_internal_sync.data = (struct blockdev_snapshot_internal *)args,
 	};
-	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+	return transaction_run_one(&action, errp);
 }
 
 /* --- Deleting --------------------------------------------------------------------- */

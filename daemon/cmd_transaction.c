@@ -30,13 +30,11 @@ static void set_index(struct action *a, size_t index)
 
 static int co_fn open_snapshot(struct transaction *t, struct action *a, struct error **errp)
 {
-	set_index(a, snapshot_set_add(t->snapshots, a->args->u.blockdev_snapshot.data));
-	return 0;
-}
-
-static int co_fn open_snapshot_sync(struct transaction *t, struct action *a, struct error **errp)
-{
-	set_index(a, snapshot_set_add_sync(t->snapshots, a->args->u.blockdev_snapshot_sync.data));
+	const struct transaction_action *args = a->args;
+	set_index(a, args->type == TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT
+			     ? snapshot_set_add(t->snapshots, args->u.blockdev_snapshot.data)
+			     : snapshot_set_add_sync(t->snapshots,
+						     args->u.blockdev_snapshot_sync.data));
 	return 0;
 }
 
@@ -50,16 +48,10 @@ static int co_fn prepare_snapshot(struct transaction *t, struct action *a, struc
 	return snapshot_set_link(t->snapshots, index_of(a), &t->tx, errp);
 }
 
+/* Of both commands. */
 const struct action_kind snapshot_action = {
 	.is_snapshot = true,
 	.open = open_snapshot,
-	.list_nodes = list_base,
-	.prepare = prepare_snapshot,
-};
-
-const struct action_kind snapshot_sync_action = {
-	.is_snapshot = true,
-	.open = open_snapshot_sync,
 	.list_nodes = list_base,
 	.prepare = prepare_snapshot,
 };
@@ -74,11 +66,11 @@ const struct action_kind *action_kind_of(const struct transaction_action *action
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ENABLE] = &bitmap_enable_action,
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = &bitmap_disable_action,
 		[TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = &bitmap_merge_action,
-		[TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP] = &blockdev_backup_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP] = &backup_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT] = &snapshot_action,
 		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC] = &internal_snapshot_action,
-		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC] = &snapshot_sync_action,
-		[TRANSACTION_ACTION_KIND_DRIVE_BACKUP] = &drive_backup_action,
+		[TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC] = &snapshot_action,
+		[TRANSACTION_ACTION_KIND_DRIVE_BACKUP] = &backup_action,
 	};
 	return kinds[action->type];
 }
@@ -98,7 +90,7 @@ int co_fn qmp_blockdev_snapshot(const struct blockdev_snapshot *args, struct err
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT,
 		.u.blockdev_snapshot.data = (struct blockdev_snapshot *)args,
 	};
-	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+	return transaction_run_one(&action, errp);
 }
 
 int co_fn qmp_blockdev_snapshot_sync(const struct blockdev_snapshot_sync *args,
@@ -108,5 +100,5 @@ int co_fn qmp_blockdev_snapshot_sync(const struct blockdev_snapshot_sync *args,
 		.type = TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC,
 		.u.blockdev_snapshot_sync.data = (struct blockdev_snapshot_sync *)args,
 	};
-	return transaction_run((struct transaction_action *[]){&action}, 1, false, errp);
+	return transaction_run_one(&action, errp);
 }

@@ -47,15 +47,14 @@ static void on_job_status(const struct job *j)
 
 /* The events of block jobs are older than jobs of other kinds, which have only their status. */
 
+/* What three of them tell alike. */
+#define WORK_OF(j)                                                                                 \
+	.type = (j)->driver->type, .device = (j)->id, .len = (int64_t)(j)->progress_total,         \
+	.offset = (int64_t)(j)->progress_done, .speed = (int64_t)(j)->speed
+
 static void on_job_ready(const struct job *j)
 {
-	struct block_job_ready_event event = {
-		.type = j->driver->type,
-		.device = j->id,
-		.len = (int64_t)j->progress_total,
-		.offset = (int64_t)j->progress_done,
-		.speed = (int64_t)j->speed,
-	};
+	struct block_job_ready_event event = {WORK_OF(j)};
 	if (j->driver->is_block)
 		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_READY, &event);
 }
@@ -70,11 +69,7 @@ static void on_job_pending(const struct job *j)
 static void on_job_completed(const struct job *j)
 {
 	struct block_job_completed_event event = {
-		.type = j->driver->type,
-		.device = j->id,
-		.len = (int64_t)j->progress_total,
-		.offset = (int64_t)j->progress_done,
-		.speed = (int64_t)j->speed,
+		WORK_OF(j),
 		.error = j->error ? j->error->message : NULL,
 	};
 	if (j->driver->is_block)
@@ -83,13 +78,7 @@ static void on_job_completed(const struct job *j)
 
 static void on_job_cancelled(const struct job *j)
 {
-	struct block_job_cancelled_event event = {
-		.type = j->driver->type,
-		.device = j->id,
-		.len = (int64_t)j->progress_total,
-		.offset = (int64_t)j->progress_done,
-		.speed = (int64_t)j->speed,
-	};
+	struct block_job_cancelled_event event = {WORK_OF(j)};
 	if (j->driver->is_block)
 		daemon_emit(SCHEMA_EVENT_BLOCK_JOB_CANCELLED, &event);
 }

@@ -202,7 +202,10 @@ int object_set(const struct object_place *place, const char *property, struct js
 		return no_property(place, property, "not found", errp);
 	if (place->kind != PLACE_OBJECT || strcmp(property, TYPE_PROPERTY) == 0)
 		return no_property(place, property, "is not writable", errp);
-	return place->object->class->set(place->object, property, value, errp);
+	const struct object_class *class = place->object->class;
+	if (!string_equal(class->settable, property))
+		return error_set(errp, -EPERM, "Property cannot be set after initialization");
+	return class->set(place->object, value, errp);
 }
 
 /* --- Types -------------------------------------------------------------------------- */

@@ -44,11 +44,6 @@ static struct json_t *list_get(const struct object *o, const char *property)
 	return value ? value : json_array();
 }
 
-static int set(struct object *o, const char *property, struct json_t *value, struct error **errp)
-{
-	return error_set(errp, -EPERM, "Property cannot be set after initialization");
-}
-
 static const struct object_property simple_properties[] = {{"identity", "string"}, {0}};
 static const struct object_property list_properties[] = {
 	{"policy", "QAuthZListPolicy"}, {"rules", "QAuthZListRule"}, {0}};
@@ -60,7 +55,6 @@ const struct object_class authz_simple_class = {
 	.create = simple_create,
 	.delete = delete,
 	.get = simple_get,
-	.set = set,
 };
 
 const struct object_class authz_list_class = {
@@ -70,5 +64,4 @@ const struct object_class authz_list_class = {
 	.create = list_create,
 	.delete = delete,
 	.get = list_get,
-	.set = set,
 };

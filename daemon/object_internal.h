@@ -29,7 +29,9 @@ struct object_class {
 	int (*delete)(struct object *o);
 	/* The value of a property of the list. */
 	struct json_t *(*get)(const struct object *o, const char *property);
-	int (*set)(struct object *o, const char *property, struct json_t *value, struct error **errp);
+	/* Change a property of the list: the one called @settable; NULL where none can be changed. */
+	int (*set)(struct object *o, struct json_t *value, struct error **errp);
+	const char *settable;
 };
 
 extern const struct object_class authz_list_class, authz_simple_class, secret_class,

@@ -52,11 +52,6 @@ static struct json_t *get(const struct object *o, const char *property)
 	return string_or_null(strcmp(property, "file") == 0 ? p->file : p->data);
 }
 
-static int set(struct object *o, const char *property, struct json_t *value, struct error **errp)
-{
-	return error_set(errp, -EPERM, "Property cannot be set after initialization");
-}
-
 const struct object_class secret_class = {
 	.parent = "secret_common",
 	.type = OBJECT_TYPE_SECRET,
@@ -64,5 +59,4 @@ const struct object_class secret_class = {
 	.create = create,
 	.delete = delete,
 	.get = get,
-	.set = set,
 };

@@ -53,12 +53,10 @@ static struct json_t *get(const struct object *o, const char *property)
 	return value;
 }
 
-static int set(struct object *o, const char *property, struct json_t *value, struct error **errp)
+static int set_limits(struct object *o, struct json_t *value, struct error **errp)
 {
 	struct throttle_group *group = o->engine;
 	void *limits;
-	if (strcmp(property, "limits") != 0)
-		return error_set(errp, -EPERM, "Property cannot be set after initialization");
 	int r = schema_decode(&throttle_limits_type, value, "limits", &limits, errp);
 	if (r < 0)
 		return r;
@@ -77,5 +75,6 @@ const struct object_class throttle_group_class = {
 	.create = create,
 	.delete = delete,
 	.get = get,
-	.set = set,
+	.set = set_limits,
+	.settable = "limits",
 };

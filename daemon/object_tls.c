@@ -46,11 +46,6 @@ static struct json_t *get(const struct object *o, const char *property)
 	return s ? json_string(s) : json_null();
 }
 
-static int set(struct object *o, const char *property, struct json_t *value, struct error **errp)
-{
-	return error_set(errp, -EPERM, "Property cannot be set after initialization");
-}
-
 #define COMMON_PROPERTIES                                                                          \
 	{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"}
 
@@ -65,7 +60,6 @@ const struct object_class tls_creds_x509_class = {
 	.create = x509_create,
 	.delete = delete,
 	.get = get,
-	.set = set,
 };
 
 const struct object_class tls_creds_psk_class = {
@@ -75,5 +69,4 @@ const struct object_class tls_creds_psk_class = {
 	.create = psk_create,
 	.delete = delete,
 	.get = get,
-	.set = set,
 };

@@ -166,3 +166,8 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 	graph_change_end(g);
 	return r;
 }
+
+int co_fn transaction_run_one(struct transaction_action *action, struct error **errp)
+{
+	return transaction_run(&action, 1, false, errp);
+}

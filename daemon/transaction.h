@@ -82,14 +82,15 @@ void transaction_drain_later(struct transaction *t, struct node *n);
 /* Do all of @actions, or none. @grouped: as completion-mode says. */
 int co_fn transaction_run(struct transaction_action *const *actions, size_t count, bool grouped,
 			  struct error **errp);
+/* A command that is an action: do it alone. */
+int co_fn transaction_run_one(struct transaction_action *action, struct error **errp);
 /* The kind of @action; in cmd_transaction.c. */
 const struct action_kind *action_kind_of(const struct transaction_action *action);
 
 /* The rows. */
 extern const struct action_kind bitmap_add_action, bitmap_remove_action, bitmap_clear_action,
 	bitmap_enable_action, bitmap_disable_action, bitmap_merge_action;
-extern const struct action_kind blockdev_backup_action, drive_backup_action;
-extern const struct action_kind abort_action, snapshot_action, snapshot_sync_action,
+extern const struct action_kind abort_action, backup_action, snapshot_action,
 	internal_snapshot_action;
 
 #endif
