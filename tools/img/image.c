@@ -28,6 +28,14 @@ int image_check_format(bool is_description, const char *format)
 	return 0;
 }
 
+int image_take_name(struct image_wish *wish, char **words, int count)
+{
+	if (count != 1)
+		return img_misuse("Expecting one image file name");
+	wish->name = words[0];
+	return image_check_format(wish->is_description, wish->format);
+}
+
 /* A word alone names a node that exists, and there is none. */
 static int refuse_word(const char *word, struct error **errp)
 {

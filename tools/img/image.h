@@ -48,6 +48,8 @@ void co_fn image_close(struct image *image);
 
 /* --image-opts and -f exclude each other: 0, or 1 after saying so. */
 int image_check_format(bool is_description, const char *format);
+/* Take the one operand of a subcommand as the name: 0, or 1 after saying what is wrong. */
+int image_take_name(struct image_wish *wish, char **words, int count);
 
 /* What @image shows from @offset on; bytes beyond the end are zero and not allocated. */
 int co_fn image_status(struct image *image, uint64_t offset, uint64_t bytes, struct extent *ret);

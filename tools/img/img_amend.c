@@ -120,7 +120,7 @@ static int co_fn amend(const struct request *rq, struct image *image)
 	int r = decode(rq, n, &options, &error);
 
 	if (r >= 0) {
-		img_progress_begin(rq->shows_progress);
+		img_progress_begin(rq->shows_progress && !rq->is_quiet);
 		r = n->driver->amend(n, options, &error);
 		schema_free(&blockdev_create_options_type, options);
 		if (r >= 0)
@@ -180,8 +180,6 @@ int co_fn img_amend(int argc, char **argv)
 		return img_error("Expecting one image file name");
 	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
 		return 1;
-	if (rq.is_quiet)
-		rq.shows_progress = false;
 	rq.wish.name = words[0];
 	if (image_open(&image, &rq.wish) < 0)
 		return 1;

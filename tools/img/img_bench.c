@@ -133,7 +133,7 @@ static int check(struct request *rq)
 				 "was not specified.");
 	if (rq->step == 0)
 		rq->step = rq->size;
-	return image_check_format(rq->wish.is_description, rq->wish.format);
+	return 0;
 }
 
 int co_fn img_bench(int argc, char **argv)
@@ -164,11 +164,10 @@ int co_fn img_bench(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
+	if (image_take_name(&rq.wish, words, count) != 0)
+		return 1;
 	if (check(&rq) != 0)
 		return 1;
-	rq.wish.name = words[0];
 	rq.wish.writable = rq.writes;
 	if (image_open(&image, &rq.wish) < 0)
 		return 1;

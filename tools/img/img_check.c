@@ -192,11 +192,8 @@ int co_fn img_check(int argc, char **argv)
 		return r > 0;
 	if (read_repair(&rq) != 0)
 		return 1;
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
-	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
+	if (image_take_name(&rq.wish, words, count) != 0)
 		return 1;
-	rq.wish.name = words[0];
 	rq.wish.writable = rq.fix != 0;
 	rq.wish.is_untouched = rq.fix == 0;
 	if (image_open(&image, &rq.wish) < 0)

@@ -139,7 +139,7 @@ static int co_fn commit(const struct request *rq, struct image *image)
 				 image->name);
 	if (!base)
 		return img_error("Image does not have a backing file");
-	img_progress_begin(rq->shows_progress);
+	img_progress_begin(rq->shows_progress && !rq->is_quiet);
 	/* The job drains whoever uses the image, and moves them to the base; we stay. */
 	image->edge->stays = true;
 	consumer_leave(&image->consumer);
@@ -176,13 +176,8 @@ int co_fn img_commit(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
-	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
+	if (image_take_name(&rq.wish, words, count) != 0)
 		return 1;
-	if (rq.is_quiet)
-		rq.shows_progress = false;
-	rq.wish.name = words[0];
 	if (image_open(&image, &rq.wish) < 0)
 		return 1;
 	int status = commit(&rq, &image);

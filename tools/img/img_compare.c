@@ -103,7 +103,7 @@ static int co_fn compare(const struct request *rq, struct image *a, struct image
 		tell(rq, "Strict mode: Image size mismatch!");
 		return COMPARE_DIFFERENT;
 	}
-	img_progress_begin(rq->shows_progress);
+	img_progress_begin(rq->shows_progress && !rq->is_quiet);
 	uint64_t common = MIN(a->node->size, b->node->size);
 	int status = compare_span(rq, a, b, 0, common);
 
@@ -154,8 +154,6 @@ int co_fn img_compare(int argc, char **argv)
 	rq.first.cache = rq.second.cache = rq.cache;
 	rq.first.is_description = rq.second.is_description = rq.is_description;
 	rq.first.shares = rq.second.shares = rq.shares;
-	if (rq.is_quiet)
-		rq.shows_progress = false;
 	if (image_open(&a, &rq.first) >= 0 && image_open(&b, &rq.second) >= 0)
 		status = compare(&rq, &a, &b);
 	image_close(&b);

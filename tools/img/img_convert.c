@@ -239,7 +239,7 @@ static int co_fn convert(struct request *rq, struct image *sources, struct image
 		status = open_target(rq, size, &conversion, target);
 	if (status != 0)
 		return status;
-	img_progress_begin(rq->shows_progress);
+	img_progress_begin(rq->shows_progress && !rq->is_quiet);
 	status = conversion_run(&conversion);
 	if (status == 0 && rq->copies_bitmaps)
 		status = bitmaps_copy(&sources[0], target);
@@ -308,8 +308,6 @@ int co_fn img_convert(int argc, char **argv)
 	rq.count = count - 1;
 	if (check(&rq) != 0)
 		return 1;
-	if (rq.is_quiet)
-		rq.shows_progress = false;
 	r = convert_and_close(&rq);
 	free(rq.created);
 	return r;

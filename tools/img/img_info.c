@@ -184,10 +184,7 @@ int co_fn img_info(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
-	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
+	if (image_take_name(&rq.wish, words, count) != 0)
 		return 1;
-	rq.wish.name = words[0];
 	return rq.as_json ? describe_as_json(&rq) : describe_as_text(&rq);
 }

@@ -150,7 +150,7 @@ static int co_fn rebase_safely(const struct request *rq, struct image *image)
 	if (status == 0)
 		status = attach_old(&w);
 	if (status == 0) {
-		img_progress_begin(rq->shows_progress);
+		img_progress_begin(rq->shows_progress && !rq->is_quiet);
 		status = rebase_all(&w);
 		img_progress_end(status != 0);
 	}
@@ -225,17 +225,12 @@ int co_fn img_rebase(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0;
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
-	if (!rq.is_unsafe && !rq.backing)
+	if (count == 1 && !rq.is_unsafe && !rq.backing)
 		return img_misuse("Must specify backing file (-b) or use unsafe mode (-u)");
-	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
+	if (image_take_name(&rq.wish, words, count) != 0)
 		return 1;
-	if (rq.is_quiet)
-		rq.shows_progress = false;
 	if (!rq.backing)
 		rq.backing = "";
-	rq.wish.name = words[0];
 	rq.wish.flags = rq.is_unsafe ? NODE_OPEN_ALONE : 0;
 	rq.wish.shares = false;
 	if (image_open(&image, &rq.wish) < 0)

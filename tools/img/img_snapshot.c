@@ -105,11 +105,8 @@ int co_fn img_snapshot(int argc, char **argv)
 		return r > 0;
 	if (rq.wants_list + !!rq.create + !!rq.apply + !!rq.delete > 1)
 		return img_misuse("Cannot mix '-l', '-a', '-c', '-d'");
-	if (count != 1)
-		return img_misuse("Expecting one image file name");
-	if (image_check_format(rq.wish.is_description, rq.wish.format) != 0)
+	if (image_take_name(&rq.wish, words, count) != 0)
 		return 1;
-	rq.wish.name = words[0];
 	rq.wish.writable = rq.create || rq.apply || rq.delete;
 	rq.wish.is_untouched = !rq.wish.writable;
 	if (rq.apply)
