@@ -354,6 +354,19 @@ void co_fn chain_open_all(struct chain *c, const char *const *names, unsigned co
 	}
 }
 
+struct node *chain_find(struct chain *c, const char *name)
+{
+	struct node *n = node_find(c->graph, name);
+	ck_assert_msg(n, "there is no node %s", name);
+	return n;
+}
+
+const char *chain_below(struct chain *c, const char *name)
+{
+	struct node *n = chain_find(c, name);
+	return n->backing ? n->backing->child->name : "";
+}
+
 void co_fn chain_close_all(struct chain *c)
 {
 	for (;;) {

@@ -78,6 +78,11 @@ void co_fn chain_close_all(struct chain *c);
 int co_fn chain_open_text(struct chain *c, const char *text, struct node **ret,
 			  struct error **errp);
 
+/* The node called @name, which must be there. */
+struct node *chain_find(struct chain *c, const char *name);
+/* The name of the backing file's node of the node called @name; "" for none. */
+const char *chain_below(struct chain *c, const char *name);
+
 /* Fail the test unless @n shows the model. */
 void co_fn chain_expect(struct chain *c, struct node *n);
 /* The same for the image called @name, opened for it. */

@@ -17,19 +17,6 @@ static void co_fn set_up(struct chain *c)
 	chain_open_all(c, names, COUNT);
 }
 
-static struct node *find(struct chain *c, const char *name)
-{
-	struct node *n = node_find(c->graph, name);
-	ck_assert_ptr_nonnull(n);
-	return n;
-}
-
-static const char *below(struct chain *c, const char *name)
-{
-	struct node *n = find(c, name);
-	return n->backing ? n->backing->child->name : "";
-}
-
 /* --- Below the active image -------------------------------------------------------- */
 
 CHAIN_TEST(intermediate_images_leave_the_chain)
@@ -37,15 +24,15 @@ CHAIN_TEST(intermediate_images_leave_the_chain)
 	set_up(c);
 	struct job *j = chain_commit_ok(c, "device=o3,top-node=o2,base-node=base");
 	ck_assert_uint_eq(j->progress_done, 0);
-	ck_assert(!find(c, "base")->read_only);
+	ck_assert(!chain_find(c, "base")->read_only);
 	chain_wait_for(c, "null");
 	chain_expect_log(c, "created running waiting pending COMPLETED concluded null ");
-	ck_assert_str_eq(below(c, "o3"), "base");
-	ck_assert_str_eq(find(c, "o3")->backing_name, "base");
-	ck_assert_str_eq(find(c, "o3")->backing_format, "qcow2");
-	ck_assert_str_eq(find(c, "o3")->filename, "o3");
-	ck_assert(find(c, "base")->read_only);
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "base");
+	ck_assert_str_eq(chain_find(c, "o3")->backing_name, "base");
+	ck_assert_str_eq(chain_find(c, "o3")->backing_format, "qcow2");
+	ck_assert_str_eq(chain_find(c, "o3")->filename, "o3");
+	ck_assert(chain_find(c, "base")->read_only);
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -73,10 +60,10 @@ CHAIN_TEST(the_image_above_may_be_read_only)
 	set_up(c);
 	chain_commit_ok(c, "device=o3,top-node=o1,base-node=base,backing-file=elsewhere");
 	chain_wait_for(c, "null");
-	ck_assert(find(c, "o2")->read_only && find(c, "base")->read_only);
-	ck_assert_str_eq(below(c, "o2"), "base");
-	ck_assert_str_eq(find(c, "o2")->backing_name, "elsewhere");
-	chain_expect(c, find(c, "o3"));
+	ck_assert(chain_find(c, "o2")->read_only && chain_find(c, "base")->read_only);
+	ck_assert_str_eq(chain_below(c, "o2"), "base");
+	ck_assert_str_eq(chain_find(c, "o2")->backing_name, "elsewhere");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 
@@ -85,7 +72,7 @@ static void co_fn intermediate_with_writers(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	chain_commit_ok(c, "device=o3,top-node=o2");
@@ -94,8 +81,8 @@ static void co_fn intermediate_with_writers(struct chain *c)
 	chain_user_finish(&u);
 	ck_assert_uint_gt(u.writes, 10);
 	chain_expect_log(c, "created running waiting pending COMPLETED concluded null ");
-	ck_assert_str_eq(below(c, "o3"), "base");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "base");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -113,7 +100,7 @@ CHAIN_TEST(users_move_to_base)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	struct job *j = chain_commit_ok(c, "device=o3");
 	chain_wait_for(c, "READY");
 	ck_assert_str_eq(u.edge->child->driver->name, "mirror_top");
@@ -122,12 +109,12 @@ CHAIN_TEST(users_move_to_base)
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_expect_log(c, "created running ready READY waiting pending COMPLETED concluded null ");
-	ck_assert_ptr_eq(u.edge->child, find(c, "base"));
-	ck_assert(!find(c, "base")->read_only);
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "base"));
+	ck_assert(!chain_find(c, "base")->read_only);
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "base"));
+	chain_expect(c, chain_find(c, "base"));
 	/* The old chain shows the same as long as nobody writes. */
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "base");
 }
@@ -137,8 +124,8 @@ CHAIN_TEST(named_filter_is_visible)
 	set_up(c);
 	struct job *j = chain_commit_ok(c, "device=o3,filter-node-name=flt");
 	chain_wait_for(c, "READY");
-	ck_assert(!find(c, "flt")->implicit);
-	ck_assert_ptr_eq(find(c, "flt")->file->child, find(c, "o3"));
+	ck_assert(!chain_find(c, "flt")->implicit);
+	ck_assert_ptr_eq(chain_find(c, "flt")->file->child, chain_find(c, "o3"));
 	job_verb_cancel(j, true, NULL);
 	chain_wait_for(c, "null");
 	ck_assert_ptr_null(node_find(c->graph, "flt"));
@@ -150,7 +137,7 @@ static void co_fn active_with_writers(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	struct job *j = chain_commit_ok(c, "device=o3,base-node=o1");
@@ -163,9 +150,9 @@ static void co_fn active_with_writers(struct chain *c)
 	before = u.writes;
 	co_sleep_ns(5000000);
 	ck_assert_uint_gt(u.writes, before);
-	ck_assert_ptr_eq(u.edge->child, find(c, "o1"));
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "o1"));
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o1"));
+	chain_expect(c, chain_find(c, "o1"));
 	chain_close_all(c);
 	chain_expect_image(c, "o1");
 }
@@ -184,7 +171,7 @@ static void co_fn active_with_ruthless_writers(struct chain *c)
 	set_up(c);
 	struct chain_user u[4];
 	for (int i = 0; i < 4; i++) {
-		chain_user_init(&u[i], c, find(c, "o3"));
+		chain_user_init(&u[i], c, chain_find(c, "o3"));
 		/* One writer keeps the model; the others write what is there. */
 		u[i].pause_ns = 0;
 	}
@@ -195,7 +182,7 @@ static void co_fn active_with_ruthless_writers(struct chain *c)
 	chain_wait_for(c, "COMPLETED");
 	for (int i = 0; i < 4; i++)
 		chain_user_finish(&u[i]);
-	chain_expect(c, find(c, "base"));
+	chain_expect(c, chain_find(c, "base"));
 	chain_wait_for(c, "null");
 	chain_close_all(c);
 }
@@ -212,7 +199,7 @@ static void co_fn pending_does_not_hold_up_users(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	struct job *j = chain_commit_ok(c, "device=o3,auto-finalize=off,auto-dismiss=off");
@@ -224,9 +211,9 @@ static void co_fn pending_does_not_hold_up_users(struct chain *c)
 	ck_assert_uint_gt(u.writes, before + 10);
 	ck_assert_int_eq(job_verb_finalize(j, NULL), 0);
 	chain_wait_for(c, "concluded");
-	ck_assert_ptr_eq(u.edge->child, find(c, "base"));
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "base"));
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "base"));
+	chain_expect(c, chain_find(c, "base"));
 	ck_assert_int_eq(job_verb_dismiss(j, NULL), 0);
 	chain_close_all(c);
 }
@@ -243,11 +230,11 @@ END_TEST
 /* After the end the users are where they were, and nothing is left of the job. */
 static void co_fn expect_untouched(struct chain *c, struct chain_user *u)
 {
-	ck_assert_ptr_eq(u->edge->child, find(c, "o3"));
+	ck_assert_ptr_eq(u->edge->child, chain_find(c, "o3"));
 	chain_user_finish(u);
-	ck_assert_str_eq(below(c, "o3"), "o2");
-	ck_assert_str_eq(below(c, "o2"), "o1");
-	ck_assert(find(c, "base")->read_only);
+	ck_assert_str_eq(chain_below(c, "o3"), "o2");
+	ck_assert_str_eq(chain_below(c, "o2"), "o1");
+	ck_assert(chain_find(c, "base")->read_only);
 	struct node *n;
 	list_for_each (n, &c->graph->nodes, link) {
 		ck_assert(!n->driver->is_filter);
@@ -258,7 +245,7 @@ static void co_fn expect_untouched(struct chain *c, struct chain_user *u)
 			ck_assert_uint_eq(e->frozen, 0);
 		}
 	}
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -267,7 +254,7 @@ CHAIN_TEST(cancel_before_ready_leaves_the_chain)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	struct job *j = chain_commit_ok(c, "device=o3,speed=65536");
@@ -283,7 +270,7 @@ CHAIN_TEST(cancel_of_intermediate_leaves_the_chain)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	struct job *j = chain_commit_ok(c, "device=o3,top-node=o2,speed=65536");
 	co_sleep_ns(2000000000);
 	ck_assert_int_eq(job_verb_pause(j, NULL), 0);
@@ -302,7 +289,7 @@ CHAIN_TEST(both_cancels_of_a_ready_job_leave_the_chain)
 			chain_make_all(c, names, COUNT);
 		chain_open_all(c, names, COUNT);
 		struct chain_user u;
-		chain_user_init(&u, c, find(c, "o3"));
+		chain_user_init(&u, c, chain_find(c, "o3"));
 		u.pause_ns = 100000;
 		chain_user_start(&u);
 		struct job *j = chain_commit_ok(c, "device=o3");
@@ -329,7 +316,7 @@ CHAIN_TEST(the_daemon_may_end_at_any_time)
 	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
 		chain_open_all(c, names, COUNT);
 		struct chain_user u;
-		chain_user_init(&u, c, find(c, "o3"));
+		chain_user_init(&u, c, chain_find(c, "o3"));
 		chain_commit_ok(c, commands[i]);
 		co_sleep_ns(1500000000);
 		job_cancel_all_and_wait(&c->jobs);
@@ -473,7 +460,8 @@ CHAIN_TEST(parts_of_a_chain_that_overlap_are_refused)
 	expect_refused(c, "job-id=k,device=o3", "Need a root block node");
 	expect_refused(c, "job-id=k,device=o3,top-node=o1", "Need a root block node");
 	struct error *error _cleanup_error_ = NULL;
-	ck_assert_int_eq(blocker_check(find(c, "o3"), BLOCK_OP_EXTERNAL_SNAPSHOT, &error), -EBUSY);
+	ck_assert_int_eq(blocker_check(chain_find(c, "o3"), BLOCK_OP_EXTERNAL_SNAPSHOT, &error),
+			 -EBUSY);
 	job_verb_cancel(j, true, NULL);
 	job_cancel_all_and_wait(&c->jobs);
 	chain_close_all(c);
@@ -484,7 +472,7 @@ static void co_fn disjoint_parts(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 200000;
 	chain_user_start(&u);
 	static const char *const low = "job-id=low,device=o3,top-node=o1,base-node=base";
@@ -501,12 +489,12 @@ static void co_fn disjoint_parts(struct chain *c)
 	chain_wait_for(c, "high:null");
 	chain_wait_for(c, "low:null");
 	ck_assert(chain_log_has(c, "low:COMPLETED") && chain_log_has(c, "high:COMPLETED"));
-	ck_assert_ptr_eq(u.edge->child, find(c, "o2"));
-	ck_assert_str_eq(below(c, "o2"), "base");
-	ck_assert_str_eq(find(c, "o2")->backing_name, "base");
-	ck_assert(!find(c, "o2")->read_only);
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "o2"));
+	ck_assert_str_eq(chain_below(c, "o2"), "base");
+	ck_assert_str_eq(chain_find(c, "o2")->backing_name, "base");
+	ck_assert(!chain_find(c, "o2")->read_only);
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o2"));
+	chain_expect(c, chain_find(c, "o2"));
 	chain_close_all(c);
 	chain_expect_image(c, "o2");
 }
@@ -532,8 +520,8 @@ static void co_fn expect_no_entry(struct chain *c, const char *name, unsigned pe
 	struct consumer late;
 	struct error *error _cleanup_error_ = NULL;
 	consumer_init(&late, c->graph, &latecomer_ops);
-	ck_assert_int_eq(edge_attach_consumer(&late, "root", find(c, name), permissions, PERM_ALL,
-					      NULL, &error),
+	ck_assert_int_eq(edge_attach_consumer(&late, "root", chain_find(c, name), permissions,
+					      PERM_ALL, NULL, &error),
 			 -EPERM);
 	ck_assert_msg(strstr(error->message, part), "%s", error->message);
 	consumer_finish(&late);
@@ -549,9 +537,9 @@ CHAIN_TEST(nobody_reads_what_is_half_merged)
 			"unshared by commit job 'j' (uses node 'o2' as 'intermediate node' child)");
 	expect_no_entry(c, "base", PERM_WRITE, "unshared by commit job 'j'");
 	/* Above, all is well. */
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	job_cancel_all_and_wait(&c->jobs);
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 
@@ -563,7 +551,7 @@ CHAIN_TEST(nobody_writes_past_the_filter)
 	expect_no_entry(c, "o3", PERM_WRITE,
 			"unshared by node 'flt' (uses node 'o3' as 'backing' child)");
 	expect_no_entry(c, "o2", PERM_CONSISTENT_READ, "unshared by commit job 'j'");
-	chain_expect(c, find(c, "flt"));
+	chain_expect(c, chain_find(c, "flt"));
 	job_cancel_all_and_wait(&c->jobs);
 	chain_close_all(c);
 }
@@ -575,13 +563,13 @@ CHAIN_TEST(a_base_that_cannot_be_written_is_refused)
 	consumer_init(&u.consumer, c->graph, &(const struct consumer_ops){0});
 	consumer_finish(&u.consumer);
 	/* Its reader does not bear changes. */
-	chain_user_init(&u, c, find(c, "base"));
+	chain_user_init(&u, c, chain_find(c, "base"));
 	edge_set_permissions(u.edge, PERM_CONSISTENT_READ, PERM_CONSISTENT_READ, NULL);
 	expect_refused(c, "device=o3", "Permission conflict on node 'base'");
-	ck_assert(find(c, "base")->read_only);
+	ck_assert(chain_find(c, "base")->read_only);
 	ck_assert(list_is_empty(&c->jobs.jobs));
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 

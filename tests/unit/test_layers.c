@@ -12,13 +12,6 @@
 static const char *const names[] = {"base", "o1", "o2", "o3", "o4", "o5"};
 #define COUNT 6
 
-static struct node *find(struct chain *c, const char *name)
-{
-	struct node *n = node_find(c->graph, name);
-	ck_assert_ptr_nonnull(n);
-	return n;
-}
-
 static void co_fn write_bytes(struct chain_user *u, uint64_t offset, uint64_t bytes, int value)
 {
 	memset(u->chain->model + offset, value, bytes);
@@ -41,15 +34,15 @@ static void co_fn set_up(struct chain *c, uint64_t middle_size)
 		chain_make(c, names[i], i == 2 ? middle_size : CHAIN_SIZE, names[i - 1]);
 	memset(c->model + middle_size, 0, CHAIN_SIZE - middle_size);
 	chain_open_all(c, names, COUNT);
-	chain_expect(c, find(c, "o5"));
-	ck_assert_ptr_nonnull(find(c, "o5")->layers);
+	chain_expect(c, chain_find(c, "o5"));
+	ck_assert_ptr_nonnull(chain_find(c, "o5")->layers);
 }
 
 /* Where a read of [@offset, @offset + @bytes) begins; *ret_bytes: as long as that holds. */
 static const char *co_fn begins_at(struct chain *c, uint64_t offset, uint64_t *ret_bytes)
 {
 	uint64_t bytes = CHAIN_SIZE - offset;
-	struct node *n = layers_find(find(c, "o5"), offset, &bytes);
+	struct node *n = layers_find(chain_find(c, "o5"), offset, &bytes);
 	if (ret_bytes)
 		*ret_bytes = bytes;
 	return n->name;
@@ -65,9 +58,9 @@ CHAIN_TEST(reads_begin_where_the_data_is)
 	ck_assert_str_eq(begins_at(c, CHAIN_SIZE - 1, &bytes), "base");
 	ck_assert_uint_eq(bytes, 1);
 	/* No layer in between is asked again. */
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	uint64_t before = c->events;
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	ck_assert_uint_le(c->events - before, CHAIN_SIZE / CHAIN_CLUSTER);
 	chain_close_all(c);
 }
@@ -76,7 +69,7 @@ CHAIN_TEST(what_is_written_is_never_skipped)
 {
 	set_up(c, CHAIN_SIZE);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o5"));
+	chain_user_init(&u, c, chain_find(c, "o5"));
 	ck_assert_str_eq(begins_at(c, 8 * CHAIN_CLUSTER, NULL), "base");
 	write_bytes(&u, 8 * CHAIN_CLUSTER + 512, 512, 9);
 	uint64_t bytes;
@@ -91,7 +84,7 @@ CHAIN_TEST(what_is_written_is_never_skipped)
 	ck_assert_str_eq(begins_at(c, 64 * CHAIN_CLUSTER, NULL), "o5");
 	ck_assert_str_eq(begins_at(c, 164 * CHAIN_CLUSTER, NULL), "base");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	chain_close_all(c);
 }
 
@@ -101,7 +94,7 @@ CHAIN_TEST(a_short_layer_is_not_skipped_beyond_its_end)
 	ck_assert_str_eq(begins_at(c, 0, NULL), "base");
 	ck_assert_str_eq(begins_at(c, CHAIN_SIZE / 2 + CHAIN_CLUSTER, NULL), "o2");
 	ck_assert_str_eq(begins_at(c, CHAIN_SIZE / 2, NULL), "o2");
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	chain_close_all(c);
 }
 
@@ -120,7 +113,7 @@ CHAIN_TEST(changes_of_the_chain_are_noticed)
 	chain_stream_ok(c, "device=o5");
 	chain_wait_for(c, "null");
 	ck_assert_str_eq(begins_at(c, 0, NULL), "o5");
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	chain_close_all(c);
 }
 
@@ -131,13 +124,13 @@ CHAIN_TEST(users_come_and_go_without_a_loss)
 	size_t pages = c->graph->layer_page_count;
 	ck_assert_uint_gt(pages, 0);
 	struct chain_user top, middle;
-	chain_user_init(&top, c, find(c, "o5"));
+	chain_user_init(&top, c, chain_find(c, "o5"));
 	ck_assert_uint_eq(c->graph->layer_page_count, pages);
 	chain_user_finish(&top);
 	/* Whose permissions have nothing to do with the chain. */
 	consumer_init(&middle.consumer, c->graph, &(const struct consumer_ops){0});
-	ck_assert_int_eq(edge_attach_consumer(&middle.consumer, "root", find(c, "o2"), 0, PERM_ALL,
-					      &middle.edge, NULL), 0);
+	ck_assert_int_eq(edge_attach_consumer(&middle.consumer, "root", chain_find(c, "o2"), 0,
+					      PERM_ALL, &middle.edge, NULL), 0);
 	edge_detach(middle.edge);
 	consumer_finish(&middle.consumer);
 	ck_assert_uint_eq(c->graph->layer_page_count, pages);
@@ -190,13 +183,13 @@ static void co_fn write_during_a_lesson(struct chain *c)
 	}
 	chain_open_all(c, names, COUNT);
 	struct reading first = {0};
-	chain_user_init(&first.user, c, find(c, "o5"));
-	chain_user_init(&u, c, find(c, "o5"));
+	chain_user_init(&first.user, c, chain_find(c, "o5"));
+	chain_user_init(&u, c, chain_find(c, "o5"));
 	uint8_t data[512];
 	consumer_enter(&u.consumer);
 	ck_assert_int_eq(edge_read(u.edge, 0, sizeof(data), data, 0), 0);
 	consumer_leave(&u.consumer);
-	ck_assert_ptr_nonnull(find(c, "o5")->layers);
+	ck_assert_ptr_nonnull(chain_find(c, "o5")->layers);
 
 	c->delay_ns = 50000;
 	co_start(c->loop, read_far, &first);
@@ -278,7 +271,7 @@ static void co_fn everybody_sees_what_he_wrote(struct chain *c)
 	c->delay_ns = 50000;
 	struct striper stripers[STRIPES] = {0};
 	for (unsigned i = 0; i < STRIPES; i++) {
-		chain_user_init(&stripers[i].user, c, find(c, "o5"));
+		chain_user_init(&stripers[i].user, c, chain_find(c, "o5"));
 		stripers[i].number = i;
 		stripers[i].user.ended = false;
 		co_start(c->loop, stripe_main, &stripers[i]);
@@ -296,7 +289,7 @@ static void co_fn everybody_sees_what_he_wrote(struct chain *c)
 		chain_user_finish(&stripers[i].user);
 		ck_assert_uint_gt(stripers[i].reads, 10);
 	}
-	chain_expect(c, find(c, "o5"));
+	chain_expect(c, chain_find(c, "o5"));
 	chain_close_all(c);
 }
 

@@ -13,13 +13,6 @@
 static const char *const names[] = {"base", "o1", "o2"};
 #define COUNT 3
 
-static struct node *find(struct chain *c, const char *name)
-{
-	struct node *n = node_find(c->graph, name);
-	ck_assert_msg(n, "there is no node %s", name);
-	return n;
-}
-
 static void co_fn open_target(struct chain *c, const char *name)
 {
 	chain_open(c, name)->monitor_owned = true;
@@ -54,7 +47,7 @@ CHAIN_TEST(users_move_to_the_target)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=full");
 	ck_assert(u.edge->child->implicit);
 	chain_wait_for(c, "READY");
@@ -63,11 +56,11 @@ CHAIN_TEST(users_move_to_the_target)
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_expect_log(c, "created running ready READY waiting pending COMPLETED concluded null ");
-	ck_assert_ptr_eq(u.edge->child, find(c, "dst"));
-	ck_assert_ptr_null(find(c, "dst")->backing);
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "dst"));
+	ck_assert_ptr_null(chain_find(c, "dst")->backing);
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "dst"));
-	chain_expect(c, find(c, "o2"));
+	chain_expect(c, chain_find(c, "dst"));
+	chain_expect(c, chain_find(c, "o2"));
 	expect_clean(c);
 	chain_expect_image(c, "dst");
 }
@@ -84,7 +77,7 @@ static void co_fn refused_zeroes(struct chain *c, const char *arguments)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	consumer_enter(&u.consumer);
 	memset(c->model, 7, CHAIN_SIZE);
 	ck_assert_int_eq(edge_write(u.edge, 0, CHAIN_SIZE, c->model, 0), 0);
@@ -99,7 +92,7 @@ static void co_fn refused_zeroes(struct chain *c, const char *arguments)
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "dst"));
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -125,7 +118,7 @@ static void co_fn any_mirror_with_writers(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	u.pause_ns = loop_random(c->loop) % 2 * 100000;
 	chain_user_start(&u);
 	struct job *j = chain_mirror_ok(c, arguments[loop_random(c->loop) % ARRAY_SIZE(arguments)]);
@@ -133,10 +126,10 @@ static void co_fn any_mirror_with_writers(struct chain *c)
 	bool completes = loop_random(c->loop) % 3 > 0;
 	ck_assert_int_eq(completes ? job_verb_complete(j, NULL) : job_verb_cancel(j, true, NULL), 0);
 	chain_wait_for(c, "null");
-	ck_assert_ptr_eq(u.edge->child, find(c, completes ? "dst" : "o2"));
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, completes ? "dst" : "o2"));
 	chain_user_finish(&u);
 	ck_assert_uint_gt(u.writes, 0);
-	chain_expect(c, find(c, completes ? "dst" : "o2"));
+	chain_expect(c, chain_find(c, completes ? "dst" : "o2"));
 	expect_clean(c);
 	chain_expect_image(c, completes ? "dst" : "o2");
 }
@@ -212,7 +205,7 @@ static void co_fn cancel_when_ready_leaves_a_moment(struct chain *c)
 	set_up(c);
 	struct diarist *d = NEW(struct diarist);
 	memcpy(d->before, c->model, CHAIN_SIZE);
-	chain_user_init(&d->user, c, find(c, "o2"));
+	chain_user_init(&d->user, c, chain_find(c, "o2"));
 	co_start(c->loop, diarist_main, d);
 	struct job *j = chain_mirror_ok(c, loop_random(c->loop) % 2
 						   ? "device=o2,target=dst,sync=full"
@@ -228,15 +221,15 @@ static void co_fn cancel_when_ready_leaves_a_moment(struct chain *c)
 	unsigned count = d->count;
 	co_sleep_ns(3000000);
 	ck_assert_uint_gt(d->count, count);
-	ck_assert_ptr_eq(d->user.edge->child, find(c, "o2"));
+	ck_assert_ptr_eq(d->user.edge->child, chain_find(c, "o2"));
 	d->stop = true;
 	while (!d->ended)
 		co_sleep_ns(100000);
 	uint8_t *shown _cleanup_free_ = xalloc(1, CHAIN_SIZE);
-	read_all(c, find(c, "dst"), shown);
+	read_all(c, chain_find(c, "dst"), shown);
 	expect_past_state(d, shown, least);
 	chain_user_finish(&d->user);
-	chain_expect(c, find(c, "o2"));
+	chain_expect(c, chain_find(c, "o2"));
 	expect_clean(c);
 	free(d);
 }
@@ -261,7 +254,7 @@ CHAIN_TEST(top_leaves_the_backing_file_alone)
 	ck_assert_uint_lt(j->progress_done, CHAIN_SIZE);
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
-	chain_expect(c, find(c, "dst"));
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -269,7 +262,7 @@ CHAIN_TEST(none_copies_what_is_written_from_then_on)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=none,granularity=4096");
 	chain_wait_for(c, "READY");
 	ck_assert_uint_eq(j->progress_total, 0);
@@ -281,7 +274,7 @@ CHAIN_TEST(none_copies_what_is_written_from_then_on)
 	memcpy(c->model + 65536, data, 4096);
 	ck_assert_int_eq(job_verb_cancel(j, false, NULL), 0);
 	chain_wait_for(c, "null");
-	read_all(c, find(c, "dst"), shown);
+	read_all(c, chain_find(c, "dst"), shown);
 	for (unsigned i = 0; i < CHAIN_SIZE; i++)
 		ck_assert_uint_eq(shown[i], i >= 65536 && i < 65536 + 4096 ? 'x' : 0);
 	chain_user_finish(&u);
@@ -293,7 +286,7 @@ CHAIN_TEST(zeroes_are_written_where_they_do_not_show)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "dst"));
+	chain_user_init(&u, c, chain_find(c, "dst"));
 	uint8_t *data _cleanup_free_ = xalloc(1, CHAIN_SIZE);
 	memset(data, 0xee, CHAIN_SIZE);
 	consumer_enter(&u.consumer);
@@ -304,7 +297,7 @@ CHAIN_TEST(zeroes_are_written_where_they_do_not_show)
 	chain_wait_for(c, "READY");
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
-	chain_expect(c, find(c, "dst"));
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -319,7 +312,7 @@ CHAIN_TEST(old_data_of_the_target_end_below_a_long_hole)
 	const uint64_t offset = CHAIN_SIZE / 2;
 	memset(data, 0xee, sizeof(data));
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "dst"));
+	chain_user_init(&u, c, chain_find(c, "dst"));
 	consumer_enter(&u.consumer);
 	ck_assert_int_eq(edge_write(u.edge, offset, sizeof(data), data, 0), 0);
 	consumer_leave(&u.consumer);
@@ -328,7 +321,7 @@ CHAIN_TEST(old_data_of_the_target_end_below_a_long_hole)
 	chain_wait_for(c, "READY");
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
-	chain_user_init(&u, c, find(c, "dst"));
+	chain_user_init(&u, c, chain_find(c, "dst"));
 	consumer_enter(&u.consumer);
 	ck_assert_int_eq(edge_read(u.edge, offset, sizeof(shown), shown, 0), 0);
 	consumer_leave(&u.consumer);
@@ -344,11 +337,11 @@ CHAIN_TEST(an_empty_target_stays_sparse)
 	chain_make(c, "dst", CHAIN_SIZE, NULL);
 	open_target(c, "src");
 	open_target(c, "dst");
-	uint64_t before = find(c, "dst")->stats.highest_written;
+	uint64_t before = chain_find(c, "dst")->stats.highest_written;
 	struct job *j = chain_mirror_ok(c, "device=src,target=dst,sync=full");
 	chain_wait_for(c, "READY");
 	ck_assert_uint_eq(j->progress_done, CHAIN_SIZE);
-	ck_assert_uint_eq(find(c, "dst")->stats.highest_written, before);
+	ck_assert_uint_eq(chain_find(c, "dst")->stats.highest_written, before);
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
 	expect_clean(c);
@@ -383,7 +376,7 @@ CHAIN_TEST(the_mode_changes_one_way)
 	c->delay_ns = 10000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=full");
 	chain_wait_for(c, "READY");
 	ck_assert(!write_is_synced(c, &u, j));
@@ -401,7 +394,7 @@ CHAIN_TEST(the_mode_changes_one_way)
 	ck_assert_int_eq(job_verb_cancel(j, false, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "dst"));
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -411,7 +404,7 @@ static void co_fn ruthless_writers(struct chain *c)
 	c->delay_ns = 100000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o2"));
+	chain_user_init(&u, c, chain_find(c, "o2"));
 	chain_user_start(&u);
 	struct job *j =
 		chain_mirror_ok(c, "device=o2,target=dst,sync=full,copy-mode=write-blocking");
@@ -419,7 +412,7 @@ static void co_fn ruthless_writers(struct chain *c)
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "dst"));
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -456,7 +449,7 @@ static void co_fn late_write_main(void *arg)
 static void co_fn fill(struct chain *c, const char *name, uint8_t byte)
 {
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, name));
+	chain_user_init(&u, c, chain_find(c, name));
 	memset(c->model, byte, CHAIN_SIZE);
 	consumer_enter(&u.consumer);
 	ck_assert_int_eq(edge_write(u.edge, 0, CHAIN_SIZE, c->model, 0), 0);
@@ -476,7 +469,7 @@ static void co_fn hanging_target(struct chain *c, bool ready_before, unsigned co
 	fill(c, "dst", 'd');
 	fill(c, "src", 's');
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "src"));
+	chain_user_init(&u, c, chain_find(c, "src"));
 	if (!ready_before)
 		c->slow_disk = "dst";
 	chain_mirror_ok(c, "device=src,target=dst,sync=full,copy-mode=write-blocking");
@@ -502,8 +495,8 @@ static void co_fn hanging_target(struct chain *c, bool ready_before, unsigned co
 	job_verb_cancel(job_find(&c->jobs, "j", false), false, NULL);
 	chain_wait_for(c, "null");
 	chain_user_finish(&u);
-	read_all(c, find(c, "src"), c->model);
-	chain_expect(c, find(c, "dst"));
+	read_all(c, chain_find(c, "src"), c->model);
+	chain_expect(c, chain_find(c, "dst"));
 	expect_clean(c);
 }
 
@@ -557,16 +550,16 @@ CHAIN_TEST(the_daemon_may_end_at_any_time)
 	set_up(c);
 	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
 		struct chain_user u;
-		chain_user_init(&u, c, find(c, "o2"));
+		chain_user_init(&u, c, chain_find(c, "o2"));
 		u.pause_ns = 100000;
 		chain_user_start(&u);
 		chain_mirror_ok(c, commands[i]);
 		co_sleep_ns(1500000000);
 		job_cancel_all_and_wait(&c->jobs);
 		c->jobs.closing = false;
-		ck_assert_ptr_eq(u.edge->child, find(c, "o2"));
+		ck_assert_ptr_eq(u.edge->child, chain_find(c, "o2"));
 		chain_user_finish(&u);
-		chain_expect(c, find(c, "o2"));
+		chain_expect(c, chain_find(c, "o2"));
 	}
 	expect_clean(c);
 }
@@ -576,9 +569,10 @@ CHAIN_TEST(nobody_else_uses_the_target)
 	set_up(c);
 	chain_mirror_ok(c, "device=o2,target=dst,sync=full,filter-node-name=f");
 	struct error *error _cleanup_error_ = NULL;
-	ck_assert_int_eq(blocker_check(find(c, "dst"), BLOCK_OP_EXTERNAL_SNAPSHOT, &error), -EBUSY);
-	ck_assert_int_eq(blocker_check(find(c, "o2"), BLOCK_OP_RESIZE, NULL), -EBUSY);
-	chain_expect(c, find(c, "f"));
+	ck_assert_int_eq(blocker_check(chain_find(c, "dst"), BLOCK_OP_EXTERNAL_SNAPSHOT, &error),
+			 -EBUSY);
+	ck_assert_int_eq(blocker_check(chain_find(c, "o2"), BLOCK_OP_RESIZE, NULL), -EBUSY);
+	chain_expect(c, chain_find(c, "f"));
 	job_cancel_all_and_wait(&c->jobs);
 	expect_clean(c);
 }

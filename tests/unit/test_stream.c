@@ -18,19 +18,6 @@ static void co_fn set_up(struct chain *c)
 	chain_open_all(c, names, COUNT);
 }
 
-static struct node *find(struct chain *c, const char *name)
-{
-	struct node *n = node_find(c->graph, name);
-	ck_assert_ptr_nonnull(n);
-	return n;
-}
-
-static const char *below(struct chain *c, const char *name)
-{
-	struct node *n = find(c, name);
-	return n->backing ? n->backing->child->name : "";
-}
-
 static bool co_fn is_allocated(struct node *n, uint64_t offset)
 {
 	struct extent x;
@@ -47,10 +34,10 @@ CHAIN_TEST(whole_chain_leaves_the_image_alone)
 	ck_assert_uint_eq(j->progress_done, 0);
 	chain_wait_for(c, "null");
 	chain_expect_log(c, "created running waiting pending COMPLETED concluded null ");
-	ck_assert_str_eq(below(c, "o3"), "");
-	ck_assert_ptr_null(find(c, "o3")->backing_name);
-	ck_assert_str_eq(find(c, "o3")->filename, "o3");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "");
+	ck_assert_ptr_null(chain_find(c, "o3")->backing_name);
+	ck_assert_str_eq(chain_find(c, "o3")->filename, "o3");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -63,10 +50,10 @@ static void co_fn leave_base_below(struct chain *c, const char *way)
 	ck_assert_uint_eq(j->progress_done, CHAIN_SIZE);
 	ck_assert_uint_eq(j->progress_total, CHAIN_SIZE);
 	job_verb_dismiss(j, NULL);
-	ck_assert_str_eq(below(c, "o3"), "base");
-	ck_assert_str_eq(find(c, "o3")->backing_name, "base");
-	ck_assert_str_eq(find(c, "o3")->backing_format, "qcow2");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "base");
+	ck_assert_str_eq(chain_find(c, "o3")->backing_name, "base");
+	ck_assert_str_eq(chain_find(c, "o3")->backing_format, "qcow2");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -94,8 +81,9 @@ CHAIN_TEST(base_is_not_copied)
 	chain_wait_for(c, "null");
 	unsigned own = 0, others = 0;
 	for (uint64_t i = 0; i < CHAIN_SIZE; i += CHAIN_CLUSTER) {
-		own += is_allocated(find(c, "o3"), i);
-		others += is_allocated(find(c, "o1"), i) || is_allocated(find(c, "o2"), i);
+		own += is_allocated(chain_find(c, "o3"), i);
+		others += is_allocated(chain_find(c, "o1"), i) ||
+			  is_allocated(chain_find(c, "o2"), i);
 	}
 	ck_assert_uint_ge(own, others);
 	ck_assert_uint_lt(own, CHAIN_SIZE / CHAIN_CLUSTER);
@@ -106,16 +94,16 @@ CHAIN_TEST(intermediate_image_is_read_only_again)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	chain_stream_ok(c, "device=o2,base-node=base,backing-file=elsewhere");
-	ck_assert(!find(c, "o2")->read_only);
+	ck_assert(!chain_find(c, "o2")->read_only);
 	chain_wait_for(c, "null");
-	ck_assert(find(c, "o2")->read_only);
-	ck_assert_str_eq(below(c, "o3"), "o2");
-	ck_assert_str_eq(below(c, "o2"), "base");
-	ck_assert_str_eq(find(c, "o2")->backing_name, "elsewhere");
+	ck_assert(chain_find(c, "o2")->read_only);
+	ck_assert_str_eq(chain_below(c, "o3"), "o2");
+	ck_assert_str_eq(chain_below(c, "o2"), "base");
+	ck_assert_str_eq(chain_find(c, "o2")->backing_name, "elsewhere");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 
@@ -145,9 +133,9 @@ CHAIN_TEST(nothing_below_is_nothing_to_do)
 	c->log[0] = '\0';
 	chain_stream_ok(c, "device=o1,base-node=base,backing-file=other");
 	chain_wait_for(c, "null");
-	ck_assert_str_eq(find(c, "o1")->backing_name, "other");
-	ck_assert_str_eq(below(c, "o1"), "base");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_find(c, "o1")->backing_name, "other");
+	ck_assert_str_eq(chain_below(c, "o1"), "base");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 
@@ -174,7 +162,7 @@ static void co_fn stream_lengths(struct chain *c, uint64_t base, uint64_t middle
 	chain_stream_ok(c, text);
 	chain_wait_for(c, "null");
 	ck_assert(chain_log_has(c, "COMPLETED"));
-	chain_expect(c, find(c, "o2"));
+	chain_expect(c, chain_find(c, "o2"));
 	chain_close_all(c);
 	chain_expect_image(c, "o2");
 }
@@ -211,7 +199,7 @@ CHAIN_TEST(users_reads_are_stored_and_those_of_base_are_not)
 {
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	struct job *j = chain_stream_ok(c, "device=o3,base-node=base,speed=1");
 	uint64_t last = CHAIN_SIZE - CHAIN_CLUSTER;
 	while (j->progress_done == 0)
@@ -221,8 +209,8 @@ CHAIN_TEST(users_reads_are_stored_and_those_of_base_are_not)
 		struct extent x;
 		unsigned depth;
 		uint8_t data[512];
-		ck_assert_int_eq(node_status_above(find(c, "o3"), NULL, offset, CHAIN_CLUSTER, &x,
-						   &depth),
+		ck_assert_int_eq(node_status_above(chain_find(c, "o3"), NULL, offset, CHAIN_CLUSTER,
+						   &x, &depth),
 				 0);
 		consumer_enter(&u.consumer);
 		ck_assert_int_eq(edge_read(u.edge, offset, sizeof(data), data, 0), 0);
@@ -230,18 +218,18 @@ CHAIN_TEST(users_reads_are_stored_and_those_of_base_are_not)
 		bool is_between = depth == 2 || depth == 3;
 		stored += is_between;
 		left += !is_between && depth != 1;
-		ck_assert(is_allocated(find(c, "o3"), offset) == (depth == 1 || is_between));
+		ck_assert(is_allocated(chain_find(c, "o3"), offset) == (depth == 1 || is_between));
 	}
 	ck_assert_uint_gt(stored, 0);
 	ck_assert_uint_gt(left, 0);
 	ck_assert_int_eq(job_verb_cancel(j, true, NULL), 0);
 	chain_wait_for(c, "null");
 	chain_expect_log(c, "created running aborting CANCELLED concluded null ");
-	ck_assert_ptr_eq(u.edge->child, find(c, "o3"));
-	ck_assert_str_eq(below(c, "o3"), "o2");
-	ck_assert_str_eq(find(c, "o3")->backing_name, "o2");
+	ck_assert_ptr_eq(u.edge->child, chain_find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "o2");
+	ck_assert_str_eq(chain_find(c, "o3")->backing_name, "o2");
 	chain_user_finish(&u);
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -251,7 +239,7 @@ static void co_fn stream_with_writers(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	bool is_whole = loop_random(c->loop) % 2;
@@ -262,8 +250,8 @@ static void co_fn stream_with_writers(struct chain *c)
 	chain_user_finish(&u);
 	ck_assert_uint_gt(u.writes, 10);
 	chain_expect_log(c, "created running waiting pending COMPLETED concluded null ");
-	ck_assert_str_eq(below(c, "o3"), is_whole ? "" : "o1");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), is_whole ? "" : "o1");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -282,7 +270,7 @@ static void co_fn two_parts(struct chain *c)
 	c->delay_ns = 200000;
 	set_up(c);
 	struct chain_user u;
-	chain_user_init(&u, c, find(c, "o3"));
+	chain_user_init(&u, c, chain_find(c, "o3"));
 	u.pause_ns = 100000;
 	chain_user_start(&u);
 	bool commits = loop_random(c->loop) % 2, is_first = loop_random(c->loop) % 2;
@@ -298,8 +286,8 @@ static void co_fn two_parts(struct chain *c)
 	chain_wait_for(c, "b:null");
 	ck_assert(chain_log_has(c, "a:COMPLETED") && chain_log_has(c, "b:COMPLETED"));
 	chain_user_finish(&u);
-	ck_assert_str_eq(below(c, "o3"), commits ? "base" : "o1");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), commits ? "base" : "o1");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
@@ -334,7 +322,7 @@ CHAIN_TEST(what_is_in_use_is_refused)
 	error_free(TAKE(error));
 	ck_assert_int_eq(job_verb_cancel(j, true, NULL), 0);
 	chain_wait_for(c, "null");
-	chain_expect(c, find(c, "o3"));
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 }
 
@@ -354,8 +342,8 @@ CHAIN_TEST(ignored_errors_are_told_at_the_end)
 	ck_assert_uint_eq(j->progress_done, CHAIN_SIZE);
 	c->fail_at = 0;
 	job_verb_dismiss(j, NULL);
-	ck_assert_str_eq(below(c, "o3"), "o2");
-	chain_expect(c, find(c, "o3"));
+	ck_assert_str_eq(chain_below(c, "o3"), "o2");
+	chain_expect(c, chain_find(c, "o3"));
 	chain_close_all(c);
 	chain_expect_image(c, "o3");
 }
