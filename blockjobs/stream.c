@@ -239,9 +239,7 @@ static void co_fn finish(struct job *j, bool succeeded)
 
 static void release(struct job *j)
 {
-	struct stream *s = stream_of(j);
-	copy_job_end(&s->common);
-	free(s->backing_file);
+	free(stream_of(j)->backing_file);
 }
 
 const struct job_driver stream_driver = {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Writes the C of a Schema: types.h, tables.h, tables.c, commands.h, handlers.c."""
+import re
 import textwrap
 
 from idl import BUILTINS, Definition, SchemaError, Type, c_member, c_name
@@ -92,6 +93,10 @@ class Emitter:
         """Whether the member's presence is told by a has_ flag, not by its pointer."""
         return m.optional and not self.c_type(m.type).endswith('*')
 
+    @staticmethod
+    def flag(m):
+        return 'has_' + re.sub('[-.]', '_', m.name)
+
     # types.h
 
     def enums_h(self):
@@ -143,7 +148,7 @@ class Emitter:
             return
         yield comment(m.doc, indent)
         if self.has(m):
-            yield '%sbool has_%s;' % (indent, m.name.replace('-', '_').replace('.', '_'))
+            yield '%sbool %s;' % (indent, self.flag(m))
         yield '%s%s%s;' % (indent, self.c_type(m.type), c_member(m.name))
 
     def object_h(self, d):
@@ -220,7 +225,7 @@ class Emitter:
         struct = 'struct %s' % c_name(d.name)
         where = 'u.' if d.kind == 'alternate' else ''
         fields = ['.name = "%s"' % m.name, '.type = &%s' % self.table(m.type),
-                  '.has_offset = ' + ('offsetof(%s, has_%s)' % (struct, m.name.replace('-', '_'))
+                  '.has_offset = ' + ('offsetof(%s, %s)' % (struct, self.flag(m))
                                       if self.has(m) else '-1')]
         if self.schema.kind(m.type) != 'null':
             fields.append('.offset = offsetof(%s, %s%s)' % (struct, where, c_member(m.name)))
