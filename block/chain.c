@@ -28,6 +28,14 @@ const struct node *node_storage(const struct node *n)
 	return n;
 }
 
+bool node_grows_zeroed(const struct node *n)
+{
+	while (n->file && (n->driver->is_filter || n->driver->sizes_itself))
+		n = n->file->child;
+	/* Several copies: there may be a device among them. */
+	return !n->driver->sizes_itself && (n->file || list_is_empty(&n->children));
+}
+
 struct node *node_skip_filters(struct node *n)
 {
 	while (n && n->driver->is_filter && n->file)

@@ -165,9 +165,14 @@ struct driver {
 	int co_fn (*add_child)(struct node *n, struct node *child, struct error **errp);
 	int co_fn (*remove_child)(struct node *n, struct edge *e, struct error **errp);
 
-	/* What is new reads as zeroes. The core stores the size, and hides a longer backing file. */
+	/*
+	 * What is new reads as zeroes, unless node_grows_zeroed() says no. The core stores the
+	 * size, and hides a longer backing file.
+	 */
 	int co_fn (*truncate)(struct node *n, uint64_t size, enum preallocation preallocation,
 			      struct error **errp);
+	/* The size is stored by truncate() or child_resized(): it may come out longer than asked for. */
+	bool sizes_itself;
 	/* Optional: @e->child has changed its size. Default for filters: take it over. Must not wait. */
 	void (*child_resized)(struct node *n, struct edge *e);
 	/* Bytes that the image takes on its medium, or a negative errno. */

@@ -16,17 +16,21 @@
 static int co_fn truncate_by_driver(struct node *n, uint64_t size,
 				    enum preallocation preallocation, struct error **errp)
 {
+	bool is_stored = n->driver->sizes_itself;
 	int r;
-	if (n->driver->truncate)
+	if (n->driver->truncate) {
 		r = n->driver->truncate(n, size, preallocation, errp);
-	else if (n->driver->is_filter && n->file)
+	} else if (n->driver->is_filter && n->file) {
 		r = edge_truncate(n->file, size, preallocation, errp);
-	else
+		is_stored = true; /* by child_resized() */
+	} else {
 		return error_set(errp, -ENOTSUP, "Image format driver does not support resize");
+	}
 	if (r < 0)
 		return r;
 	n->write_generation++;
-	node_set_size(n, size);
+	if (!is_stored)
+		node_set_size(n, size);
 	return 0;
 }
 

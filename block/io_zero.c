@@ -81,6 +81,8 @@ static int co_fn zero_and_grow(struct node *n, uint64_t offset, uint64_t bytes, 
 {
 	uint64_t old_size = n->size;
 	int r = io_grow(n, offset + bytes);
+	if (r >= 0 && !node_grows_zeroed(n))
+		return io_zero(n, offset, bytes, flags);
 	if (r < 0 || offset >= old_size)
 		return r;
 	return io_zero(n, offset, old_size - offset, flags);

@@ -187,6 +187,8 @@ void node_set_size(struct node *n, uint64_t size);
 
 /* The node that filters lead to: skips driver->is_filter nodes. */
 struct node *node_skip_filters(struct node *n);
+/* Whether what a longer @n has more reads as zeroes: no device that somebody extends promises that. */
+bool node_grows_zeroed(const struct node *n);
 /*
  * The node whose driver keeps internal snapshots of @n: itself, or the one below that it shows
  * and that is its only child. NULL when there is none.

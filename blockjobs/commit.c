@@ -19,8 +19,16 @@ int co_fn commit_grow_base(struct commit *c, struct error **errp)
 {
 	if (c->base->size >= c->top->size)
 		return 0;
+	uint64_t old_size = c->base->size, size = c->top->size;
 	consumer_enter(&c->common.job.consumer);
-	int r = edge_truncate(c->common.target, c->top->size, PREALLOCATION_OFF, errp);
+	int r = edge_truncate(c->common.target, size, PREALLOCATION_OFF, errp);
+	/* What no layer has reads as zeroes in the overlay, and must go on to. */
+	if (r >= 0 && !node_grows_zeroed(c->base)) {
+		r = edge_zero(c->common.target, old_size, size - old_size, 0);
+		if (r < 0)
+			error_set_errno(errp, r, "Could not zero the new area of '%s'",
+					c->base->name);
+	}
 	consumer_leave(&c->common.job.consumer);
 	return r;
 }

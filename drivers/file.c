@@ -336,17 +336,26 @@ static int co_fn file_truncate(struct node *n, uint64_t size, enum preallocation
 	return 0;
 }
 
+/*
+ * A device has the size that it has. Whoever made it longer, or another program
+ * did, finds that here: a format that fills it asks for more when it needs it.
+ */
 static int co_fn device_truncate(struct node *n, uint64_t size, enum preallocation preallocation,
 				 struct error **errp)
 {
+	struct file *f = n->state;
+	struct file_open_request r = {.fd = f->current->fd};
+
 	if (preallocation != PREALLOCATION_OFF)
 		return error_set(errp, -ENOTSUP,
 				 "Preallocation is not supported for '%s' devices",
 				 n->driver->name);
-	if (size > n->size)
-		return error_set(errp, -EINVAL, "Cannot grow device files");
-	if (size < n->size)
-		return error_set(errp, -ENOTSUP, "Cannot resize device files");
+	int e = file_measure_size(&r);
+	if (e < 0)
+		return error_set_errno(errp, e, "Could not get the size of '%s'", n->filename);
+	node_set_size(n, r.size);
+	if (size > r.size)
+		return error_set(errp, -ENOSPC, "Cannot grow device files");
 	return 0;
 }
 
@@ -454,6 +463,7 @@ const struct driver host_device_driver = {
 	.discard = file_discard,
 	.flush = file_flush,
 	.truncate = device_truncate,
+	.sizes_itself = true,
 	.allocated_bytes = file_allocated_bytes,
 	.check_permissions = file_check_permissions,
 	.set_permissions = file_set_permissions,
@@ -464,5 +474,6 @@ const struct driver host_device_driver = {
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
 	.limits = file_limits,
+	.info = file_info,
 	.specific_stats = file_specific_stats,
 };

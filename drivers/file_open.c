@@ -109,11 +109,24 @@ static int check_kind(struct file_open_request *r)
 	return 0;
 }
 
+/* The kernel lets a device that is read-only be opened for writing, and fails the writes. */
+static int check_writable(int fd, mode_t mode, int flags, struct error **errp)
+{
+	int is_read_only;
+
+	if ((flags & O_ACCMODE) == O_RDONLY || !S_ISBLK(mode) ||
+	    ioctl(fd, BLKROGET, &is_read_only) < 0 || !is_read_only)
+		return 0;
+	return error_set_errno(errp, -EACCES, "The device is not writable");
+}
+
 static int examine(struct file_open_request *r)
 {
 	if (fstat(r->fd, &r->st) < 0)
 		return error_set_errno(&r->error, -errno, "Could not stat '%s'", r->path);
 	int e = check_kind(r);
+	if (e == 0)
+		e = check_writable(r->fd, r->st.st_mode, r->flags, &r->error);
 	if (e < 0)
 		return e;
 	/* io_uring and threads shall wait for the disk. */
@@ -223,6 +236,11 @@ int descriptor_reopen(struct file *f, bool is_writable, bool is_direct,
 		fd = open(f->node->filename, flags);
 	if (fd < 0)
 		return error_set_errno(errp, -errno, "Could not open '%s'", f->node->filename);
+	int e = check_writable(fd, f->is_block ? S_IFBLK : 0, flags, errp);
+	if (e < 0) {
+		close(fd);
+		return e;
+	}
 	*ret = descriptor_new(fd, is_writable, is_direct);
 	return 0;
 }

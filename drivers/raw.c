@@ -182,6 +182,7 @@ const struct driver raw_driver = {
 	.discard = raw_discard,
 	.status = raw_status,
 	.truncate = raw_truncate,
+	.sizes_itself = true,
 	.child_resized = raw_child_resized,
 	.child_permissions = raw_child_permissions,
 	.reopen_options = raw_options,

@@ -7,7 +7,8 @@
  * 2. The first free clusters are taken, as many in a row as there are, so that
  *    holes are filled; free_hint spares looking at what is known to be in use.
  * 3. Clusters from fresh_from on have never been written since the file was
- *    opened, and lay beyond its end then: they read as zeroes.
+ *    opened, and lay beyond its end then: they read as zeroes, except on a
+ *    device that somebody has extended.
  * 4. A cluster shared by compressed ones has one reference from each.
  */
 #include "drivers/qcow2/cluster.h"
@@ -131,7 +132,10 @@ static int co_fn allocate_locked(struct qcow2 *q, struct search *s, struct alloc
 	if (from_hint)
 		q->free_hint = s->first_hole < s->first ? s->first_hole : end;
 	*ret = (struct allocation){
-		.offset = offset, .count = s->count, .fresh = s->first >= q->fresh_from};
+		.offset = offset,
+		.count = s->count,
+		.fresh = s->first >= q->fresh_from && node_grows_zeroed(q->node->file->child),
+	};
 	q->fresh_from = MAX(q->fresh_from, end);
 	return 0;
 }

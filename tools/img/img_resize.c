@@ -92,7 +92,7 @@ static int co_fn resize(const struct request *rq, struct image *image,
 	if (r < 0)
 		return img_report(error);
 	if (image->node->size != size)
-		img_warn("The image has %llu bytes now", (unsigned long long)image->node->size);
+		return img_error("Cannot resize device files");
 	if (!rq->is_quiet)
 		puts("Image resized.");
 	return 0;
