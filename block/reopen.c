@@ -321,6 +321,14 @@ static int exchange_children(struct graph_tx *tx, struct node *n, const struct b
 	return 0;
 }
 
+/* Whoever changes a node without naming it, as a job does, leaves its own options in force. */
+static int check_sharing(const struct item *it, struct error **errp)
+{
+	if (it->options || !it->modes.force_share || it->modes.read_only)
+		return 0;
+	return error_set(errp, -EINVAL, "Cannot change the option 'force-share'");
+}
+
 static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **errp)
 {
 	for (size_t i = 0; i < q->count; i++) {
@@ -328,6 +336,8 @@ static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **er
 		int r = n->active ? 0 : error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
 		if (r >= 0 && q->items[i]->options)
 			r = check_options(q->items[i], errp);
+		if (r >= 0)
+			r = check_sharing(q->items[i], errp);
 		if (r >= 0)
 			r = modes_check(&q->items[i]->modes, errp);
 		if (r < 0)
