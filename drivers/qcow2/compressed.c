@@ -94,6 +94,8 @@ int co_fn qcow2_read_compressed(struct qcow2 *q, uint64_t descriptor, uint64_t s
 				uint64_t bytes, struct vec v)
 {
 	unsigned parity = qcow2_epoch_enter(q);
+	/* As of the look-up: freed while we wait below, the descriptor is another's afterwards. */
+	uint64_t generation = q->decompressed_generation;
 	uint8_t *data = NULL;
 
 	while (!copy_from_kept(q, descriptor, skip, bytes, v)) {
@@ -101,8 +103,6 @@ int co_fn qcow2_read_compressed(struct qcow2 *q, uint64_t descriptor, uint64_t s
 			co_queue_wait(&q->decompress_waiters);
 			continue;
 		}
-		uint64_t generation = q->decompressed_generation;
-
 		q->decompressing++;
 		int r = fetch(q, descriptor, parity, &data);
 
@@ -165,7 +165,12 @@ static int co_fn store_in_task(struct qcow2 *q, uint64_t offset, const uint8_t *
 	return r;
 }
 
-static int co_fn store(struct qcow2 *q, uint64_t offset, const uint8_t *data, uint64_t bytes)
+/*
+ * The compressed cluster at @offset, of which the guest has written @given bytes. -ESTALE when
+ * these no longer reach to the end of the image.
+ */
+static int co_fn store(struct qcow2 *q, uint64_t offset, uint64_t given, const uint8_t *data,
+		       uint64_t bytes)
 {
 	uint64_t cluster = offset >> q->cluster_bits;
 	struct task t;
@@ -176,7 +181,9 @@ static int co_fn store(struct qcow2 *q, uint64_t offset, const uint8_t *data, ui
 	} while (r == -EAGAIN);
 	if (r < 0)
 		return r;
-	r = store_in_task(q, offset, data, bytes);
+	r = given < q->cluster_bytes && offset + given < q->node->size
+		    ? -ESTALE
+		    : store_in_task(q, offset, data, bytes);
 	qcow2_task_end(&t);
 	return r < 0 ? r : qcow2_reclaim_some(q, false);
 }
@@ -195,9 +202,11 @@ static int co_fn write_cluster(struct qcow2 *q, uint64_t offset, uint64_t bytes,
 		memset(in + bytes, 0, q->cluster_bytes - bytes);
 		r = co_blocking(compress_call, &c);
 		if (r == 0 && c.result == -ENOSPC)
-			r = qcow2_write(q->node, offset, bytes, v, 0); /* does not get smaller */
+			r = -ESTALE; /* does not get smaller */
 		else if (r == 0)
-			r = c.result < 0 ? c.result : store(q, offset, out, c.result);
+			r = c.result < 0 ? c.result : store(q, offset, bytes, out, c.result);
+		if (r == -ESTALE)
+			r = qcow2_write(q->node, offset, bytes, v, 0);
 	}
 	if (in)
 		buffer_put(q->loop, in, q->cluster_bytes);

@@ -254,6 +254,75 @@ IMAGE_TEST(compressed_data_does_not_go_to_what_is_discarded)
 	image_expect_check(i, 0, 0);
 }
 
+/*
+ * What was read from a place that has a new owner by now is not taken for the new content. More
+ * are being decompressed than may be at a time, so that the one for the place waits.
+ */
+IMAGE_TEST(what_is_decompressed_late_is_not_kept)
+{
+	struct background flush = {.image = i, .kind = BACKGROUND_FLUSH}, readers[9];
+	unsigned count = ARRAY_SIZE(readers);
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "discard=unmap");
+	for (unsigned n = 0; n < count; n++)
+		image_write_compressed(i, n * CLUSTER, CLUSTER, n + 1);
+	image_flush(i);
+	uint64_t descriptor = image_map(i, 0).descriptor;
+
+	i->disk.hold_reads = true;
+	for (unsigned n = count; n-- > 0;) {
+		readers[n] = (struct background){.image = i, .kind = BACKGROUND_READ,
+						 .offset = n * CLUSTER, .bytes = CLUSTER,
+						 .byte = n + 1};
+		background_start(&readers[n]);
+		settle();
+	}
+	image_discard(i, 0, count * CLUSTER);
+	background_start(&flush);
+	settle();
+	disk_release(&i->disk);
+	for (unsigned n = 0; n < count; n++) {
+		background_wait(&readers[n]);
+		ck_assert_int_eq(readers[n].result, 0);
+	}
+	background_wait(&flush);
+	image_write_compressed(i, 16 * CLUSTER, CLUSTER, 0x77);
+	ck_assert_uint_eq(image_map(i, 16 * CLUSTER).descriptor, descriptor);
+	image_expect(i, 16 * CLUSTER, CLUSTER, 0x77);
+}
+
+/* Being compressed, the last cluster goes to the end of the image, which moves meanwhile. */
+static void co_fn compress_last(void *arg)
+{
+	struct background *b = arg;
+
+	image_write_compressed(b->image, b->offset, b->bytes, b->byte);
+	b->is_done = true;
+}
+
+IMAGE_TEST(compressed_data_ends_where_it_ended_when_the_image_grows)
+{
+	struct background b = {.image = i, .offset = CLUSTER, .bytes = 4096, .byte = 1};
+	struct task task;
+
+	image_create_ok(i, "size=68K");
+	image_open_ok(i, "");
+	ck_assert_int_eq(qcow2_task_exclusive(i->q, &task, 1, 1), 0);
+	co_start(i->loop, compress_last, &b);
+	settle();
+	consumer_enter(&i->consumer);
+	ck_assert_int_eq(edge_truncate(i->edge, 4 * CLUSTER, PREALLOCATION_OFF, NULL), 0);
+	consumer_leave(&i->consumer);
+	qcow2_task_end(&task);
+	image_write(i, CLUSTER + 4096, 4096, 2);
+	background_wait(&b);
+	image_expect(i, CLUSTER, 4096, 1);
+	image_expect(i, CLUSTER + 4096, 4096, 2);
+	image_expect(i, CLUSTER + 8192, CLUSTER - 8192, 0);
+	image_expect_check(i, 0, 0);
+}
+
 struct settler {
 	struct qcow2 *q;
 	bool is_done;
@@ -526,6 +595,8 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(discard_waits_for_a_write_to_the_cluster),
 	IMAGE_ROW(tables_go_out_in_order),
 	IMAGE_ROW(compressed_data_does_not_go_to_what_is_discarded),
+	IMAGE_ROW(what_is_decompressed_late_is_not_kept),
+	IMAGE_ROW(compressed_data_ends_where_it_ended_when_the_image_grows),
 	IMAGE_ROW(settled_is_what_others_have_written_too),
 	IMAGE_ROW(forgotten_slices_are_written_to_the_end),
 	IMAGE_ROW(failed_writes_give_their_clusters_back),
