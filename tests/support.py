@@ -49,6 +49,16 @@ def run(*command, check=True, **options):
     return result.stdout
 
 
+def is_listening(path):
+    """Whether connections to the UNIX socket are taken: it is there before they are."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 class QmpError(Exception):
     """An error answer; args are the class and the description."""
 

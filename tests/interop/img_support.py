@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support import ROOT, need, run, skip  # noqa: E402,F401
+from support import ROOT, is_listening, need, run, skip  # noqa: E402,F401
 
 CAIRN_IMG = os.environ.get("CAIRN_IMG") or os.path.join(ROOT, "build", "tools", "img", "cairn-img")
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support import TIMEOUT_S, skip  # noqa: E402
+from support import TIMEOUT_S, is_listening, skip  # noqa: E402
 
 try:
     import nbd
@@ -32,7 +32,8 @@ class Server:
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + TIMEOUT_S
-        while not os.path.exists(self.socket):
+        # Or its pidfile, where the address is another.
+        while not (os.path.isfile(self.socket) or is_listening(self.socket)):
             assert self.process.poll() is None, f"{self.command} did not start"
             assert time.monotonic() < deadline, f"{self.command} made no socket"
             time.sleep(0.01)
