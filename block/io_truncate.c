@@ -72,6 +72,24 @@ static int check_truncate(const struct edge *e, uint64_t size, struct error **er
 	return 0;
 }
 
+/*
+ * Enter a request for all behind the smaller of both sizes, and take the resize lock. Others
+ * may have made the node shorter than that while we waited: then once more.
+ */
+static void co_fn begin_truncate(struct request *rq, struct node *n, uint64_t size)
+{
+	for (;;) {
+		uint64_t from = MIN(n->size, size);
+		request_begin_serialising(rq, n, from, IO_END_MAX - from,
+					  n->limits.request_alignment, 0);
+		co_mutex_lock(&n->resize_lock);
+		if (n->size >= from)
+			return;
+		co_mutex_unlock(&n->resize_lock);
+		request_end(rq);
+	}
+}
+
 int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preallocation,
 			struct error **errp)
 {
@@ -83,9 +101,7 @@ int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preall
 
 	/* Nobody reads or writes beyond the smaller size meanwhile. */
 	struct request rq;
-	uint64_t from = MIN(n->size, size);
-	request_begin_serialising(&rq, n, from, IO_END_MAX - from, n->limits.request_alignment, 0);
-	co_mutex_lock(&n->resize_lock);
+	begin_truncate(&rq, n, size);
 	uint64_t old_size = n->size;
 	r = truncate_by_driver(n, size, preallocation, errp);
 	if (r >= 0)

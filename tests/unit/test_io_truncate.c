@@ -112,11 +112,63 @@ FIXTURE_TEST(writes_in_flight_come_first)
 	node_unref(n);
 }
 
+struct slow_truncate {
+	struct user *user;
+	uint64_t size;
+	bool done;
+};
+
+static void co_fn truncate_slowly(void *arg)
+{
+	struct slow_truncate *t = arg;
+	ck_assert_int_eq(user_truncate(t->user, t->size, NULL), 0);
+	t->done = true;
+}
+
+/* What one has cut off, and another brings back, may be written to from then on. */
+static void co_fn truncate_twice(struct fixture *f)
+{
+	struct disk *d = disk_new(f, "top", 0);
+	disk_format_cow(d, 3000, "base", "raw");
+	struct disk *base = disk_new(f, "base", 3000);
+	memset(base->data, 0xbb, 3000);
+	struct node *n = open_ok(f, "driver=qcow2,file.driver=file,file.filename=top");
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE,
+				   PERM_ALL, NULL),
+			 0);
+	d->delay_ns = 100000;
+	d->varies = true;
+	struct slow_truncate shrink = {.user = &u, .size = 1000}, grow = {.user = &u, .size = 2000};
+	co_start(f->loop, truncate_slowly, &shrink);
+	co_sleep_ns(1);
+	co_start(f->loop, truncate_slowly, &grow);
+	while (!shrink.done || n->size < 2000)
+		co_sleep_ns(10);
+	ck_assert_int_eq(user_fill(&u, 1536, 200, 9), 0);
+	while (!grow.done)
+		co_sleep_ns(1000);
+	ck_assert(user_sees(&u, 0, 1000, 0xbb));
+	ck_assert(user_sees(&u, 1000, 536, 0));
+	ck_assert(user_sees(&u, 1536, 200, 9));
+	ck_assert(user_sees(&u, 1736, 264, 0));
+	user_finish(&u);
+	node_unref(n);
+}
+
+START_TEST(test_two_truncates_at_a_time)
+{
+	for (uint64_t seed = 1; seed <= 50; seed++)
+		fixture_run_seed(seed, truncate_twice);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(size_changes_both_ways),
 	FIXTURE_ROW(refusals_say_why),
 	FIXTURE_ROW(longer_backing_stays_hidden),
 	FIXTURE_ROW(writes_in_flight_come_first),
+	{"two_truncates_at_a_time", &test_two_truncates_at_a_time, 0},
 };
 
 UNIT_MAIN("io_truncate", tests)
