@@ -282,34 +282,43 @@ void co_fn backup_close(struct backup *b)
 		job_withdraw(j);
 }
 
-/* Let the users reach the source again without the filter. */
-static void co_fn leave_graph(struct backup *b, bool succeeded)
-{
-	struct drain drain;
-	drain_begin(b->source->graph, &b->common.filter, 1, &drain);
-	give_bitmap_back(b, succeeded);
-	copy_job_withdraw(&b->common, b->common.filter->file->child);
-	drain_end(&drain);
-}
-
 /* The bitmap may forget only what is durable in the target. */
 static void co_fn flush_target(struct backup *b)
 {
-	struct consumer *c = &b->common.job.consumer;
-	consumer_enter(c);
-	b->may_be_lost = edge_flush(b->common.target) < 0;
-	consumer_leave(c);
+	if (edge_flush(b->common.target) < 0)
+		b->may_be_lost = true;
+}
+
+/* Let the users reach the source again without the filter. */
+static void co_fn leave_graph(struct backup *b, bool succeeded, bool flushes)
+{
+	struct drain drain;
+	drain_begin(b->source->graph, &b->common.filter, 1, &drain);
+	/* Users may have had more copied since the flush that they did not have to wait for. */
+	if (flushes) {
+		consumer_join(&b->common.job.consumer);
+		flush_target(b);
+		consumer_leave(&b->common.job.consumer);
+	}
+	give_bitmap_back(b, succeeded);
+	copy_job_withdraw(&b->common, b->common.filter->file->child);
+	drain_end(&drain);
 }
 
 static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct backup *b = backup_of(j);
 	struct graph *g = j->table->graph;
-	if (b->common.is_in_graph && b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && !succeeded)
+	bool flushes = b->common.is_in_graph && b->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS &&
+		       !succeeded;
+	if (flushes) {
+		consumer_enter(&j->consumer);
 		flush_target(b);
+		consumer_leave(&j->consumer);
+	}
 	cbw_watch(b->cbw, NULL, NULL);
 	graph_change_begin(g);
-	leave_graph(b, succeeded);
+	leave_graph(b, succeeded, flushes);
 	drop_nodes(b);
 	graph_change_end(g);
 	copy_job_end(&b->common);

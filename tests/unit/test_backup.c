@@ -404,6 +404,45 @@ CHAIN_TEST(bitmaps_always_after_a_failed_flush)
 	stage_close(&s);
 }
 
+struct late_write {
+	struct stage *stage;
+	uint64_t offset;
+	bool done;
+};
+
+static void co_fn write_late(void *arg)
+{
+	struct late_write *w = arg;
+	write_byte(w->stage, w->offset, 512, 'c');
+	w->done = true;
+}
+
+/* Nor is what a user has had copied after the flush at the end, which takes its time here. */
+CHAIN_TEST(bitmaps_always_forget_nothing_that_is_not_durable)
+{
+	struct stage s;
+	struct bitmap *b;
+	stage_open(&s, c);
+	ck_assert_int_eq(bitmap_create(s.top, "b", CHAIN_CLUSTER, &b, NULL), 0);
+	write_byte(&s, 0, GRANULE, 'a');
+	write_byte(&s, 2 * GRANULE, GRANULE, 'b');
+	begin_ok(&s, "sync=bitmap,bitmap=b,bitmap-mode=always,speed=1,x-perf.min-cluster-size=65536");
+	co_sleep_ns(100000000);
+	c->slow_disk = "t";
+	ck_assert_int_eq(job_verb_cancel(job_find(&c->jobs, "j", true), true, NULL), 0);
+	co_sleep_ns(100000000);
+	struct late_write w = {.stage = &s, .offset = 2 * GRANULE};
+	co_start(c->loop, write_late, &w);
+	co_sleep_ns(100000000);
+	ck_assert(!w.done && !chain_log_has(c, "null"));
+	c->slow_disk = NULL;
+	chain_wait_for(c, "null");
+	ck_assert(w.done);
+	ck_assert(dirty_bitmap_get(b->bits, 3 * GRANULE - 1) ||
+		  s.target->flushed_generation == s.target->write_generation);
+	stage_close(&s);
+}
+
 CHAIN_TEST(only_dirty_parts_are_copied)
 {
 	struct stage s;
@@ -438,6 +477,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(bitmaps_after_a_cancel),
 	CHAIN_ROW(bitmaps_always_after_a_cancel),
 	CHAIN_ROW(bitmaps_always_after_a_failed_flush),
+	CHAIN_ROW(bitmaps_always_forget_nothing_that_is_not_durable),
 	CHAIN_ROW(only_dirty_parts_are_copied),
 };
 
