@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/socket_internal.h"
+#include "base/socket.h"
 
 /*
  * A batch of replies should leave in one call. The kernel doubles the value for

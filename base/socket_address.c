@@ -12,8 +12,10 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
-#include "base/socket_internal.h"
+#include "base/socket.h"
 
 int socket_unix_address(const struct socket_endpoint *address, struct sockaddr_un *ret,
 			struct error **errp)

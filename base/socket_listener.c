@@ -13,11 +13,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/socket_internal.h"
+#include "base/socket.h"
 
 #define SOCKETS_MAX 16
 
