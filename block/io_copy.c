@@ -28,6 +28,11 @@ static int co_fn copy_tracked(struct node *n, uint64_t offset, uint64_t bytes, s
 		return -ENOTSUP;
 	struct request rq;
 	request_begin(&rq, n, offset, bytes);
+	/* It may have waited for the node to become shorter. */
+	if (offset + bytes > n->size) {
+		request_end(&rq);
+		return -ENOTSUP;
+	}
 	if (n->write_threshold != 0)
 		io_check_threshold(n, offset + bytes);
 	int r = n->driver->copy(n, offset, bytes, from, from_offset);

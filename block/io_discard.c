@@ -34,11 +34,13 @@ static int co_fn discard_blocks(struct node *n, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
-static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes)
+/* The whole blocks of the range, inside its request. */
+static int co_fn discard_whole(struct node *n, uint64_t offset, uint64_t bytes)
 {
-	if (!n->discard_unmap)
-		return 0;
 	uint64_t align = n->limits.request_alignment;
+	/* It may have waited for the node to become shorter. */
+	if (offset + bytes > n->size)
+		return -EIO;
 	uint64_t first = align_up(offset, align);
 	/* A last block that the image's end cuts short is whole in its way. */
 	uint64_t last = offset + bytes == n->size ? align_up(offset + bytes, align)
@@ -46,13 +48,21 @@ static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes
 	if (first >= last)
 		return 0;
 
-	struct request rq;
-	request_begin(&rq, n, offset, bytes);
 	int r = discard_blocks(n, first, last - first);
 	io_note_write(n, 0, 0);
 	layers_note_write(n, offset, bytes);
 	if (!list_is_empty(&n->bitmaps))
 		bitmaps_mark(n, offset, bytes);
+	return r;
+}
+
+static int co_fn discard_tracked(struct node *n, uint64_t offset, uint64_t bytes)
+{
+	if (!n->discard_unmap)
+		return 0;
+	struct request rq;
+	request_begin(&rq, n, offset, bytes);
+	int r = discard_whole(n, offset, bytes);
 	request_end(&rq);
 	return r;
 }

@@ -61,7 +61,7 @@ int co_fn io_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v
 int co_fn io_zero(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
 
 /* A whole request for zeroes, checked already: tracked, and durable if @flags ask for it. */
-int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags);
+int co_fn io_zero_edge(struct edge *e, uint64_t offset, uint64_t bytes, unsigned flags);
 
 /* A write up to @end is about to begin: tell when it passes the node's threshold, which is set. */
 void io_check_threshold(struct node *n, uint64_t end);
@@ -74,6 +74,9 @@ int co_fn io_grow(struct node *n, uint64_t end);
 
 /* A view of zeroes, IO_CHUNK_MAX bytes long and as aligned as buffers are. */
 struct vec io_zeroes(void);
+
+/* True when the range reaches behind the end, where only a format that owns the size may write. */
+bool io_is_beyond(const struct edge *e, uint64_t offset, uint64_t bytes);
 
 /*
  * Check a request to write or discard on @e: the permission, then the range.

@@ -19,6 +19,12 @@
 
 #define SECTOR_BYTES 512
 
+bool io_is_beyond(const struct edge *e, uint64_t offset, uint64_t bytes)
+{
+	return offset + bytes > e->child->size &&
+	       !(e->parent && (e->permissions & PERM_RESIZE));
+}
+
 int io_check_write(const struct edge *e, uint64_t offset, uint64_t bytes, unsigned flags)
 {
 	const struct node *n = e->child;
@@ -31,8 +37,7 @@ int io_check_write(const struct edge *e, uint64_t offset, uint64_t bytes, unsign
 		return -EPERM;
 	if (offset > IO_END_MAX || bytes > IO_END_MAX)
 		return -EIO;
-	/* Beyond the end only a format that owns the size may write. */
-	if (offset + bytes > n->size && !(e->parent && (e->permissions & PERM_RESIZE)))
+	if (io_is_beyond(e, offset, bytes))
 		return -EIO;
 	if (n->corrupt)
 		return -EIO;
@@ -147,9 +152,10 @@ static int co_fn make_room(struct node *n, uint64_t end)
 	return io_grow(n, align_up(end, SECTOR_BYTES));
 }
 
-static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
+static int co_fn write_tracked(struct edge *e, uint64_t offset, uint64_t bytes, struct vec v,
 			       unsigned flags)
 {
+	struct node *n = e->child;
 	struct request rq;
 	bool probed = n->probed && offset < PROBE_BYTES;
 	int r = 0;
@@ -160,6 +166,11 @@ static int co_fn write_tracked(struct node *n, uint64_t offset, uint64_t bytes, 
 		request_begin(&rq, n, offset, bytes);
 	if (r < 0)
 		return r;
+	/* It may have waited for the node to become shorter. */
+	if (io_is_beyond(e, offset, bytes)) {
+		request_end(&rq);
+		return -EIO;
+	}
 
 	if (n->write_threshold != 0)
 		io_check_threshold(n, offset + bytes);
@@ -198,8 +209,8 @@ static int co_fn write_checked(struct edge *e, uint64_t offset, uint64_t bytes, 
 	if ((flags & REQUEST_COMPRESSED) && !n->driver->can_compress)
 		return -ENOTSUP;
 	if (detect_zeroes(n, bytes, v, &flags))
-		return io_zero_node(n, offset, bytes, flags);
-	int r = write_tracked(n, offset, bytes, v, flags);
+		return io_zero_edge(e, offset, bytes, flags);
+	int r = write_tracked(e, offset, bytes, v, flags);
 	if (r >= 0 && io_needs_flush(n, flags))
 		r = node_flush(n);
 	return r;

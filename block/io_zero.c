@@ -88,8 +88,9 @@ static int co_fn zero_and_grow(struct node *n, uint64_t offset, uint64_t bytes, 
 	return io_zero(n, offset, old_size - offset, flags);
 }
 
-int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
+int co_fn io_zero_edge(struct edge *e, uint64_t offset, uint64_t bytes, unsigned flags)
 {
+	struct node *n = e->child;
 	if (!n->discard_unmap)
 		flags &= ~REQUEST_MAY_UNMAP;
 	struct request rq;
@@ -101,6 +102,10 @@ int co_fn io_zero_node(struct node *n, uint64_t offset, uint64_t bytes, unsigned
 		request_begin(&rq, n, offset, bytes);
 	if (r < 0)
 		return r;
+	if (io_is_beyond(e, offset, bytes)) {
+		request_end(&rq);
+		return -EIO;
+	}
 
 	if (n->write_threshold != 0)
 		io_check_threshold(n, offset + bytes);
@@ -127,10 +132,10 @@ int co_fn edge_zero(struct edge *e, uint64_t offset, uint64_t bytes, unsigned fl
 	if (bytes == 0)
 		return 0;
 	if (!io_is_counted(e))
-		return io_zero_node(e->child, offset, bytes, flags);
+		return io_zero_edge(e, offset, bytes, flags);
 
 	uint64_t begin_ns = io_count_begin(e);
-	r = io_zero_node(e->child, offset, bytes, flags);
+	r = io_zero_edge(e, offset, bytes, flags);
 	io_count_end(e, STATS_WRITE, bytes, begin_ns, r);
 	return r;
 }

@@ -163,11 +163,64 @@ START_TEST(test_two_truncates_at_a_time)
 }
 END_TEST
 
+struct late_request {
+	struct user *user;
+	enum { LATE_WRITE, LATE_ZERO, LATE_DISCARD } kind;
+	int result;
+	bool done;
+};
+
+static void co_fn request_at_the_end(void *arg)
+{
+	struct late_request *l = arg;
+	consumer_enter(&l->user->consumer);
+	char data[512];
+	memset(data, 8, sizeof(data));
+	l->result = l->kind == LATE_WRITE  ? edge_write(l->user->edge, 3584, 512, data, 0)
+		    : l->kind == LATE_ZERO ? edge_zero(l->user->edge, 3584, 512, 0)
+					   : edge_discard(l->user->edge, 3584, 512);
+	consumer_leave(&l->user->consumer);
+	l->done = true;
+}
+
+/* Who has waited for the node to become shorter finds that there is no such place any more. */
+FIXTURE_TEST(what_is_cut_off_does_not_come_back)
+{
+	struct disk *d = disk_new(f, "d", 4096);
+	d->delay_ns = 100000;
+	struct node *n = disk_open(f, d, &disk_driver);
+	n->discard_unmap = true;
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_WRITE | PERM_RESIZE, PERM_ALL, NULL), 0);
+	struct slow_write w = {.user = &u};
+	struct slow_truncate t = {.user = &u, .size = 2048};
+	struct late_request late[3];
+	co_start(f->loop, write_at_the_end, &w);
+	co_sleep_ns(10);
+	co_start(f->loop, truncate_slowly, &t);
+	co_sleep_ns(10);
+	for (unsigned i = 0; i < 3; i++) {
+		late[i] = (struct late_request){.user = &u, .kind = i};
+		co_start(f->loop, request_at_the_end, &late[i]);
+	}
+	co_sleep_ns(10000000);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert(late[i].done);
+		ck_assert_int_eq(late[i].result, -EIO);
+	}
+	ck_assert(t.done);
+	ck_assert_uint_eq(n->size, 2048);
+	ck_assert_uint_eq(d->size, 2048);
+	user_finish(&u);
+	node_unref(n);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(size_changes_both_ways),
 	FIXTURE_ROW(refusals_say_why),
 	FIXTURE_ROW(longer_backing_stays_hidden),
 	FIXTURE_ROW(writes_in_flight_come_first),
+	FIXTURE_ROW(what_is_cut_off_does_not_come_back),
 	{"two_truncates_at_a_time", &test_two_truncates_at_a_time, 0},
 };
 
