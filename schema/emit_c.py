@@ -323,6 +323,8 @@ class Emitter:
             fields.append('.ret = &%s' % self.table(d.result))
         if d.oob:
             fields.append('.oob = true')
+        if d.instant:
+            fields.append('.instant = true')
         if d.features:
             fields.append('.features = %s' % self.strings(d.features))
         return '\t{%s},' % ', '.join(fields)

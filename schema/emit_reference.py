@@ -78,6 +78,8 @@ def command(schema, d):
         yield 'Returns: %s\n' % type_link(schema, d.result)
     if d.oob:
         yield 'May be executed out of band.\n'
+    if d.instant:
+        yield 'Does not wait for commands of other clients.\n'
 
 
 def event(schema, d):

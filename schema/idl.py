@@ -15,7 +15,7 @@ that a blank line follows belongs to nobody. The grammar:
     event      = "event" NAME features [ members ]
     members    = "{" { [ "?" ] NAME ":" type [ "=" VALUE ] features } "}"
     type       = NAME | "[" NAME "]"
-    flags      = [ "oob" ]
+    flags      = [ "oob" ] [ "instant" ]
     features   = { "@" NAME }
 """
 import re
@@ -65,6 +65,7 @@ class Definition:
         self.features, self.values, self.members, self.branches = [], [], [], []
         self.base = self.tag = self.argument = self.result = None
         self.oob = False
+        self.instant = False
         self.section = None
 
     def all_members(self, schema):
@@ -187,6 +188,7 @@ class Parser:
 
     def command(self, d):
         d.oob = self.accept('oob')
+        d.instant = self.accept('instant')
         d.features = self.features()
         if self.accept(':'):
             d.argument = self.type()

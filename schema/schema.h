@@ -80,6 +80,7 @@ struct schema_command {
 	const struct schema_type *args; /* NULL: takes none */
 	const struct schema_type *ret;  /* NULL: returns the empty object */
 	bool oob;                       /* may be executed out of band */
+	bool instant;                   /* never waits: need not wait for others' commands either */
 	const char *const *features;
 };
 

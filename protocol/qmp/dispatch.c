@@ -25,6 +25,13 @@ bool qmp_is_out_of_band(struct json_t *json)
 	return json_object_get(json, "exec-oob") && !json_object_get(json, "execute");
 }
 
+bool qmp_is_instant(struct json_t *json)
+{
+	const char *name = json_string_value(json_object_get(json, "execute"));
+	const struct schema_command *command = name ? schema_command_find(name) : NULL;
+	return command && command->instant;
+}
+
 static int take_command(struct envelope *e, const char *key, json_t *value, struct error **errp)
 {
 	if (!json_is_string(value))

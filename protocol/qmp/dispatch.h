@@ -18,6 +18,9 @@ struct qmp_mode {
 /* True when @json asks to be executed out of band: it has "exec-oob" and no "execute". */
 bool qmp_is_out_of_band(struct json_t *json);
 
+/* True when @json asks for a command that never waits. */
+bool qmp_is_instant(struct json_t *json);
+
 /*
  * Execute the request @json, which stays the caller's, and write the one reply
  * to @reply, whatever becomes of it.

@@ -66,11 +66,13 @@ void qmp_server_emit(struct qmp_server *server, enum schema_event event, const v
 
 void co_fn qmp_server_hold(struct qmp_server *server)
 {
+	server->is_held = true;
 	co_mutex_lock(&server->in_band);
 }
 
 void qmp_server_release(struct qmp_server *server)
 {
+	server->is_held = false;
 	co_mutex_unlock(&server->in_band);
 }
 

@@ -4,8 +4,9 @@
  *
  * Any number of clients may be connected at once, each with a session of its
  * own (session.h). Commands of all sessions are executed one at a time, in the
- * order in which the sessions ask; only out-of-band commands overtake. Events
- * go to every session that has finished its negotiation.
+ * order in which the sessions ask; only out-of-band commands and those that never
+ * wait (instant ones) overtake. Events go to every session that has finished its
+ * negotiation.
  *
  * Everything runs on the loop's thread.
  */
@@ -29,6 +30,7 @@ struct qmp_server {
 	const struct version_info *version; /* for the greeting */
 	struct list sessions;        /* struct qmp_session.link */
 	struct co_mutex in_band;     /* held while a command is executed */
+	bool is_held;                /* also instant commands wait */
 	struct qmp_session *current; /* whose in-band command is being executed */
 	struct co_group open;        /* sessions that exist */
 	bool stopping;               /* no further command is started */

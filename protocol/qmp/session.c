@@ -164,17 +164,20 @@ static void co_fn execute(struct lane *l, struct request *request)
 		send_reply(l);
 		return;
 	}
-	if (!l->is_oob) {
+	bool is_exclusive = !l->is_oob && (server->is_held || !qmp_is_instant(request->json));
+	if (is_exclusive)
 		co_mutex_lock(&server->in_band);
+	/* An instant command runs while the other one waits. */
+	struct qmp_session *other = server->current;
+	if (!l->is_oob)
 		server->current = s;
-	}
 	bool begun = !server->stopping && !s->dead;
 	if (begun)
 		qmp_dispatch(server, &s->mode, request->json, &l->reply);
-	if (!l->is_oob) {
-		server->current = NULL;
+	if (!l->is_oob)
+		server->current = other;
+	if (is_exclusive)
 		co_mutex_unlock(&server->in_band);
-	}
 	if (begun)
 		send_reply(l);
 }
