@@ -29,10 +29,12 @@ int qcow2_table_error(const struct qcow2 *q, const char *table, uint64_t offset,
 		      int r, struct error **errp);
 /* Load the refcount table if that has not been done. */
 int co_fn qcow2_load_reftable(struct qcow2 *q, struct error **errp);
-/* In memory: refcounts are 1 << @order bits wide. The caches are made anew afterwards. */
+/* In memory: refcounts are 1 << @order bits wide. The cache is made anew afterwards. */
 void qcow2_set_refcount_order(struct qcow2 *q, unsigned order);
 /* Empty caches according to the settings. */
 void qcow2_caches_init(struct qcow2 *q);
+/* The same for the cache of refcount blocks alone. */
+void qcow2_refcount_cache_init(struct qcow2 *q);
 /* Something is cached: have it cleaned after cache-clean-interval. */
 void qcow2_arm_clean_timer(struct qcow2 *q);
 

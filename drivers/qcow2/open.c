@@ -140,12 +140,17 @@ static unsigned log2_of(uint64_t power)
 
 void qcow2_caches_init(struct qcow2 *q)
 {
-	uint64_t refcount_slice = MIN(q->cluster_bytes, 4096);
-
 	q->slice_bits = log2_of(q->settings.l2_slice_bytes) - q->entry_shift;
-	q->refcount_slice_bits = log2_of(refcount_slice) + 3 - q->refcount_order;
 	qcow2_cache_init(&q->l2_cache, q, METADATA_ACTIVE_L2, q->settings.l2_slice_bytes,
 			 q->settings.l2_cache_bytes, qcow2_make_l2_clean);
+	qcow2_refcount_cache_init(q);
+}
+
+void qcow2_refcount_cache_init(struct qcow2 *q)
+{
+	uint64_t refcount_slice = MIN(q->cluster_bytes, 4096);
+
+	q->refcount_slice_bits = log2_of(refcount_slice) + 3 - q->refcount_order;
 	qcow2_cache_init(&q->refcount_cache, q, METADATA_REFCOUNT_BLOCK, refcount_slice,
 			 q->settings.refcount_cache_bytes, qcow2_make_refcounts_clean);
 }

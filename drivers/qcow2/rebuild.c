@@ -120,9 +120,9 @@ static int co_fn switch_structures(struct check *c, const struct rebuild *b)
 
 	if (r < 0)
 		return qcow2_header_lost(q, r);
-	qcow2_cache_finish(&q->l2_cache);
+	/* L2 tables stay where they are, and may be being read. */
 	qcow2_cache_finish(&q->refcount_cache);
-	qcow2_caches_init(q);
+	qcow2_refcount_cache_init(q);
 	qcow2_table_finish(&q->reftable);
 	q->free_hint = 0;
 	q->fresh_from = MAX(q->fresh_from, b->end);

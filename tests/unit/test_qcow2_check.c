@@ -147,6 +147,53 @@ IMAGE_TEST(wrong_copied_bits_are_found_and_mended)
 	ck_assert_uint_eq(load_be64(i->disk.data + 0x40000), ENTRY_COPIED | 0x50000);
 }
 
+struct mending {
+	struct image *image;
+	struct image_check result;
+	bool is_done;
+};
+
+static void co_fn mend(void *arg)
+{
+	struct mending *m = arg;
+
+	ck_assert_int_eq(qcow2_check(m->image->node, IMAGE_FIX_LEAKS | IMAGE_FIX_ERRORS,
+				     &m->result, NULL), 0);
+	m->is_done = true;
+}
+
+/* An image that becomes writable is mended beside those who have been reading it. */
+IMAGE_TEST(rebuilding_leaves_readers_alone)
+{
+	struct background reader = {.image = i, .kind = BACKGROUND_READ, .offset = 0,
+				    .bytes = 65536, .byte = 1};
+	struct mending m = {.image = i};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	image_write(i, 0, 65536, 1);
+	image_close(i);
+	store_be64(i->disk.data + load_be64(i->disk.data + 48), 0); /* no refcount block */
+	image_open_ok(i, "");
+	i->disk.hold_reads = true;
+	background_start(&reader);
+	settle();
+	ck_assert_uint_eq(i->q->l2_cache.count, 1);
+	i->disk.hold_reads = false; /* for others: the reader is not woken */
+	co_start(i->loop, mend, &m);
+	settle();
+	/* The structures are new; what is being read of the tables is still waited for. */
+	ck_assert_uint_ne(i->q->reftable.entries[0], 0);
+	ck_assert(!reader.is_done && !m.is_done);
+	ck_assert_uint_eq(i->q->l2_cache.count, 1);
+	disk_release(&i->disk);
+	settle();
+	ck_assert(reader.is_done && m.is_done);
+	ck_assert_uint_gt(m.result.corruptions_fixed, 0);
+	ck_assert_int_eq(reader.result, 0);
+	image_expect_check(i, 0, 0);
+}
+
 IMAGE_TEST(broken_refcount_structures_are_rebuilt)
 {
 	static const uint64_t entries[] = {0, 0x20200, 0x100000000, 0x20001, 0x30000, 0x50000};
@@ -216,6 +263,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(leaks_are_found_and_given_back),
 	IMAGE_ROW(low_refcounts_are_found_and_raised),
 	IMAGE_ROW(wrong_copied_bits_are_found_and_mended),
+	IMAGE_ROW(rebuilding_leaves_readers_alone),
 	IMAGE_ROW(broken_refcount_structures_are_rebuilt),
 	IMAGE_ROW(references_out_of_the_file_cannot_be_mended),
 	IMAGE_ROW(readers_check_and_do_not_mend),
