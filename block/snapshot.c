@@ -59,6 +59,8 @@ static int co_fn create_image(struct snapshot *s, const struct blockdev_snapshot
 		.backing_name = backing,
 		.backing_format = node_skip_filters(s->base)->driver->name,
 	};
+	s->is_made = true;
+	s->base_bytes = s->base->size;
 	return image_create(s->base->graph, &spec, &s->made, errp);
 }
 
@@ -164,6 +166,10 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 
 int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp)
 {
+	/* Making it took time. The users would lose what does not fit in. */
+	if (s->is_made && s->base->size != s->base_bytes)
+		return error_set(errp, -EBUSY, "The size of node '%s' has changed meanwhile",
+				 s->base->name);
 	int r = graph_tx_attach_node(tx, s->overlay, "backing", s->base, EDGE_COW, NULL, errp);
 	return r < 0 ? r : graph_tx_replace_node(tx, s->base, s->overlay, errp);
 }

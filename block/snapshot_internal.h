@@ -12,6 +12,8 @@ struct snapshot {
 	struct node *base;    /* the node below the overlay from now on; one reference, or NULL */
 	struct node *overlay; /* one reference, or NULL */
 	char *made;           /* the overlay's file, if it was not there before; until it is kept */
+	bool is_made;         /* the overlay is an image of our own making, @base_bytes long */
+	uint64_t base_bytes;
 	bool base_is_new;     /* itself an overlay that was made for the set and is not linked yet */
 	bool base_is_adopted; /* itself an overlay that was there before and is not linked yet */
 };

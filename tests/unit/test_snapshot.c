@@ -95,6 +95,36 @@ static unsigned count_nodes(struct chain *c)
 	return count;
 }
 
+/* The overlay has the size that the image had when it was made: it would cut off the rest. */
+CHAIN_TEST(an_image_that_has_grown_meanwhile_is_left_alone)
+{
+	static const struct consumer_ops ops = {0};
+	struct consumer resizer;
+	struct edge *e;
+	struct requests r;
+	struct error *error = NULL;
+	chain_make(c, "a", CHAIN_SIZE, NULL);
+	struct node *a = open_owned(c, "a");
+	consumer_init(&resizer, c->graph, &ops);
+	ck_assert_int_eq(edge_attach_consumer(&resizer, "root", a, PERM_RESIZE, PERM_ALL, &e, NULL),
+			 0);
+	begin(&r, c);
+	add_sync(&r, "a", "b");
+	graph_change_begin(c->graph);
+	ck_assert_int_eq(snapshot_set_prepare(r.set, NULL), 0);
+	consumer_enter(&resizer);
+	ck_assert_int_eq(edge_truncate(e, 2 * CHAIN_SIZE, PREALLOCATION_OFF, NULL), 0);
+	consumer_leave(&resizer);
+	ck_assert_int_lt(snapshot_set_commit(r.set, &error), 0);
+	chain_expect_error(&error, "The size of node 'a' has changed meanwhile");
+	snapshot_set_destroy(r.set);
+	ck_assert_ptr_eq(e->child, a);
+	edge_detach(e);
+	graph_change_end(c->graph);
+	consumer_finish(&resizer);
+	chain_close_all(c);
+}
+
 CHAIN_TEST(users_write_to_the_overlay)
 {
 	chain_make(c, "a", CHAIN_SIZE, NULL);
@@ -472,6 +502,7 @@ START_TEST(test_snapshots_under_load)
 END_TEST
 
 static const struct unit_test tests[] = {
+	CHAIN_ROW(an_image_that_has_grown_meanwhile_is_left_alone),
 	CHAIN_ROW(users_write_to_the_overlay),
 	CHAIN_ROW(an_overlay_without_users_stays),
 	CHAIN_ROW(later_ones_see_the_overlays_of_earlier_ones),
