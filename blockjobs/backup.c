@@ -181,9 +181,20 @@ static int link_all(struct backup *b, struct graph_tx *tx, struct error **errp)
 	return r;
 }
 
+/* They were equal when the backup was opened; a resize that was under way may have ended since. */
+static int check_sizes(struct backup *b, struct error **errp)
+{
+	uint64_t bytes = dirty_bitmap_size(cbw_left(b->cbw));
+	if (b->source->size != bytes || b->target->size != bytes)
+		return error_set(errp, -EINVAL, "Source and target image have different sizes");
+	return 0;
+}
+
 int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp)
 {
-	int r = take_bitmap(b, errp);
+	int r = check_sizes(b, errp);
+	if (r >= 0)
+		r = take_bitmap(b, errp);
 	if (r >= 0) {
 		b->common.is_in_graph = true;
 		r = link_all(b, tx, errp);

@@ -20,6 +20,8 @@ struct stage {
 	struct node *top, *target;
 	struct chain_user user;
 	uint8_t *then; /* what the source showed at the start */
+	void co_fn (*grow)(struct stage *s); /* ends between opening and entering; or NULL */
+	struct edge *resizer;
 };
 
 /* A chain of two images with data, and an empty target "t". */
@@ -51,6 +53,8 @@ static int co_fn begin(struct stage *s, const char *text, struct error **errp)
 		struct node *source = backup_source(b);
 		struct drain d;
 		struct graph_tx tx;
+		if (s->grow)
+			s->grow(s);
 		drain_begin(c->graph, &source, 1, &d);
 		graph_tx_begin(&tx, c->graph);
 		r = backup_enter(b, &tx, errp);
@@ -404,6 +408,34 @@ CHAIN_TEST(bitmaps_always_after_a_failed_flush)
 	stage_close(&s);
 }
 
+static void co_fn grow_top(struct stage *s)
+{
+	consumer_enter(s->resizer->consumer);
+	ck_assert_int_eq(edge_truncate(s->resizer, 2 * CHAIN_SIZE, PREALLOCATION_OFF, NULL), 0);
+	consumer_leave(s->resizer->consumer);
+}
+
+/* A resize that was under way has ended since: the backup would lack what is new. */
+CHAIN_TEST(a_source_that_has_grown_meanwhile_is_refused)
+{
+	static const struct consumer_ops ops = {0};
+	struct consumer resizer;
+	struct stage s;
+	struct error *error = NULL;
+	stage_open(&s, c);
+	chain_user_finish(&s.user);
+	s.grow = grow_top;
+	consumer_init(&resizer, c->graph, &ops);
+	ck_assert_int_eq(edge_attach_consumer(&resizer, "root", s.top, PERM_RESIZE, PERM_ALL,
+					      &s.resizer, NULL), 0);
+	ck_assert_int_lt(begin(&s, "sync=full", &error), 0);
+	chain_expect_error(&error, "Source and target image have different sizes");
+	ck_assert_ptr_eq(s.resizer->child, s.top);
+	edge_detach(s.resizer);
+	consumer_finish(&resizer);
+	chain_close_all(c);
+}
+
 struct late_write {
 	struct stage *stage;
 	uint64_t offset;
@@ -478,6 +510,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(bitmaps_always_after_a_cancel),
 	CHAIN_ROW(bitmaps_always_after_a_failed_flush),
 	CHAIN_ROW(bitmaps_always_forget_nothing_that_is_not_durable),
+	CHAIN_ROW(a_source_that_has_grown_meanwhile_is_refused),
 	CHAIN_ROW(only_dirty_parts_are_copied),
 };
 
