@@ -61,16 +61,19 @@ static void find_overlays(struct node *filter, struct overlays *ret)
 	free(filters.items);
 }
 
-/*
- * Where an overlay is longer than top, zeroes show: make base show them, too, in
- * case that it is longer than top.
- */
-static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
+/* Where an overlay is longer than top, zeroes show: the end of what base, if longer, shows of it. */
+static uint64_t tail_end(const struct commit *c, const struct overlays *overlays)
 {
 	uint64_t end = c->top->size;
 	for (size_t i = 0; i < overlays->count; i++)
 		end = MAX(end, MIN(overlays->items[i]->size, c->base->size));
-	for (uint64_t offset = c->top->size; offset < end;) {
+	return end;
+}
+
+/* Make base show zeroes, too. */
+static int co_fn zero_tail(struct commit *c, uint64_t offset, uint64_t end)
+{
+	while (offset < end) {
 		uint64_t bytes = MIN(end - offset, ZERO_STEP);
 		consumer_enter(&c->common.job.consumer);
 		int r = edge_zero(c->common.target, offset, bytes, REQUEST_MAY_UNMAP);
@@ -82,11 +85,38 @@ static int co_fn zero_tail(struct commit *c, const struct overlays *overlays)
 	return 0;
 }
 
-static int co_fn pivot(struct commit *c, struct error **errp)
+/* With the users drained: no overlay becomes longer any more. */
+static int co_fn pivot(struct commit *c, const struct overlays *overlays, struct error **errp)
+{
+	int r = 0;
+	for (size_t i = 0; i < overlays->count && r >= 0; i++)
+		r = copy_job_rename_backing(overlays->items[i], c->base, c->backing_file,
+					    c->mask_protocol, errp);
+	return r >= 0 ? copy_job_leave(&c->common, c->base, NULL, NULL, errp) : r;
+}
+
+static int co_fn prepare_overlays(struct commit *c, const struct overlays *overlays,
+				  struct error **errp)
 {
 	struct drain drain;
-	drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
-	int r = copy_job_leave(&c->common, c->base, NULL, NULL, errp);
+	uint64_t zeroed = c->top->size;
+	for (;;) {
+		uint64_t end = tail_end(c, overlays);
+		int r = zero_tail(c, zeroed, end);
+		if (r < 0)
+			return error_set_errno(errp, r, "Could not write zeroes to '%s'",
+					       c->base->name);
+		r = copy_job_flush(&c->common, errp);
+		if (r < 0)
+			return r;
+		zeroed = MAX(zeroed, end);
+		drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
+		/* An overlay may have become longer meanwhile: then once more. */
+		if (tail_end(c, overlays) <= zeroed)
+			break;
+		drain_end(&drain);
+	}
+	int r = pivot(c, overlays, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -95,16 +125,9 @@ static int co_fn prepare_locked(struct commit *c, struct error **errp)
 {
 	struct overlays overlays = {0};
 	find_overlays(c->common.filter, &overlays);
-	int r = zero_tail(c, &overlays);
-	if (r < 0)
-		error_set_errno(errp, r, "Could not write zeroes to '%s'", c->base->name);
-	if (r >= 0)
-		r = copy_job_flush(&c->common, errp);
-	for (size_t i = 0; i < overlays.count && r >= 0; i++)
-		r = copy_job_rename_backing(overlays.items[i], c->base, c->backing_file,
-					    c->mask_protocol, errp);
+	int r = prepare_overlays(c, &overlays, errp);
 	free(overlays.items);
-	return r >= 0 ? pivot(c, errp) : r;
+	return r;
 }
 
 static int co_fn prepare(struct job *j, struct error **errp)

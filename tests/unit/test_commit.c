@@ -392,6 +392,58 @@ CHAIN_TEST(what_a_short_top_hides_stays_hidden)
 	chain_expect_image(c, "over");
 }
 
+struct late_resize {
+	struct consumer consumer;
+	struct edge *edge;
+	int result;
+	bool done;
+};
+
+static void co_fn resize_over(void *arg)
+{
+	struct late_resize *l = arg;
+	consumer_enter(&l->consumer);
+	l->result = edge_truncate(l->edge, CHAIN_SIZE, PREALLOCATION_OFF, NULL);
+	consumer_leave(&l->consumer);
+	l->done = true;
+}
+
+/* A block_resize that was under way ends between the last look at the sizes and the change. */
+CHAIN_TEST(what_an_overlay_gains_at_the_end_reads_as_zeroes)
+{
+	static const struct consumer_ops ops = {0};
+	struct late_resize l = {0};
+	chain_make(c, "base", CHAIN_SIZE, NULL);
+	struct node *n = chain_open(c, "base");
+	write_pattern(c, n, 0, CHAIN_SIZE, 7);
+	node_unref(n);
+	chain_make(c, "top", CHAIN_SIZE / 2, "base");
+	chain_make(c, "over", CHAIN_SIZE / 2, "top");
+	memset(c->model + CHAIN_SIZE / 2, 0, CHAIN_SIZE / 2);
+	n = chain_open(c, "over");
+	consumer_init(&l.consumer, c->graph, &ops);
+	ck_assert_int_eq(edge_attach_consumer(&l.consumer, "root", n, PERM_RESIZE, PERM_ALL, &l.edge,
+					      NULL),
+			 0);
+	struct job *j = chain_commit_ok(c, "device=over,top=top,auto-finalize=false");
+	chain_wait_for(c, "pending");
+	c->slow_disk = "over";
+	co_start(c->loop, resize_over, &l);
+	co_sleep_ns(1000);
+	ck_assert_int_eq(job_verb_finalize(j, NULL), 0);
+	co_sleep_ns(25000000);
+	ck_assert(!l.done);
+	c->slow_disk = NULL;
+	chain_wait_for(c, "null");
+	ck_assert(l.done);
+	ck_assert_int_eq(l.result, 0);
+	edge_detach(l.edge);
+	consumer_finish(&l.consumer);
+	chain_expect(c, n);
+	node_unref(n);
+	chain_expect_image(c, "over");
+}
+
 /* --- Who may do what meanwhile --------------------------------------------------------------- */
 
 CHAIN_TEST(wrong_choices_are_refused)
@@ -589,6 +641,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(the_daemon_may_end_at_any_time),
 	CHAIN_ROW(a_short_base_grows),
 	CHAIN_ROW(what_a_short_top_hides_stays_hidden),
+	CHAIN_ROW(what_an_overlay_gains_at_the_end_reads_as_zeroes),
 	CHAIN_ROW(wrong_choices_are_refused),
 	CHAIN_ROW(parts_of_a_chain_that_overlap_are_refused),
 	CHAIN_ROW(disjoint_parts),
