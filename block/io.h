@@ -63,6 +63,9 @@ enum preallocation { PREALLOCATION_OFF, PREALLOCATION_METADATA, PREALLOCATION_FA
 /* Change the child's size. New bytes read as zeroes. */
 int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preallocation,
 			struct error **errp);
+/* The same for a child that shall be at least @size long: never cuts what others have added. */
+int co_fn edge_grow(struct edge *e, uint64_t size, enum preallocation preallocation,
+		    struct error **errp);
 
 /* What is known of a range. */
 enum extent_flags {

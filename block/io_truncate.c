@@ -90,8 +90,8 @@ static void co_fn begin_truncate(struct request *rq, struct node *n, uint64_t si
 	}
 }
 
-int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preallocation,
-			struct error **errp)
+static int co_fn change_size(struct edge *e, uint64_t size, bool only_grows,
+			     enum preallocation preallocation, struct error **errp)
 {
 	struct node *n = e->child;
 	assert(!e->consumer || e->consumer->operations > 0);
@@ -103,10 +103,25 @@ int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preall
 	struct request rq;
 	begin_truncate(&rq, n, size);
 	uint64_t old_size = n->size;
-	r = truncate_by_driver(n, size, preallocation, errp);
-	if (r >= 0)
-		r = hide_backing(n, old_size, errp);
+	/* A write that was waited for may have made it long enough. */
+	if (!only_grows || old_size < size) {
+		r = truncate_by_driver(n, size, preallocation, errp);
+		if (r >= 0)
+			r = hide_backing(n, old_size, errp);
+	}
 	co_mutex_unlock(&n->resize_lock);
 	request_end(&rq);
 	return r;
+}
+
+int co_fn edge_truncate(struct edge *e, uint64_t size, enum preallocation preallocation,
+			struct error **errp)
+{
+	return change_size(e, size, false, preallocation, errp);
+}
+
+int co_fn edge_grow(struct edge *e, uint64_t size, enum preallocation preallocation,
+		    struct error **errp)
+{
+	return change_size(e, size, true, preallocation, errp);
 }

@@ -20,6 +20,7 @@ struct preallocate {
 	uint64_t align, size; /* bytes */
 	bool is_longer;       /* the file may be longer than the data */
 	bool is_hopeless;     /* the file cannot be extended in advance */
+	bool is_soiled;       /* a failed write may have left something behind the data */
 	struct co_mutex extend_lock;
 };
 
@@ -68,7 +69,7 @@ static void co_fn cut(struct node *n)
 {
 	struct preallocate *p = n->state;
 	if (p->is_longer && edge_truncate(n->file, n->size, PREALLOCATION_OFF, NULL) >= 0)
-		p->is_longer = false;
+		p->is_longer = p->is_soiled = false;
 }
 
 /* Let permissions follow from what is longer now. They only get fewer. */
@@ -137,7 +138,7 @@ static void co_fn extend(struct node *n, uint64_t end)
 	if (n->file->child->size < end && !p->is_hopeless && may_resize(n->file->permissions)) {
 		bool was_longer = p->is_longer;
 		p->is_longer = true;
-		if (edge_truncate(n->file, size, PREALLOCATION_FALLOC, NULL) < 0) {
+		if (edge_grow(n->file, size, PREALLOCATION_FALLOC, NULL) < 0) {
 			p->is_hopeless = true;
 			p->is_longer = was_longer;
 		}
@@ -145,17 +146,26 @@ static void co_fn extend(struct node *n, uint64_t end)
 	co_mutex_unlock(&p->extend_lock);
 }
 
+/* What a failed request may have left behind the data must not show when that grows. */
+static int note_result(struct node *n, uint64_t end, int r)
+{
+	struct preallocate *p = n->state;
+	if (r < 0 && end > n->size)
+		p->is_soiled = true;
+	return r;
+}
+
 static int co_fn write_filter(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			      unsigned flags)
 {
 	if (offset + bytes > n->file->child->size)
 		extend(n, offset + bytes);
-	return edge_writev(n->file, offset, bytes, v, flags);
+	return note_result(n, offset + bytes, edge_writev(n->file, offset, bytes, v, flags));
 }
 
 static int co_fn zero_filter(struct node *n, uint64_t offset, uint64_t bytes, unsigned flags)
 {
-	return edge_zero(n->file, offset, bytes, flags);
+	return note_result(n, offset + bytes, edge_zero(n->file, offset, bytes, flags));
 }
 
 static int co_fn discard_filter(struct node *n, uint64_t offset, uint64_t bytes)
@@ -163,16 +173,20 @@ static int co_fn discard_filter(struct node *n, uint64_t offset, uint64_t bytes)
 	return edge_discard(n->file, offset, bytes);
 }
 
-/* What is behind the data has never been written to, and reads as zeroes. */
+/* What is behind the data has never been written to, and reads as zeroes, unless it is soiled. */
 static int co_fn truncate_filter(struct node *n, uint64_t size, enum preallocation preallocation,
 				 struct error **errp)
 {
 	struct preallocate *p = n->state;
-	if (p->is_longer && size > n->size && size <= n->file->child->size)
+	int r = 0;
+	if (p->is_longer && !p->is_soiled && size > n->size && size <= n->file->child->size)
 		return 0;
-	int r = edge_truncate(n->file, size, preallocation, errp);
+	if (p->is_soiled && size > n->size)
+		r = edge_truncate(n->file, n->size, PREALLOCATION_OFF, errp);
 	if (r >= 0)
-		p->is_longer = false;
+		r = edge_truncate(n->file, size, preallocation, errp);
+	if (r >= 0)
+		p->is_longer = p->is_soiled = false;
 	return r;
 }
 

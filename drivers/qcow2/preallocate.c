@@ -54,7 +54,7 @@ static int co_fn cover(struct qcow2 *q, const struct allocation *a,
 		preallocation = PREALLOCATION_OFF;
 	if (end <= qcow2_file_size(q))
 		return 0;
-	return edge_truncate(q->node->file, end, preallocation, errp);
+	return edge_grow(q->node->file, end, preallocation, errp);
 }
 
 /* The first clusters of the task that have none; *ret_done says how far that went. */
