@@ -17,6 +17,8 @@ static int co_fn allocation_status(const struct nbd_context *c, struct node *n, 
 	int r = node_status(n, offset, bytes, &extent);
 	if (r < 0)
 		return r;
+	if (extent.bytes == 0)
+		return -EIO; /* the node has become shorter */
 	*ret = (struct nbd_extent){
 		.bytes = extent.bytes,
 		.flags = (extent.flags & EXTENT_DATA ? 0 : NBD_STATE_HOLE) |
@@ -41,6 +43,8 @@ static int co_fn depth_status(const struct nbd_context *c, struct node *n, uint6
 	int r = node_status_above(n, NULL, offset, bytes, &extent, &depth);
 	if (r < 0)
 		return r;
+	if (extent.bytes == 0)
+		return -EIO;
 	*ret = (struct nbd_extent){.bytes = extent.bytes, .flags = depth};
 	return 0;
 }

@@ -57,6 +57,8 @@ static void co_fn find_pieces(const struct nbd_transaction *t, struct sparse *s)
 		if (s->count < PIECES_MAX - 1 &&
 		    node_status(edge_of(t)->child, offset, end - offset, &x) < 0)
 			x = (struct extent){.bytes = end - offset};
+		if (x.bytes == 0) /* the node has become shorter: reading the rest fails */
+			x = (struct extent){.bytes = end - offset};
 		add_piece(s, x.bytes, x.flags & EXTENT_ZERO);
 		offset += x.bytes;
 	}

@@ -301,6 +301,32 @@ SERVER_TEST(a_drain_holds_requests_and_loses_none)
 	tear_down();
 }
 
+/* As when another client of the cluster resizes an image: what is beyond has no status. */
+SERVER_TEST(a_node_that_becomes_shorter_ends_requests)
+{
+	set_up(f);
+	disk->holes = true;
+	client *c = client_open(true);
+	struct drain drain;
+	drain_begin(f->graph, &node, 1, &drain);
+	ask(c, NBD_CMD_BLOCK_STATUS, 1, 0, DISK_BYTES, 0);
+	co_sleep_ns(10 * MS);
+	node_set_size(node, DISK_BYTES / 2);
+	drain_end(&drain);
+	expect_error_chunk(c, 1, NBD_EIO, "block status failed: Input/output error");
+	node_set_size(node, DISK_BYTES);
+	drain_begin(f->graph, &node, 1, &drain);
+	ask(c, NBD_CMD_READ, 2, 0, DISK_BYTES, 0);
+	co_sleep_ns(10 * MS);
+	node_set_size(node, DISK_BYTES / 2);
+	drain_end(&drain);
+	expect_error_chunk(c, 2, NBD_EIO, "read failed: Input/output error");
+	node_set_size(node, DISK_BYTES);
+	expect_alive(c);
+	socket_stream_free(c);
+	tear_down();
+}
+
 static const struct unit_test tests[] = {
 	SERVER_ROW(reads_and_writes_of_many_lengths),
 	SERVER_ROW(each_command_does_what_it_says),
@@ -311,6 +337,7 @@ static const struct unit_test tests[] = {
 	SERVER_ROW(block_status_of_many_pieces_is_cut),
 	SERVER_ROW(long_reads_leave_out_holes),
 	SERVER_ROW(a_drain_holds_requests_and_loses_none),
+	SERVER_ROW(a_node_that_becomes_shorter_ends_requests),
 };
 
 UNIT_MAIN("nbd_transaction", tests)
