@@ -43,6 +43,7 @@ static void describe_export(struct nbd_export *x, struct nbd_export_info *ret)
 		.contexts = x->contexts,
 		.context_count = x->context_count,
 		.export = x,
+		.serial = x->serial,
 	};
 }
 
@@ -135,6 +136,7 @@ static int co_fn start(struct export *e, const struct block_export_options *opti
 
 	struct nbd_export *x = NEW(struct nbd_export);
 	x->server = s;
+	x->serial = ++s->last_serial;
 	x->export = e;
 	x->name = xstrdup(name);
 	x->description = xstrdup(nbd->description);

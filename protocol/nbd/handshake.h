@@ -28,6 +28,7 @@ struct nbd_export_info {
 	const struct nbd_context *contexts; /* their place is their ID on the wire */
 	unsigned context_count;
 	void *export; /* the owner's; handed back in the result */
+	uint64_t serial; /* another one for each export, also of a name that was there before */
 };
 
 /* Where the exports are found. Both calls must not wait. */
@@ -70,6 +71,7 @@ struct nbd_handshake {
 
 	/* The selection of SET_META_CONTEXT, good for this export alone. */
 	char *selected_export;
+	uint64_t selected_serial;
 	uint32_t selected;
 
 	/* The option that is coming in, and why it is refused in state OPTION_SKIP. */

@@ -127,7 +127,10 @@ static uint16_t transmission_flags(const struct nbd_handshake *h,
 static void enter_transmission(struct nbd_handshake *h, const struct nbd_export_info *info)
 {
 	h->chosen = *info;
-	h->contexts = string_equal(h->selected_export, info->name) ? h->selected : 0;
+	/* The export may have been removed meanwhile, and another one have got its name. */
+	bool is_same = string_equal(h->selected_export, info->name) &&
+		       h->selected_serial == info->serial;
+	h->contexts = is_same ? h->selected : 0;
 	h->state = NBD_HANDSHAKE_DONE;
 }
 
@@ -345,6 +348,7 @@ static void option_meta_context(struct nbd_handshake *h)
 			put_contexts(h, &info, mask, listing);
 			if (!listing) {
 				h->selected_export = xstrdup(info.name);
+				h->selected_serial = info.serial;
 				h->selected = mask;
 			}
 		}

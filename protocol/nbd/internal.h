@@ -55,6 +55,7 @@ struct nbd_server {
 	bool starting, stopping; /* a coroutine is about it */
 	bool is_abandoned;       /* nobody waits for the end of connections */
 	struct list exports;     /* struct nbd_export.link */
+	uint64_t last_serial;    /* of an export */
 	struct list connections; /* struct nbd_connection.link */
 	unsigned connection_count;
 	struct co_queue connections_gone;
@@ -69,6 +70,7 @@ struct nbd_export {
 	struct export *export;
 	char *name;
 	char *description;       /* NULL without one */
+	uint64_t serial;         /* unique in the server */
 	struct list connections; /* struct nbd_connection.export_link, in transmission */
 	struct nbd_context contexts[NBD_CONTEXTS_MAX];
 	unsigned context_count;

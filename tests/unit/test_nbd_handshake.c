@@ -530,6 +530,25 @@ START_TEST(contexts_hold_for_their_export_only)
 }
 END_TEST
 
+/* Its contexts may be others, or fewer. */
+START_TEST(contexts_do_not_hold_for_a_new_export_of_the_name)
+{
+	static const char *query = "base:allocation";
+	begin_structured();
+	say_contexts(NBD_OPT_SET_META_CONTEXT, "disk", 1, &query);
+	run();
+	expect(NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, NULL);
+	expect_ack(NBD_OPT_SET_META_CONTEXT);
+	exports[0].serial++;
+	say_option(NBD_OPT_EXPORT_NAME, "disk", 4);
+	run();
+	ck_assert_int_eq(s->h.state, NBD_HANDSHAKE_DONE);
+	ck_assert_uint_eq(s->h.contexts, 0);
+	s->out_at = s->out_bytes;
+	end();
+}
+END_TEST
+
 START_TEST(a_failed_selection_undoes_the_earlier_one)
 {
 	static const char *query = "base:allocation";
@@ -649,6 +668,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(contexts_are_listed_by_name_and_namespace),
 	UNIT_TEST(namespaces_alone_set_nothing),
 	UNIT_TEST(contexts_hold_for_their_export_only),
+	UNIT_TEST(contexts_do_not_hold_for_a_new_export_of_the_name),
 	UNIT_TEST(a_failed_selection_undoes_the_earlier_one),
 	UNIT_TEST(a_huge_count_of_queries_ends_with_the_data),
 	UNIT_TEST(broken_clients_are_left),
