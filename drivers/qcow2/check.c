@@ -143,6 +143,9 @@ static int co_fn run(struct check *c, struct error **errp)
 
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not read the tables");
+	/* What a table that cannot be read refers to was not counted, and is no leak. */
+	if (result->errors > 0)
+		c->fix = 0;
 	uint64_t unmendable = result->corruptions; /* wrong references; refcounts are no help */
 	uint32_t *without = NULL;
 

@@ -257,7 +257,29 @@ IMAGE_TEST(statistics_count_what_is_there)
 	ck_assert_uint_eq(c.image_end, 0x90000);
 }
 
+/* Its clusters are in use, though nobody can count them. */
+IMAGE_TEST(what_an_unreadable_table_refers_to_is_kept)
+{
+	static const unsigned fixes[] = {IMAGE_FIX_LEAKS, IMAGE_FIX_LEAKS | IMAGE_FIX_ERRORS};
+
+	make(i);
+	image_open_ok(i, "");
+	for (size_t n = 0; n < ARRAY_SIZE(fixes); n++) {
+		i->disk.read_error = -EIO;
+		i->disk.fail_from = 0x40000;
+		i->disk.fail_to = 0x50000;
+		struct image_check c = check(i, fixes[n], "");
+
+		ck_assert_uint_gt(c.errors, 0);
+		ck_assert_uint_eq(c.leaks_fixed + c.corruptions_fixed, 0);
+		i->disk.read_error = 0;
+		c = check(i, 0, "");
+		ck_assert_uint_eq(c.errors + c.corruptions + c.leaks, 0);
+	}
+}
+
 static const struct unit_test tests[] = {
+	IMAGE_ROW(what_an_unreadable_table_refers_to_is_kept),
 	IMAGE_ROW(refcounts_of_all_widths_are_stored_beside_each_other),
 	IMAGE_ROW(refcount_structures_grow_with_the_file),
 	IMAGE_ROW(leaks_are_found_and_given_back),
