@@ -117,6 +117,11 @@ int co_fn io_copy_on_read(struct node *n, uint64_t offset, uint64_t bytes, struc
 	int r = request_begin_serialising(&rq, n, offset, bytes, cluster, flags);
 	if (r < 0)
 		return r;
+	/* It may have waited for the node to become shorter. */
+	if (offset + bytes > n->size) {
+		request_end(&rq);
+		return -EIO;
+	}
 	while (bytes > 0) {
 		uint64_t done = bytes;
 		r = copy_step(n, offset, &done, v, cluster, flags);

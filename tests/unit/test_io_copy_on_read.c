@@ -128,7 +128,54 @@ START_TEST(test_writes_survive)
 }
 END_TEST
 
+struct late {
+	struct user *user;
+	enum { LATE_WRITE, LATE_TRUNCATE, LATE_PULL } kind;
+	int result;
+	bool done;
+};
+
+static void co_fn run_late(void *arg)
+{
+	struct late *l = arg;
+	char data[512];
+	memset(data, 1, sizeof(data));
+	consumer_enter(&l->user->consumer);
+	l->result = l->kind == LATE_WRITE ? edge_write(l->user->edge, 3072, 512, data, 0)
+		    : l->kind == LATE_TRUNCATE
+			    ? edge_truncate(l->user->edge, 2048, PREALLOCATION_OFF, NULL)
+			    : edge_read(l->user->edge, 3584, 512, data, REQUEST_COPY_ON_READ);
+	consumer_leave(&l->user->consumer);
+	l->done = true;
+}
+
+/* The read waits for the truncate, and the truncate for the write. */
+FIXTURE_TEST(what_is_cut_off_is_not_pulled_up)
+{
+	struct disk *base;
+	struct node *n = open_pair(f, 4096, &base);
+	struct user u;
+	struct late late[3];
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_ALL, PERM_ALL, NULL), 0);
+	base->delay_ns = 100000;
+	((struct disk *)*(void **)n->file->child->state)->delay_ns = 100000;
+	for (unsigned i = 0; i < 3; i++) {
+		late[i] = (struct late){.user = &u, .kind = i};
+		co_start(f->loop, run_late, &late[i]);
+		co_sleep_ns(10);
+	}
+	ck_assert(!late[0].done && !late[1].done && !late[2].done);
+	co_sleep_ns(10000000);
+	ck_assert(late[0].done && late[1].done && late[2].done);
+	ck_assert_int_eq(late[1].result, 0);
+	ck_assert_int_eq(late[2].result, -EIO);
+	ck_assert_uint_eq(n->size, 2048);
+	user_finish(&u);
+	node_unref(n);
+}
+
 static const struct unit_test tests[] = {
+	FIXTURE_ROW(what_is_cut_off_is_not_pulled_up),
 	FIXTURE_ROW(whole_clusters_are_pulled_up),
 	FIXTURE_ROW(permission_is_required),
 	FIXTURE_ROW(writes_survive),
