@@ -144,13 +144,19 @@ static int co_fn add_connection(struct nbd_client *client, bool is_extra, struct
 	if (r < 0)
 		return r;
 	r = check_export(client, &c->export, errp);
+	/*
+	 * The server may be another one than before. Without the promise a flush on one
+	 * connection would not cover what was written on the others.
+	 */
+	if (r >= 0 && client->up > 0 && !(client->export.can_multi_conn && c->export.can_multi_conn))
+		r = error_set(errp, -ENOTSUP, "The server does not take several connections any more");
 	if (r < 0) {
 		connection_close(c, loop_now_ns(client->loop) + GOODBYE_NS);
 		return r;
 	}
-	if (is_extra && !c->export.can_multi_conn)
-		client->wanted = 1;
 	accept_connection(client, c);
+	if (!client->export.can_multi_conn)
+		client->wanted = 1;
 	return 0;
 }
 
