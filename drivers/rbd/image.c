@@ -282,16 +282,6 @@ static int find_encryption(struct graph *g, const struct blockdev_options_rbd *o
 	return *ret ? 0 : -ENOENT;
 }
 
-/*
- * A client that did not answer in time when another one wanted its lock is shut out by the
- * cluster, and with it all images of its connection, for good.
- */
-static void note_result(struct image *image, int r)
-{
-	if (r == -ESHUTDOWN)
-		image->cluster->is_shut_out = true;
-}
-
 static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
 			   bool is_cached, void (*on_size)(struct image *image), void *owner,
 			   struct image **ret, struct error **errp)
@@ -341,11 +331,12 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 		else
 			error_set_errno(errp, r, "error opening image %s/%s", o->pool, o->image);
 		opening_free(opening);
-		note_result(image, r);
+		image_note_result(image, r);
 		image_close(image);
 		return r;
 	}
 	opening_free(opening);
+	image_requests_init(image);
 	guard_lock(image);
 	image->is_watching = on_size != NULL;
 	guard_unlock(image);
@@ -389,79 +380,6 @@ void co_fn image_close(struct image *image)
 		return;
 	image_free(image);
 	cluster_put(cluster);
-}
-
-/* A request under way. */
-struct flight {
-	struct loop *loop;
-	struct loop_post post;
-	struct coroutine *waiter;
-	int64_t result;
-	struct iovec *iov; /* of a request for several pieces */
-};
-
-static void on_landed(struct loop_post *post)
-{
-	co_wake(container_of(post, struct flight, post)->waiter);
-}
-
-/* On a thread of librbd. */
-static void on_complete(rbd_completion_t completion, void *arg)
-{
-	struct flight *f = arg;
-	f->result = rbd_aio_get_return_value(completion);
-	rbd_aio_release(completion);
-	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
-}
-
-static int submit_vec(struct image *image, const struct image_request *q, struct flight *f,
-		      rbd_completion_t c)
-{
-	void *p = vec_contiguous(q->v, q->bytes);
-	if (p)
-		return q->op == IMAGE_READ ? rbd_aio_read(image->handle, q->offset, q->bytes, p, c)
-					   : rbd_aio_write(image->handle, q->offset, q->bytes, p, c);
-	/* librbd looks at the array when the data is there. */
-	f->iov = xalloc(q->v.count, sizeof(*f->iov));
-	int count = vec_to_iovecs(q->v, q->bytes, f->iov, q->v.count);
-	return q->op == IMAGE_READ ? rbd_aio_readv(image->handle, f->iov, count, q->offset, c)
-				   : rbd_aio_writev(image->handle, f->iov, count, q->offset, c);
-}
-
-static int submit(struct image *image, const struct image_request *q, struct flight *f,
-		  rbd_completion_t c)
-{
-	switch (q->op) {
-	case IMAGE_ZERO:
-		return rbd_aio_write_zeroes(image->handle, q->offset, q->bytes, c,
-					    q->keeps_blocks ? RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
-							    : 0, 0);
-	case IMAGE_DISCARD:
-		return rbd_aio_discard(image->handle, q->offset, q->bytes, c);
-	case IMAGE_FLUSH:
-		return rbd_aio_flush(image->handle, c);
-	default:
-		return submit_vec(image, q, f, c);
-	}
-}
-
-int64_t co_fn image_run(struct image *image, const struct image_request *request)
-{
-	struct flight f = {.loop = image->loop, .post = {.fn = on_landed}, .waiter = co_self()};
-	rbd_completion_t completion;
-	int r = rbd_aio_create_completion(&f, on_complete, &completion);
-	if (r < 0)
-		return r;
-	r = submit(image, request, &f, completion);
-	if (r < 0) {
-		rbd_aio_release(completion);
-		free(f.iov);
-		return r;
-	}
-	co_yield();
-	free(f.iov);
-	note_result(image, (int)MIN(f.result, 0));
-	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
 }
 
 struct resizing {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One open image: its handles, requests and changes of size. Control thread.
+ * One open image: its handles and changes of size (image.c), its requests (request.c). Control thread.
  */
 #ifndef DRIVERS_RBD_IMAGE_H
 #define DRIVERS_RBD_IMAGE_H
@@ -10,6 +10,7 @@
 
 #include "base/loop.h"
 #include "base/vec.h"
+#include "block/merge.h"
 #include "drivers/rbd/cluster.h"
 
 struct image {
@@ -17,6 +18,7 @@ struct image {
 	struct cluster *cluster;
 	rados_ioctx_t pool;
 	rbd_image_t handle;
+	struct merge_queue merge; /* reads and writes */
 	char *snapshot; /* NULL for the image itself */
 	bool read_only, is_cached;
 	bool is_encrypted;
@@ -67,6 +69,11 @@ struct image_request {
 
 /* Run a request. Returns a negative errno, the bytes that a read has got, or 0. */
 int64_t co_fn image_run(struct image *image, const struct image_request *request);
+
+/* To be called once, when the facts of @image are known. */
+void image_requests_init(struct image *image);
+/* Remember what @r, a result, tells of the connection. */
+void image_note_result(struct image *image, int r);
 
 /* Change the size. */
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp);

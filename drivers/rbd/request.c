@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests to an open image. Node's loop.
+ */
+#include "drivers/rbd/image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+/*
+ * Of reads, and of writes, that follow each other. Not from one object into the next: they lie
+ * in different places, where one may answer and the other not.
+ */
+#define MERGE_MAX (1 * MiB)
+#define MERGE_IOVECS_MAX 256
+
+/*
+ * A client that did not answer in time when another one wanted its lock is shut out by the
+ * cluster, and with it all images of its connection, for good.
+ */
+void image_note_result(struct image *image, int r)
+{
+	if (r == -ESHUTDOWN)
+		image->cluster->is_shut_out = true;
+}
+
+/* A request under way. */
+struct flight {
+	struct loop *loop;
+	struct loop_post post;
+	struct coroutine *waiter;
+	int64_t result;
+	struct iovec *iov; /* of a request for several pieces */
+};
+
+static void on_landed(struct loop_post *post)
+{
+	co_wake(container_of(post, struct flight, post)->waiter);
+}
+
+/* On a thread of librbd. */
+static void on_complete(rbd_completion_t completion, void *arg)
+{
+	struct flight *f = arg;
+	f->result = rbd_aio_get_return_value(completion);
+	rbd_aio_release(completion);
+	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
+}
+
+static int submit_vec(struct image *image, const struct image_request *q, struct flight *f,
+		      rbd_completion_t c)
+{
+	void *p = vec_contiguous(q->v, q->bytes);
+	if (p)
+		return q->op == IMAGE_READ ? rbd_aio_read(image->handle, q->offset, q->bytes, p, c)
+					   : rbd_aio_write(image->handle, q->offset, q->bytes, p, c);
+	/* librbd looks at the array when the data is there. */
+	f->iov = xalloc(q->v.count, sizeof(*f->iov));
+	int count = vec_to_iovecs(q->v, q->bytes, f->iov, q->v.count);
+	return q->op == IMAGE_READ ? rbd_aio_readv(image->handle, f->iov, count, q->offset, c)
+				   : rbd_aio_writev(image->handle, f->iov, count, q->offset, c);
+}
+
+static int submit(struct image *image, const struct image_request *q, struct flight *f,
+		  rbd_completion_t c)
+{
+	switch (q->op) {
+	case IMAGE_ZERO:
+		return rbd_aio_write_zeroes(image->handle, q->offset, q->bytes, c,
+					    q->keeps_blocks ? RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
+							    : 0, 0);
+	case IMAGE_DISCARD:
+		return rbd_aio_discard(image->handle, q->offset, q->bytes, c);
+	case IMAGE_FLUSH:
+		return rbd_aio_flush(image->handle, c);
+	default:
+		return submit_vec(image, q, f, c);
+	}
+}
+
+static int64_t co_fn fly(struct image *image, const struct image_request *request)
+{
+	struct flight f = {.loop = image->loop, .post = {.fn = on_landed}, .waiter = co_self()};
+	rbd_completion_t completion;
+	int r = rbd_aio_create_completion(&f, on_complete, &completion);
+	if (r < 0)
+		return r;
+	r = submit(image, request, &f, completion);
+	if (r < 0) {
+		rbd_aio_release(completion);
+		free(f.iov);
+		return r;
+	}
+	co_yield();
+	free(f.iov);
+	image_note_result(image, (int)MIN(f.result, 0));
+	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
+}
+
+static int64_t co_fn fly_transfer(void *arg, const struct transfer *t)
+{
+	return fly(arg, &(struct image_request){
+		.op = t->is_write ? IMAGE_WRITE : IMAGE_READ,
+		.offset = t->offset,
+		.bytes = t->bytes,
+		.v = t->v,
+	});
+}
+
+int64_t co_fn image_run(struct image *image, const struct image_request *request)
+{
+	if (request->op != IMAGE_READ && request->op != IMAGE_WRITE)
+		return fly(image, request);
+	return merge_transfer(&image->merge, &(struct transfer){
+		.is_write = request->op == IMAGE_WRITE,
+		.offset = request->offset,
+		.bytes = request->bytes,
+		.v = request->v,
+	});
+}
+
+void image_requests_init(struct image *image)
+{
+	image->merge = (struct merge_queue){
+		.run = fly_transfer,
+		.arg = image,
+		.max_bytes = MERGE_MAX,
+		.max_iovecs = MERGE_IOVECS_MAX,
+		.boundary = image->object_size,
+	};
+	merge_queue_init(&image->merge, image->loop);
+}
