@@ -14,6 +14,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "block/merge.h"
 #include "drivers/gluster/name.h"
 #include "drivers/gluster/request.h"
 #include "drivers/module.h"
@@ -24,6 +25,11 @@
 
 /* Longer requests are divided, so that others come in between. */
 #define TRANSFER_MAX (4 * MiB)
+/*
+ * Short reads, and writes, that follow each other become requests of so many bytes. For longer
+ * ones the bytes are what costs, and two that overlap are quicker than one.
+ */
+#define MERGE_MAX (128 * KiB)
 /* The same for zeroes, which bricks may have to write. */
 #define ZERO_MAX (64 * MiB)
 #define DISCARD_MAX (1 * GiB)
@@ -33,6 +39,7 @@ struct gluster {
 	struct list link; /* in open_nodes */
 	struct gluster_file *file;
 	struct gluster_queue queue;
+	struct merge_queue merge; /* reads and writes, before @queue */
 	int flush_error; /* of the first flush that failed: all that follow fail */
 	bool can_zero, can_punch_hole; /* until refused */
 
@@ -75,6 +82,15 @@ static int co_fn open_file(struct node *n, const struct blockdev_options_gluster
 	return r < 0 ? error_move(errp, error) : 0;
 }
 
+static int64_t co_fn transfer(void *arg, const struct transfer *t)
+{
+	struct gluster *g = arg;
+	if (t->is_write)
+		return gluster_write(&g->queue, g->file, t->offset, t->bytes, t->v);
+	int r = gluster_read(&g->queue, g->file, t->offset, t->bytes, t->v);
+	return r < 0 ? r : (int64_t)t->bytes;
+}
+
 static int co_fn image_open(struct node *n, const struct blockdev_options *options, void *arg,
 			      struct error **errp)
 {
@@ -86,6 +102,13 @@ static int co_fn image_open(struct node *n, const struct blockdev_options *optio
 	g->node = n;
 	g->can_zero = g->can_punch_hole = true;
 	gluster_queue_init(&g->queue, n->loop);
+	g->merge = (struct merge_queue){
+		.run = transfer,
+		.arg = g,
+		.max_bytes = MERGE_MAX,
+		.max_iovecs = GLUSTER_IOVECS_MAX,
+	};
+	merge_queue_init(&g->merge, n->loop);
 	list_add_tail(&open_nodes, &g->link);
 	/* Guests count in sectors; what the last one lacks reads as zeroes. */
 	n->size = align_up(g->file->size, SECTOR_BYTES);
@@ -117,14 +140,19 @@ static int co_fn image_read(struct node *n, uint64_t offset, uint64_t bytes, str
 			   unsigned flags)
 {
 	struct gluster *g = n->state;
-	return gluster_read(&g->queue, g->file, offset, bytes, v);
+	int64_t done = merge_transfer(&g->merge, &(struct transfer){
+		.offset = offset, .bytes = bytes, .v = v,
+	});
+	return (int)MIN(done, 0);
 }
 
 static int co_fn image_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			    unsigned flags)
 {
 	struct gluster *g = n->state;
-	return gluster_write(&g->queue, g->file, offset, bytes, v);
+	return (int)merge_transfer(&g->merge, &(struct transfer){
+		.is_write = true, .offset = offset, .bytes = bytes, .v = v,
+	});
 }
 
 static int co_fn image_flush(struct node *n)
