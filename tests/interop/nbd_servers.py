@@ -73,3 +73,22 @@ def connect(path, export):
     h.add_meta_context("base:allocation")
     h.connect_uri(f"nbd+unix:///{export}?socket={path}")
     return h
+
+
+def in_order(h, offset, data, block=4096, depth=32):
+    """Write @data in blocks, @depth of them at once, and return what reading does then."""
+    views = [memoryview(data)[i:i + block] for i in range(0, len(data), block)]
+    buffers = [nbd.Buffer(len(v)) for v in views]
+
+    def run(issue):
+        pending = []
+        for i in range(len(views)):
+            pending.append(issue(i))
+            while len(pending) == depth or (pending and i == len(views) - 1):
+                h.poll(-1)
+                pending = [c for c in pending if not h.aio_command_completed(c)]
+
+    written = [nbd.Buffer.from_bytearray(bytearray(v)) for v in views]
+    run(lambda i: h.aio_pwrite(written[i], offset + i * block))
+    run(lambda i: h.aio_pread(buffers[i], offset + i * block))
+    return b"".join(bytes(b.to_bytearray()) for b in buffers)
