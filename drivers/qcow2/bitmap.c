@@ -74,22 +74,38 @@ void qcow2_bitmaps_set_writable(struct qcow2 *q, bool writable)
 
 /* --- Marking --------------------------------------------------------------------- */
 
+/* Those that we cannot interpret may stay as they are if nobody relies on us. */
+static bool needs_mark(const struct qcow2_bitmap *e)
+{
+	return !(e->flags & BITMAP_IN_USE) &&
+	       (qcow2_bitmap_is_known(e) || (e->flags & BITMAP_AUTO));
+}
+
 int co_fn qcow2_bitmaps_mark(struct qcow2 *q, struct error **errp)
 {
+	struct list marked = LIST_INIT(marked);
 	struct qcow2_bitmap *e;
 	bool changes = false;
 
 	list_for_each(e, &q->bitmaps, link) {
-		/* Those that we cannot interpret may stay as they are if nobody relies on us. */
-		if ((e->flags & BITMAP_IN_USE) ||
-		    !(qcow2_bitmap_is_known(e) || (e->flags & BITMAP_AUTO)))
-			continue;
-		e->flags |= BITMAP_IN_USE;
-		changes = true;
-	}
-	int r = changes ? qcow2_directory_update(q) : 0;
+		struct qcow2_bitmap *clone = qcow2_bitmap_clone(e);
 
-	return r < 0 ? error_set_errno(errp, r, "Could not mark the bitmaps as in use") : 0;
+		list_add_tail(&marked, &clone->link);
+		changes |= needs_mark(e);
+		if (needs_mark(e))
+			clone->flags |= BITMAP_IN_USE;
+	}
+	int r = changes ? qcow2_directory_update(q, &marked) : 0;
+
+	qcow2_bitmaps_free(&marked);
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not mark the bitmaps as in use");
+	/* Not before it is durable: what has failed comes again with the next write. */
+	list_for_each(e, &q->bitmaps, link) {
+		if (needs_mark(e))
+			e->flags |= BITMAP_IN_USE;
+	}
+	return 0;
 }
 
 /* --- Storing ---------------------------------------------------------------------- */

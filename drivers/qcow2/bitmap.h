@@ -50,8 +50,8 @@ uint64_t qcow2_directory_entry_bytes(uint64_t name_bytes, uint64_t extra_bytes);
 uint64_t qcow2_directory_bytes(const struct list *bitmaps);
 /* Read the directory to q->bitmaps, or drop an extension that does not count. */
 int co_fn qcow2_directory_load(struct qcow2 *q, struct error **errp);
-/* Write q->bitmaps in place, where only flags have changed; durable. */
-int co_fn qcow2_directory_update(struct qcow2 *q);
+/* Write @bitmaps in place, which differ from q->bitmaps in their flags only; durable. */
+int co_fn qcow2_directory_update(struct qcow2 *q, const struct list *bitmaps);
 /* Let the file have the directory @bitmaps, which may be empty, instead; see 2. */
 int co_fn qcow2_directory_replace(struct qcow2 *q, const struct list *bitmaps);
 

@@ -233,10 +233,10 @@ static int co_fn write_directory(struct qcow2 *q, const struct list *bitmaps, ui
 	return r < 0 ? r : edge_write(q->node->file, offset, bytes, data, 0);
 }
 
-int co_fn qcow2_directory_update(struct qcow2 *q)
+int co_fn qcow2_directory_update(struct qcow2 *q, const struct list *bitmaps)
 {
 	const struct qcow2_extension *e = qcow2_extension_find(&q->extensions, EXTENSION_BITMAPS);
-	int r = write_directory(q, &q->bitmaps, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET));
+	int r = write_directory(q, bitmaps, load_be64(e->data + BITMAPS_DIRECTORY_OFFSET));
 
 	return r < 0 ? r : edge_flush(q->node->file);
 }

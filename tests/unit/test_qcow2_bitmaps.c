@@ -242,6 +242,31 @@ IMAGE_TEST(what_stays_writable_stays_in_use)
 		;
 }
 
+/* The first write to bitmaps that were stored marks them, or fails; so does the next one. */
+IMAGE_TEST(a_mark_that_has_failed_comes_again)
+{
+	static const char data[512] = {1};
+
+	image_create_ok(i, "size=8M");
+	image_open_ok(i, "");
+	add(i, "b", 65536);
+	image_reopen(i, "");
+	struct reopen reopen = {.node = i->node, .options = i->node->options, .read_only = true};
+
+	ck_assert_int_eq(qcow2_reopen_prepare(&reopen, NULL), 0);
+	qcow2_reopen_abort(&reopen);
+	i->disk.writes = 0;
+	i->disk.write_fails_once = 1;
+	consumer_enter(&i->consumer);
+	ck_assert_int_lt(edge_write(i->edge, MiB, sizeof(data), data, 0), 0);
+	ck_assert_int_eq(edge_write(i->edge, MiB, sizeof(data), data, 0), 0);
+	ck_assert_int_eq(edge_flush(i->edge), 0);
+	consumer_leave(&i->consumer);
+	crash(i, "read-only=on");
+	ck_assert(get(i, "b")->inconsistent);
+	image_close(i);
+}
+
 IMAGE_TEST(failures_are_told_and_lose_nothing)
 {
 	struct error *error = NULL;
@@ -436,6 +461,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(power_may_fail_at_any_time),
 	IMAGE_ROW(what_cannot_be_stored_stays_in_use),
 	IMAGE_ROW(what_stays_writable_stays_in_use),
+	IMAGE_ROW(a_mark_that_has_failed_comes_again),
 	IMAGE_ROW(failures_are_told_and_lose_nothing),
 	IMAGE_ROW(another_size_fits),
 	IMAGE_ROW(damaged_directories_are_refused),
