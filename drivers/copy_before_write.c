@@ -96,6 +96,16 @@ static int co_fn cbw_discard_below(struct node *n, uint64_t offset, uint64_t byt
 	return r < 0 ? r : edge_discard(n->file, offset, bytes);
 }
 
+/* What is cut off belongs to the point in time as well as what is overwritten. */
+static int co_fn cbw_truncate(struct node *n, uint64_t size, enum preallocation preallocation,
+			      struct error **errp)
+{
+	int r = size < n->size ? cbw_before_write(cbw_of(n), size, n->size - size) : 0;
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not save what is to be cut off '%s'", n->name);
+	return edge_truncate(n->file, size, preallocation, errp);
+}
+
 /*
  * The target may have users of its own, and be one day what the source's users
  * write to. Nobody but the filter may write below it, once it has users: until
@@ -143,6 +153,7 @@ const struct driver copy_before_write_driver = {
 	.write = cbw_write,
 	.zero = cbw_zero,
 	.discard = cbw_discard_below,
+	.truncate = cbw_truncate,
 	.cbw = cbw_of,
 	.child_permissions = cbw_permissions,
 	.reopen_prepare = cbw_reopen_prepare,

@@ -353,6 +353,47 @@ CHAIN_TEST(a_flush_leaves_the_target_alone)
 	stage_close(&s);
 }
 
+static int co_fn user_resize(struct stage *s, uint64_t size)
+{
+	consumer_enter(&s->user.consumer);
+	int r = edge_truncate(s->user.edge, size, PREALLOCATION_OFF, NULL);
+	consumer_leave(&s->user.consumer);
+	return r;
+}
+
+/* The moment keeps its size, whatever becomes of the source. */
+CHAIN_TEST(what_is_cut_off_is_kept)
+{
+	struct stage s;
+	stage_open(&s, c, "");
+	ck_assert_int_eq(edge_set_permissions(s.user.edge, PERM_CONSISTENT_READ | PERM_WRITE |
+							   PERM_RESIZE, PERM_ALL, NULL), 0);
+	ck_assert_int_eq(user_resize(&s, CHAIN_SIZE / 2 + 512), 0);
+	expect_then(&s, 0, CHAIN_SIZE);
+	ck_assert_int_eq(user_resize(&s, CHAIN_SIZE), 0);
+	memset(c->model + CHAIN_SIZE / 2 + 512, 0, CHAIN_SIZE / 2 - 512);
+	expect_then(&s, 0, CHAIN_SIZE);
+	ck_assert_int_eq(user_write(&s, CHAIN_SIZE - 512, 512, 0x55), 0);
+	expect_then(&s, 0, CHAIN_SIZE);
+	stage_close(&s);
+}
+
+/* Nothing is cut off that could not be saved. */
+CHAIN_TEST(what_cannot_be_saved_is_not_cut_off)
+{
+	struct stage s;
+	stage_open(&s, c, "");
+	ck_assert_int_eq(edge_set_permissions(s.user.edge, PERM_CONSISTENT_READ | PERM_WRITE |
+							   PERM_RESIZE, PERM_ALL, NULL), 0);
+	c->fail_error = -EIO;
+	c->fail_at = 1;
+	ck_assert_int_eq(user_resize(&s, CHAIN_SIZE / 2), -EIO);
+	c->fail_at = 0;
+	ck_assert_uint_eq(s.source->size, CHAIN_SIZE);
+	expect_then(&s, 0, CHAIN_SIZE);
+	stage_close(&s);
+}
+
 CHAIN_TEST(wrong_options_are_refused)
 {
 	static const struct {
@@ -395,6 +436,8 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(only_the_part_of_a_bitmap_is_kept),
 	CHAIN_ROW(dropped_parts_are_given_up),
 	CHAIN_ROW(a_flush_leaves_the_target_alone),
+	CHAIN_ROW(what_is_cut_off_is_kept),
+	CHAIN_ROW(what_cannot_be_saved_is_not_cut_off),
 	CHAIN_ROW(wrong_options_are_refused),
 };
 
