@@ -109,8 +109,22 @@ static int co_fn write_structures(const struct check *c, const struct rebuild *b
 	return r < 0 ? r : edge_flush(q->node->file);
 }
 
-/* Name the new table in the header, and use it. */
-static int co_fn switch_structures(struct check *c, const struct rebuild *b)
+/* The table in memory, from what has been written: to read it again might fail. */
+static int decode_table(const struct qcow2 *q, const struct rebuild *b, const uint8_t *data,
+			struct qcow2_table *ret)
+{
+	uint64_t bytes = b->table_clusters << q->cluster_bits;
+	int r = qcow2_table_copy(&q->reftable, (b->base + b->blocks) << q->cluster_bits,
+				 bytes / sizeof(uint64_t), ret);
+
+	for (uint32_t i = 0; r == 0 && i < ret->count; i++)
+		ret->entries[i] = load_be64(data + i * sizeof(uint64_t));
+	return r;
+}
+
+/* Name the new table in the header, and use it: @table, which is taken over on success. */
+static int co_fn switch_structures(struct check *c, const struct rebuild *b,
+				   struct qcow2_table *table)
 {
 	struct qcow2 *q = c->q;
 
@@ -124,6 +138,7 @@ static int co_fn switch_structures(struct check *c, const struct rebuild *b)
 	qcow2_cache_finish(&q->refcount_cache);
 	qcow2_refcount_cache_init(q);
 	qcow2_table_finish(&q->reftable);
+	q->reftable = *table;
 	q->free_hint = 0;
 	q->fresh_from = MAX(q->fresh_from, b->end);
 	c->clusters = qcow2_clusters(q, qcow2_file_size(q));
@@ -134,6 +149,7 @@ static int co_fn switch_structures(struct check *c, const struct rebuild *b)
 int co_fn qcow2_rebuild_refcounts(struct check *c, struct error **errp)
 {
 	struct qcow2 *q = c->q;
+	struct qcow2_table loaded;
 	struct rebuild b;
 	int r = plan(c, &b);
 
@@ -143,12 +159,16 @@ int co_fn qcow2_rebuild_refcounts(struct check *c, struct error **errp)
 	uint8_t *table = calloc(b.table_clusters, q->cluster_bytes);
 
 	r = block && table ? write_structures(c, &b, block, table) : -ENOMEM;
+	if (r == 0)
+		r = decode_table(q, &b, table, &loaded);
 	free(block);
 	free(table);
-	if (r == 0)
-		r = switch_structures(c, &b);
+	if (r == 0) {
+		r = switch_structures(c, &b, &loaded);
+		if (r < 0)
+			qcow2_table_finish(&loaded);
+	}
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not rebuild the refcounts");
-	r = qcow2_load_reftable(q, errp);
-	return r < 0 ? r : qcow2_metadata_collect(q, errp);
+	return qcow2_metadata_collect(q, errp);
 }

@@ -166,6 +166,45 @@ IMAGE_TEST(failing_writes_lose_nothing)
 	}
 }
 
+/*
+ * A read fails, and then all is well again: the image is written to as before, or not until it is
+ * opened again, but never taken for a damaged one. False when there is no such read.
+ */
+static bool co_fn fail_read(struct image *i, const char *text, unsigned number)
+{
+	make(i, "size=8M", strstr(text, "version") == NULL);
+	i->disk.reads = 0;
+	i->disk.fails_once = number;
+	(void)amend(i, text);
+	bool has_failed = i->disk.reads >= number;
+
+	i->disk.fails_once = 0;
+	if (i->node->corrupt)
+		image_reopen(i, "");
+	image_write(i, 4 * MiB, MiB, 7);
+	image_flush(i);
+	ck_assert(!(i->q->header.incompatible & INCOMPATIBLE_CORRUPT));
+	image_reopen(i, "");
+	expect_same(i);
+	image_expect(i, 4 * MiB, MiB, 7);
+	struct image_check check = {0};
+	ck_assert_int_eq(qcow2_check(i->node, IMAGE_FIX_LEAKS, &check, NULL), 0);
+	ck_assert_uint_eq(check.corruptions, 0);
+	image_close(i);
+	return has_failed;
+}
+
+IMAGE_TEST(failing_reads_leave_an_image_to_write_to)
+{
+	static const char *const changes[] = {"version=v2", "refcount-bits=64",
+					      "refcount-bits=2,lazy-refcounts=on"};
+
+	for (size_t n = 0; n < ARRAY_SIZE(changes); n++) {
+		for (unsigned number = 1; fail_read(i, changes[n], number); number++)
+			;
+	}
+}
+
 /* A flush may fail behind a header that has arrived. Returns what the change has returned. */
 static int co_fn fail_flush(struct image *i, const char *text, unsigned number)
 {
@@ -243,6 +282,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(what_would_lose_something_is_refused),
 	IMAGE_ROW(refcount_blocks_that_cannot_be_given_up_stay),
 	IMAGE_ROW(failing_writes_lose_nothing),
+	IMAGE_ROW(failing_reads_leave_an_image_to_write_to),
 	IMAGE_ROW(failing_flushes_leave_the_header_that_is_known),
 	IMAGE_ROW(emptied_images_show_what_is_below),
 	IMAGE_ROW(sizes_are_measured),
