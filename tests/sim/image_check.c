@@ -15,8 +15,13 @@
 #define COMPRESSED (UINT64_C(1) << 62)
 #define READS_AS_ZERO UINT64_C(1)
 
+/* What may not be shared at all; else the last L1 table that has led to a cluster, from 1 on. */
+#define ALONE UINT32_MAX
+
 struct judge {
 	const struct sim_disk *disk;
+	bool has_snapshots;
+	uint32_t tree; /* the L1 table that is walked; 1 for the active one */
 	uint64_t size; /* of the file */
 	unsigned cluster_bits;
 	uint64_t cluster;
@@ -25,6 +30,7 @@ struct judge {
 	bool is_dirty;
 	uint64_t clusters; /* in the file, a last partial one included */
 	uint8_t *references;  /* by cluster, at most 255 */
+	uint32_t *owners;     /* by cluster; 0: nobody has been seen yet */
 	uint64_t *refcounts;
 	bool *is_claimed_alone; /* an entry with COPIED leads there */
 	bool *is_claimed_shared; /* one without */
@@ -57,8 +63,8 @@ static void find_fault(struct judge *j, const char *format, ...)
 	va_end(args);
 }
 
-/* Something called @what takes the cluster at @offset. */
-static void refer(struct judge *j, uint64_t offset, const char *what)
+/* Something called @what, which belongs to @owner, takes the cluster at @offset. */
+static void refer_as(struct judge *j, uint64_t offset, uint32_t owner, const char *what)
 {
 	uint64_t i = offset >> j->cluster_bits;
 	if (offset & (j->cluster - 1))
@@ -66,16 +72,27 @@ static void refer(struct judge *j, uint64_t offset, const char *what)
 	else if (i >= j->clusters)
 		find_fault(j, "%s at %#" PRIx64 " lies beyond the end of the file (%#" PRIx64 ")",
 			   what, offset, j->size);
-	else if (j->references[i]++ > 0)
+	else if (j->owners[i] == owner || j->owners[i] == ALONE || (owner == ALONE && j->owners[i]))
 		find_fault(j, "%s at %#" PRIx64 " shares its cluster", what, offset);
+	else {
+		j->references[i]++;
+		j->owners[i] = owner;
+	}
+}
+
+/* The same for what nothing else may have. */
+static void refer(struct judge *j, uint64_t offset, const char *what)
+{
+	refer_as(j, offset, ALONE, what);
 }
 
 /* The same for a table entry with a COPIED flag. */
 static void refer_by_entry(struct judge *j, uint64_t entry, const char *what)
 {
 	uint64_t offset = entry & OFFSET_MASK;
-	refer(j, offset, what);
-	if (offset >> j->cluster_bits >= j->clusters)
+	refer_as(j, offset, j->tree, what);
+	/* Only the active table's flags count. */
+	if (offset >> j->cluster_bits >= j->clusters || j->tree > 1)
 		return;
 	if (entry & COPIED)
 		j->is_claimed_alone[offset >> j->cluster_bits] = true;
@@ -106,6 +123,7 @@ static void walk_l2(struct judge *j, uint64_t l2)
 
 static void walk_l1(struct judge *j, uint64_t l1, uint64_t entries)
 {
+	j->tree++;
 	for (uint64_t at = 0; at < entries * 8; at += j->cluster)
 		refer(j, l1 + at, "L1 table");
 	for (uint64_t i = 0; i < entries && !j->fault; i++) {
@@ -120,6 +138,19 @@ static void walk_l1(struct judge *j, uint64_t l1, uint64_t entries)
 		if (!j->fault)
 			walk_l2(j, entry & OFFSET_MASK);
 	}
+}
+
+/* The table of internal snapshots, and what they refer to. */
+static void walk_snapshots(struct judge *j, uint64_t table, uint64_t count)
+{
+	uint64_t at = table;
+	for (uint64_t i = 0; i < count && !j->fault; i++) {
+		walk_l1(j, read_be(j, at, 8), read_be(j, at + 8, 4));
+		at += 40 + read_be(j, at + 36, 4) + read_be(j, at + 12, 2) + read_be(j, at + 14, 2);
+		at = align_up(at, 8);
+	}
+	for (uint64_t cluster = table; cluster < at && !j->fault; cluster += j->cluster)
+		refer(j, cluster, "snapshot table");
 }
 
 static uint64_t read_refcount(const struct judge *j, uint64_t block, uint64_t index)
@@ -157,6 +188,12 @@ static void compare(struct judge *j, uint64_t *ret_leaks)
 			find_fault(j, "cluster %#" PRIx64 " is in use and counted %" PRIu64 " times",
 				   offset, j->refcounts[i]);
 		*ret_leaks += j->refcounts[i] > j->references[i];
+		if (j->has_snapshots) {
+			if (j->is_claimed_alone[i] && j->references[i] != 1)
+				find_fault(j, "cluster %#" PRIx64 " has COPIED and %u references",
+					   offset, j->references[i]);
+			continue;
+		}
 		if (j->is_claimed_alone[i] && j->refcounts[i] != 1)
 			find_fault(j, "cluster %#" PRIx64 " has COPIED and is counted %" PRIu64
 				   " times", offset, j->refcounts[i]);
@@ -188,13 +225,14 @@ static void judge_header(struct judge *j)
 	}
 	if (j->cluster_bits < 9 || j->cluster_bits > 21)
 		find_fault(j, "clusters of %u bits", j->cluster_bits);
-	if (big_endian(h + 60, 4) != 0)
+	if (big_endian(h + 60, 4) != 0 && !j->has_snapshots)
 		find_fault(j, "internal snapshots, which nobody took");
 }
 
-char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks)
+char *image_check(const struct sim_disk *disk, bool has_snapshots, uint64_t *ret_leaks)
 {
-	struct judge j = {.disk = disk, .size = sim_disk_size(disk)};
+	struct judge j = {
+		.disk = disk, .has_snapshots = has_snapshots, .size = sim_disk_size(disk)};
 	*ret_leaks = 0;
 	judge_header(&j);
 	if (j.fault)
@@ -202,17 +240,20 @@ char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks)
 	j.cluster = UINT64_C(1) << j.cluster_bits;
 	j.clusters = div_round_up(j.size, j.cluster);
 	j.references = xalloc(j.clusters, sizeof(*j.references));
+	j.owners = xalloc(j.clusters, sizeof(*j.owners));
 	j.refcounts = xalloc(j.clusters, sizeof(*j.refcounts));
 	j.is_claimed_alone = xalloc(j.clusters, sizeof(bool));
 	j.is_claimed_shared = xalloc(j.clusters, sizeof(bool));
 
 	refer(&j, 0, "header");
 	walk_l1(&j, read_be(&j, 40, 8), read_be(&j, 36, 4));
+	walk_snapshots(&j, read_be(&j, 64, 8), read_be(&j, 60, 4));
 	walk_refcounts(&j, read_be(&j, 48, 8), read_be(&j, 56, 4));
 	if (!j.fault)
 		compare(&j, ret_leaks);
 
 	free(j.references);
+	free(j.owners);
 	free(j.refcounts);
 	free(j.is_claimed_alone);
 	free(j.is_claimed_shared);

@@ -14,8 +14,12 @@
  * agree. Clusters that are counted and unused are no fault: *ret_leaks tells how
  * many. With the dirty bit set, refcounts and flags may be anything. Returns NULL,
  * or the first fault as a sentence to free.
+ *
+ * With @has_snapshots there may be internal ones, or have been: each table of theirs
+ * may refer once to what others refer to. A crash while one is taken or deleted leaves
+ * flags that are out of date, but what is flagged as one's own must be that.
  */
-char *image_check(const struct sim_disk *disk, uint64_t *ret_leaks);
+char *image_check(const struct sim_disk *disk, bool has_snapshots, uint64_t *ret_leaks);
 
 /* What the header names as the backing file; NULL for none. Free with free(). */
 char *image_backing_name(const struct sim_disk *disk);

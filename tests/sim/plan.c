@@ -97,6 +97,7 @@ struct plan plan_make(uint64_t seed, bool faults_allowed)
 	p.has_bitmap = p.version == 3 && choose(&random, 3) == 0;
 	if (p.has_bitmap)
 		p.weights.resize = 0; /* what is cut off and comes back is clean */
+	p.is_kept = !p.is_managed && choose(&random, 2) == 0;
 	return p;
 }
 
@@ -125,6 +126,8 @@ void plan_print(const struct plan *p)
 	       p->weights.resize);
 	if (p->is_managed)
 		printf("  snapshots, commits, streams, mirrors and backups\n");
+	if (p->is_kept)
+		printf("  internal snapshots, and other options\n");
 	if (p->has_bitmap)
 		printf("  a persistent bitmap\n");
 	if (p->has_fault)

@@ -30,6 +30,8 @@ struct plan {
 
 	/* Whoever manages it takes snapshots, merges and copies them while the guest works. */
 	bool is_managed;
+	/* Or somebody takes internal snapshots and changes options. */
+	bool is_kept;
 	bool has_bitmap; /* records what the guest writes, and is stored */
 
 	/* The disk. */

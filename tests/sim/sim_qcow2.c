@@ -124,10 +124,10 @@ int main(int argc, char **argv)
 	       " commits, %" PRIu64 " streams, %" PRIu64 " mirrors, %" PRIu64 " backups\n",
 	       runs, stats.requests, stats.snapshots, stats.commits, stats.streams, stats.mirrors,
 	       stats.backups);
-	printf("%" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64 " bitmaps and %" PRIu64
-	       " backups right after them, %" PRIu64 " checks by qemu-img, %" PRIu64
+	printf("%" PRIu64 " events, %" PRIu64 " crashes, %" PRIu64 " bitmaps, %" PRIu64 " backups and %"
+	       PRIu64 " internal snapshots right after them, %" PRIu64 " checks by qemu-img, %" PRIu64
 	       " clusters leaked\n",
-	       stats.events, stats.crashes, stats.bitmaps_right, stats.backups_right,
+	       stats.events, stats.crashes, stats.bitmaps_right, stats.backups_right, stats.kept_right,
 	       stats.qemu_img_checks, stats.leaks);
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

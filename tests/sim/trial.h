@@ -18,7 +18,7 @@ struct trial_options {
 struct trial_stats {
 	uint64_t requests, snapshots, commits, streams, mirrors, backups, events, crashes;
 	uint64_t qemu_img_checks, leaks;
-	uint64_t bitmaps_right, backups_right; /* found after crashes */
+	uint64_t bitmaps_right, backups_right, kept_right; /* found after crashes */
 };
 
 /* Returns false when something was wrong, after telling what. Adds to @stats. */

@@ -36,6 +36,7 @@ void world_finish(struct world *w)
 {
 	free(w->tops);
 	free(w->backups);
+	free(w->kept);
 	graph_free(w->graph);
 	loop_free(w->loop);
 }
@@ -131,15 +132,16 @@ static char *describe(const struct consumer *c)
 static const struct consumer_ops guest_ops = {.describe = describe};
 
 /* With the change lock. */
-static int co_fn open_node(struct world *w, const char *name, struct node **ret,
+static int co_fn open_node(struct world *w, const char *name, bool read_only, struct node **ret,
 			   struct error **errp)
 {
 	const struct plan *p = w->plan;
 	_cleanup_free_ char *json = xasprintf(
-		"{\"driver\":\"qcow2\",\"discard\":\"%s\",\"file\":{\"driver\":\"file\","
+		"{\"driver\":\"qcow2\",\"read-only\":%s,\"discard\":\"%s\",\"file\":{\"driver\":\"file\","
 		"\"filename\":\"%s\"},\"l2-cache-size\":%" PRIu64 ",\"l2-cache-entry-size\":%" PRIu64
 		",\"refcount-cache-size\":%" PRIu64 "}",
-		p->discards_pass ? "unmap" : "ignore", name, p->l2_cache_bytes, p->l2_entry_bytes,
+		read_only ? "true" : "false", p->discards_pass ? "unmap" : "ignore", name,
+		p->l2_cache_bytes, p->l2_entry_bytes,
 		p->refcount_cache_bytes);
 	void *options;
 	int r = schema_decode_json_text(&blockdev_options_type, json, &options, errp);
@@ -154,20 +156,21 @@ int co_fn world_open_node(struct world *w, const char *name, struct node **ret,
 			  struct error **errp)
 {
 	graph_change_begin(w->graph);
-	int r = open_node(w, name, ret, errp);
+	int r = open_node(w, name, false, ret, errp);
 	graph_change_end(w->graph);
 	return r;
 }
 
-static int co_fn open_image(struct world *w, const char *name, struct error **errp)
+static int co_fn open_image(struct world *w, const char *name, bool read_only,
+			    struct error **errp)
 {
 	graph_change_begin(w->graph);
-	int r = open_node(w, name, &w->node, errp);
+	int r = open_node(w, name, read_only, &w->node, errp);
 	if (r >= 0) {
 		consumer_init(&w->consumer, w->graph, &guest_ops);
-		unsigned resize = w->plan->weights.resize ? PERM_RESIZE : 0;
+		unsigned changes = PERM_WRITE | (w->plan->weights.resize ? PERM_RESIZE : 0);
 		r = edge_attach_consumer(&w->consumer, "guest", w->node,
-					 PERM_CONSISTENT_READ | PERM_WRITE | resize, PERM_ALL,
+					 PERM_CONSISTENT_READ | (read_only ? 0 : changes), PERM_ALL,
 					 &w->edge, errp);
 		if (r < 0) {
 			consumer_finish(&w->consumer);
@@ -198,10 +201,10 @@ const char *world_top_at(const struct top *tops, size_t count, uint64_t position
 	return tops[i].name;
 }
 
-int co_fn world_open(struct world *w, const char *name)
+static int co_fn open_for(struct world *w, const char *name, bool read_only)
 {
 	_cleanup_error_ struct error *error = NULL;
-	int r = open_image(w, name, &error);
+	int r = open_image(w, name, read_only, &error);
 	if (r < 0) {
 		w->node = NULL;
 		world_fault(w, xasprintf("could not open the image: %s", error->message));
@@ -210,6 +213,16 @@ int co_fn world_open(struct world *w, const char *name)
 		world_note_top(w);
 	}
 	return r;
+}
+
+int co_fn world_open(struct world *w, const char *name)
+{
+	return open_for(w, name, false);
+}
+
+int co_fn world_open_to_read(struct world *w, const char *name)
+{
+	return open_for(w, name, true);
 }
 
 void co_fn world_close(struct world *w)

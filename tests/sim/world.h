@@ -51,7 +51,14 @@ struct world {
 		char name[32];        /* of the disk */
 	} *backups;
 	size_t backup_count;
-	char bitmap_name[16]; /* of the bitmap of this life; "": none */
+	/* Internal snapshots of this life, also those that failed or are gone. */
+	struct kept_snapshot {
+		uint64_t made, dropped; /* of the record: it is certainly there from and up to here */
+		uint64_t from, until;   /* tokens of the oracle around the moment that it shows */
+		char name[32];
+	} *kept;
+	size_t kept_count;
+	char bitmap_name[16]; /* of the bitmap of this life, which begins names of snapshots */
 
 	char *fault; /* the first thing that went wrong, as a sentence */
 };
@@ -80,6 +87,8 @@ void co_fn world_create_image(struct world *w);
  * errno with w->fault set.
  */
 int co_fn world_open(struct world *w, const char *name);
+/* The same for one that only reads. */
+int co_fn world_open_to_read(struct world *w, const char *name);
 void co_fn world_close(struct world *w);
 
 /* The guest is about to do something: note which image is the active one. */
@@ -103,6 +112,15 @@ void manager_tell(struct world *w, const char *what, const char *detail, int r);
 /* copier.c: let the guest move to a copy; make a copy of a moment, noted in w->backups. */
 void co_fn copier_mirror(struct world *w, struct job_table *jobs);
 void co_fn copier_backup(struct world *w, struct job_table *jobs);
+
+/* keeper.c: take and delete internal snapshots, and change options, until the guest is done. */
+void co_fn keeper_live(struct world *w);
+/*
+ * After a crash at @position: those of @kept that are in the image on disk @top show their
+ * moments, and those are there that must be. *ret_right: how many were.
+ */
+void co_fn keeper_judge(struct world *w, const struct oracle *o, const struct kept_snapshot *kept,
+			size_t count, uint64_t position, const char *top, uint64_t *ret_right);
 
 /* bitmaps.c: before the guest lives: make the bitmap w->bitmap_name. */
 void co_fn bitmaps_begin(struct world *w);
