@@ -42,6 +42,8 @@ struct gluster {
 	struct merge_queue merge; /* reads and writes, before @queue */
 	int flush_error; /* of the first flush that failed: all that follow fail */
 	bool can_zero, can_punch_hole; /* until refused */
+	bool writes_behind; /* a write that was acknowledged may fail later, and any request tell of it */
+	uint64_t writes, flushed_writes; /* begun and ended, and the same when the last good flush began */
 
 	/* The last answer about data: it reaches from begin to end. */
 	struct {
@@ -101,6 +103,7 @@ static int co_fn image_open(struct node *n, const struct blockdev_options *optio
 		return r;
 	g->node = n;
 	g->can_zero = g->can_punch_hole = true;
+	g->writes_behind = o->write_behind;
 	gluster_queue_init(&g->queue, n->loop);
 	g->merge = (struct merge_queue){
 		.run = transfer,
@@ -136,6 +139,14 @@ static void image_limits(struct node *n)
 
 /* Requests. */
 
+/* @r is the result of a request. */
+static int note_result(struct gluster *g, int r)
+{
+	if (r < 0 && g->writes_behind && g->flush_error == 0)
+		g->flush_error = r;
+	return r;
+}
+
 static int co_fn image_read(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			   unsigned flags)
 {
@@ -143,16 +154,19 @@ static int co_fn image_read(struct node *n, uint64_t offset, uint64_t bytes, str
 	int64_t done = merge_transfer(&g->merge, &(struct transfer){
 		.offset = offset, .bytes = bytes, .v = v,
 	});
-	return (int)MIN(done, 0);
+	return note_result(g, (int)MIN(done, 0));
 }
 
 static int co_fn image_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			    unsigned flags)
 {
 	struct gluster *g = n->state;
-	return (int)merge_transfer(&g->merge, &(struct transfer){
+	g->writes++;
+	int64_t r = merge_transfer(&g->merge, &(struct transfer){
 		.is_write = true, .offset = offset, .bytes = bytes, .v = v,
 	});
+	g->writes++;
+	return note_result(g, (int)r);
 }
 
 static int co_fn image_flush(struct node *n)
@@ -160,7 +174,9 @@ static int co_fn image_flush(struct node *n)
 	struct gluster *g = n->state;
 	if (g->flush_error < 0)
 		return g->flush_error;
+	uint64_t writes = g->writes;
 	int r = gluster_datasync(&g->queue, g->file);
+	g->flushed_writes = r == 0 ? MAX(g->flushed_writes, writes) : g->flushed_writes;
 	/* Another one may have failed meanwhile. */
 	if (g->flush_error == 0)
 		g->flush_error = r;
@@ -187,7 +203,7 @@ static int co_fn punch_hole(struct gluster *g, uint64_t offset, uint64_t bytes)
 	int r = gluster_punch_hole(&g->queue, g->file, offset, bytes);
 	note_change(g);
 	if (!is_unsupported(r))
-		return r;
+		return note_result(g, r);
 	g->can_punch_hole = false;
 	return -ENOTSUP;
 }
@@ -208,7 +224,7 @@ static int co_fn image_zero(struct node *n, uint64_t offset, uint64_t bytes, uns
 	int r = gluster_zero_fill(&g->queue, g->file, offset, bytes);
 	note_change(g);
 	if (!is_unsupported(r))
-		return r;
+		return note_result(g, r);
 	g->can_zero = false;
 	return -ENOTSUP;
 }
@@ -231,6 +247,9 @@ static int co_fn image_status(struct node *n, uint64_t offset, struct extent *re
 		ret->bytes = MIN(ret->bytes, g->data.end - offset);
 		return 0;
 	}
+	/* The bricks do not know yet what the library holds back. */
+	if (g->writes_behind && g->flushed_writes < g->writes)
+		return 0;
 	uint64_t changes = g->changes;
 	struct gluster_extent e;
 	/* Without an answer everything is taken for data. */
@@ -296,7 +315,7 @@ static int co_fn image_truncate(struct node *n, uint64_t size, enum preallocatio
 	else
 		r = gluster_set_size(&g->queue, g->file, size);
 	note_change(g);
-	if (r < 0)
+	if (note_result(g, r) < 0)
 		return error_set_errno(errp, r, "Failed to resize '%s'", n->filename);
 	return 0;
 }
@@ -354,6 +373,7 @@ static void image_reopen_commit(struct reopen *r)
 	struct gluster *g = r->node->state;
 	gluster_file_release(g->file);
 	g->file = TAKE(r->state);
+	g->writes_behind = r->options->u.gluster.write_behind;
 }
 
 static void image_reopen_abort(struct reopen *r)
@@ -362,7 +382,7 @@ static void image_reopen_abort(struct reopen *r)
 }
 
 static const char *const reopen_options[] = {"server", "debug", "logfile", "connect-timeout",
-					     "ping-timeout", NULL};
+					     "ping-timeout", "write-behind", NULL};
 
 static const struct driver gluster_driver = {
 	.name = "gluster",

@@ -193,7 +193,6 @@ static char *make_key(const struct blockdev_options_gluster *o)
  */
 static const char *const bypassed_layers[] = {
 	"*-io-cache", "*-io-threads", "*-md-cache", "*-open-behind", "*-quick-read", "*-read-ahead",
-	"*-write-behind",
 };
 
 /* Set the layers' options. A volume may lack some of the layers, and old ones options. */
@@ -202,7 +201,10 @@ static int set_layers(struct glfs *fs, const struct blockdev_options_gluster *o)
 	int r = 0;
 	for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(bypassed_layers); i++)
 		r = glfs_set_xlator_option(fs, bypassed_layers[i], "pass-through", "on");
-	/* Where writes are cached all the same: what a flush could not write is kept, */
+	if (r >= 0)
+		r = glfs_set_xlator_option(fs, "*-write-behind", "pass-through",
+					   o->write_behind ? "off" : "on");
+	/* Where writes are cached: what a flush could not write is kept, */
 	if (r >= 0)
 		r = glfs_set_xlator_option(fs, "*-write-behind", "resync-failed-syncs-after-fsync",
 					   "on");
