@@ -36,6 +36,7 @@ static struct {
 	uint64_t patience_ns;
 	bool has_remote;   /* there is, or was, a node that may never answer */
 	bool is_closing_local;
+	bool has_begun;
 	bool has_given_up, has_ended;
 	struct co_group flushes;
 	struct coroutine *flusher;
@@ -120,10 +121,17 @@ static void on_tick(struct loop_timer *t)
 	loop_timer_set(t, now_ns + TICK_NS);
 }
 
-void farewell_begin(co_entry *end, void *arg)
+void farewell_init(co_entry *end, void *arg)
 {
 	farewell.end = end;
 	farewell.arg = arg;
+}
+
+void farewell_begin(void)
+{
+	if (farewell.has_begun)
+		return;
+	farewell.has_begun = true;
 	farewell.patience_ns = PATIENCE_NS;
 	farewell.since_ns = loop_now_ns(the_daemon.loop);
 	farewell.answers = count_answers();

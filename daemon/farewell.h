@@ -7,12 +7,14 @@
 
 #include "base/coroutine.h"
 
+/* Before the first of the others: what ends the daemon when there is no other way. */
+void farewell_init(co_entry *end, void *arg);
 /*
- * The daemon has begun to end. When storage behind a network gives no answer for some
- * seconds, and nothing else is under way, parts_stop() goes on without it; if
- * that is not what is waited for, @end(@arg) is started as a coroutine.
+ * The daemon has begun to end, or has been told to. When storage behind a network gives no
+ * answer for some seconds, and nothing else is under way, parts_stop() goes on without it; if
+ * that is not what is waited for, `end` is started as a coroutine. May be repeated.
  */
-void farewell_begin(co_entry *end, void *arg);
+void farewell_begin(void);
 /* Around the closing of each node, with all that it lies on: whether that may hang, and whether it has. */
 void farewell_close_begin(bool is_remote);
 void farewell_close_end(bool has_hung);

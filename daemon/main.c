@@ -34,6 +34,7 @@
 #include "daemon/pressure.h"
 #include "daemon/systemd.h"
 #include "drivers/table.h"
+#include "protocol/nbd/server.h"
 #include "protocol/qmp/server.h"
 
 /* Closing storage that is gone takes longer than this, and nothing else does. */
@@ -41,6 +42,8 @@
 
 /* How long clients of the monitor may take, at the end, to read what waits for them. */
 #define LAST_WORDS_NS UINT64_C(1000000000)
+/* The same where it ends around commands that hang. */
+#define REPLY_NS UINT64_C(100000000)
 
 struct daemon the_daemon;
 
@@ -55,9 +58,14 @@ struct run {
 	int result; /* 0, or a negative errno that has been told */
 };
 
+static void co_fn end_abruptly(void *arg);
+
 void daemon_stop(void)
 {
 	the_daemon.stop_requested = true;
+	/* The start, or a command, may wait for what ends only so. */
+	throttle_groups_open(the_daemon.graph);
+	farewell_begin();
 	co_queue_wake_all(&the_daemon.changed);
 }
 
@@ -158,9 +166,11 @@ static void co_fn end_abruptly(void *arg)
 	farewell_flush();
 	if (!co_queue_is_empty(&the_daemon.all_closed)) {
 		co_queue_wake_all(&the_daemon.all_closed);
-		qmp_server_quiesce(the_daemon.qmp);
-		qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
+		/* Sessions whose command hangs cannot be ended; the reply to quit shall leave. */
+		co_sleep_ns(REPLY_NS);
 	}
+	chardev_close_all();
+	nbd_server_close_listener(the_daemon.nbd);
 	pidfile_remove(run->pidfile);
 	fflush(NULL);
 	/* Libraries' threads are at work: none of them may find its memory freed. */
@@ -171,13 +181,9 @@ static void co_fn end_abruptly(void *arg)
 static void co_fn shut_down(struct run *run)
 {
 	systemd_notify("STOPPING=1");
-	farewell_begin(end_abruptly, run);
-	qmp_server_stop(the_daemon.qmp);
-	if (co_queue_is_empty(&the_daemon.all_closed))
-		qmp_server_quiesce(the_daemon.qmp);
+	daemon_stop();
 	chardev_close_all();
-	/* Nobody shall wait for the end of what waits for a rate. */
-	throttle_groups_open(the_daemon.graph);
+	qmp_server_quiesce(the_daemon.qmp);
 	parts_stop();
 	if (!farewell_has_given_up()) {
 		graph_change_begin(the_daemon.graph);
@@ -188,7 +194,6 @@ static void co_fn shut_down(struct run *run)
 		end_abruptly(run);
 	farewell_finish();
 	co_queue_wake_all(&the_daemon.all_closed);
-	qmp_server_quiesce(the_daemon.qmp);
 	event_limit_finish();
 	object_delete_all();
 	qmp_server_free(the_daemon.qmp, LAST_WORDS_NS);
@@ -233,6 +238,7 @@ static int serve(const struct options *options)
 	the_daemon.qmp = qmp_server_new(the_daemon.loop, schema_handlers, daemon_version());
 	the_daemon.qmp->on_hint = log_hint_of_command;
 	parts_create();
+	farewell_init(end_abruptly, &run);
 	watch_signals(&run);
 	pressure_watch();
 	loop_run_coroutine(the_daemon.loop, run_daemon, &run);

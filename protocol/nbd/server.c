@@ -116,6 +116,11 @@ int nbd_server_stop(struct nbd_server *s, struct error **errp)
 	return 0;
 }
 
+void nbd_server_close_listener(struct nbd_server *s)
+{
+	socket_listener_free(TAKE(s->listener));
+}
+
 bool nbd_server_abandon(struct nbd_server *s)
 {
 	if (s->is_abandoned || co_queue_is_empty(&s->connections_gone))

@@ -44,5 +44,7 @@ int co_fn nbd_server_stop(struct nbd_server *s, struct error **errp);
  * answer. Only before the end of the process. False when none waits.
  */
 bool nbd_server_abandon(struct nbd_server *s);
+/* Listen no more, and remove the socket's file. Clients stay. May be repeated. */
+void nbd_server_close_listener(struct nbd_server *s);
 
 #endif

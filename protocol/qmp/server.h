@@ -31,7 +31,7 @@ struct qmp_server {
 	struct list sessions;        /* struct qmp_session.link */
 	struct co_mutex in_band;     /* held while a command is executed */
 	bool is_held;                /* also instant commands wait */
-	struct qmp_session *current; /* whose in-band command is being executed */
+	struct qmp_session *current; /* whose in-band command began last; valid until that waits */
 	struct co_group open;        /* sessions that exist */
 	bool stopping;               /* no further command is started */
 	char *input;                 /* QMP_READ_MAX bytes, used inside one call only */

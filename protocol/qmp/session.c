@@ -164,18 +164,20 @@ static void co_fn execute(struct lane *l, struct request *request)
 		send_reply(l);
 		return;
 	}
-	bool is_exclusive = !l->is_oob && (server->is_held || !qmp_is_instant(request->json));
+	bool is_instant = qmp_is_instant(request->json);
+	bool is_exclusive = !l->is_oob && (server->is_held || !is_instant);
 	if (is_exclusive)
 		co_mutex_lock(&server->in_band);
 	/* An instant command runs while the other one waits. */
-	struct qmp_session *other = server->current;
+	if (is_exclusive && is_instant) {
+		co_mutex_unlock(&server->in_band);
+		is_exclusive = false;
+	}
 	if (!l->is_oob)
 		server->current = s;
 	bool begun = !server->stopping && !s->dead;
 	if (begun)
 		qmp_dispatch(server, &s->mode, request->json, &l->reply);
-	if (!l->is_oob)
-		server->current = other;
 	if (is_exclusive)
 		co_mutex_unlock(&server->in_band);
 	if (begun)
