@@ -164,13 +164,21 @@ class Daemon:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL if program else None, env=env)
         deadline = time.monotonic() + TIMEOUT_S
-        while not os.path.exists(pidfile):
+        while not self.has_written(pidfile):
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended with code {self.process.returncode}: "
                                      + self.log())
             assert time.monotonic() < deadline, "the daemon did not start"
             time.sleep(0.005)
         self.qmp = Qmp(f"{self.dir}/qmp.sock")
+
+    def has_written(self, pidfile):
+        """Whether it is this daemon's, and not that of one that was killed."""
+        try:
+            with open(pidfile) as file:
+                return file.read().strip() == str(self.process.pid)
+        except FileNotFoundError:
+            return False
 
     def log(self):
         with open(self.log_path, errors="replace") as log:
@@ -224,10 +232,11 @@ class Writer(threading.Thread):
     """A client that writes random blocks over NBD and reads some of them back.
 
     @model holds what it wrote; blocks whose write did not return are in
-    @uncertain. stop() ends it and raises what it met.
+    @uncertain. stop() ends it and raises what it met. It reads everything first, unless it is
+    told by the argument @model what there is.
     """
 
-    def __init__(self, uri, size, seed=1, block=4096, pause_s=0.0):
+    def __init__(self, uri, size, seed=1, block=4096, pause_s=0.0, model=b""):
         try:
             import nbd
         except ImportError:
@@ -237,7 +246,7 @@ class Writer(threading.Thread):
         self.handle.connect_uri(uri)
         self.size, self.block, self.pause_s = size, block, pause_s
         self.random = random.Random(seed)
-        self.model = bytearray()
+        self.model = bytearray(model)
         while len(self.model) < size:
             self.model += self.handle.pread(min(size - len(self.model), 1 << 20), len(self.model))
         self.flushed = bytes(self.model)
