@@ -91,6 +91,9 @@ static int check_export(const struct nbd_client *client, const struct nbd_export
 	if (MAX(now->min_block, 1u) > MAX(was->min_block, 1u) ||
 	    (now->max_block != 0 && (was->max_block == 0 || now->max_block < was->max_block)))
 		return error_set(errp, -EINVAL, "The export's block sizes have changed");
+	if (client->config.needs_context && !now->can_status)
+		return error_set(errp, -EINVAL, "The export has no context '%s' any more",
+				 client->config.context);
 	return 0;
 }
 
@@ -99,6 +102,7 @@ static void accept_connection(struct nbd_client *client, struct nbd_connection *
 {
 	client->up++;
 	client->may_wait = true;
+	client->has_warned = false;
 	loop_timer_cancel(&client->delay_over);
 	/* What only the old server could do is not asked of the new one. */
 	struct nbd_export *e = &client->export;
@@ -107,6 +111,7 @@ static void accept_connection(struct nbd_client *client, struct nbd_connection *
 	e->can_fast_zero &= c->export.can_fast_zero;
 	e->can_status &= c->export.can_status;
 	e->can_multi_conn &= c->export.can_multi_conn;
+	e->read_only = c->export.read_only;
 	co_queue_wake_all(&client->waiters);
 }
 
@@ -123,6 +128,16 @@ static int co_fn connect_one(struct nbd_client *client, struct nbd_connection *c
 	}, deadline_ns, errp);
 	client->attempt = NULL;
 	return r;
+}
+
+/* Without a word in the log nobody would know why a server that is there is of no use. */
+static void warn_of_refusal(struct nbd_client *client, const struct error *error)
+{
+	if (client->up > 0 || client->has_warned)
+		return;
+	client->has_warned = true;
+	log_warning("nbd: the server at '%s' is back, and not used: %s", client->address.text,
+		    error->message);
 }
 
 static struct nbd_connection *find_idle(struct nbd_client *client)
@@ -143,7 +158,12 @@ static int co_fn add_connection(struct nbd_client *client, bool is_extra, struct
 	int r = connect_one(client, c, loop_now_ns(client->loop) + patience_ns, errp);
 	if (r < 0)
 		return r;
-	r = check_export(client, &c->export, errp);
+	struct error *error = NULL;
+	r = check_export(client, &c->export, &error);
+	if (r < 0) {
+		warn_of_refusal(client, error);
+		error_move(errp, error);
+	}
 	/*
 	 * The server may be another one than before. Without the promise a flush on one
 	 * connection would not cover what was written on the others.
@@ -290,7 +310,8 @@ int co_fn nbd_client_run(struct nbd_client *client, struct nbd_command *cmd)
 			continue;
 		}
 		int r = connection_run(c, cmd);
-		if (r != NBD_LOST)
+		cmd->is_answered = r != NBD_LOST;
+		if (cmd->is_answered)
 			return r;
 		/* A server that breaks over this very command must not have it for ever. */
 		uint64_t now_ns = loop_now_ns(client->loop);

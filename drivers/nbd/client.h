@@ -19,6 +19,7 @@ struct nbd_client_config {
 	const struct socket_address *server; /* must outlive the client */
 	const char *export_name;             /* likewise */
 	const char *context;                 /* metadata context; likewise */
+	bool needs_context;                  /* a server without it is refused when it comes back */
 	const struct tls_creds *tls;         /* likewise; NULL for none */
 	const char *tls_hostname;            /* of the server's certificate, if it is checked; likewise */
 	uint64_t open_timeout_ns;            /* 0: one attempt */
@@ -31,6 +32,7 @@ struct nbd_client {
 	struct nbd_address address;
 	struct nbd_export export; /* of the first connection; later ones must match it */
 	bool must_write;          /* a server that has become read-only is refused */
+	bool has_warned;          /* of a server that is refused, since the last one was not */
 
 	struct nbd_connection connections[NBD_CONNECTIONS_MAX];
 	unsigned up, wanted;
@@ -54,7 +56,8 @@ void co_fn nbd_client_close(struct nbd_client *client);
 
 /*
  * Run a command within the export. Returns 0 or a negative errno; -EIO without a
- * connection, and for a command that has broken connections for the whole delay.
+ * connection, and for a command that has broken connections for the whole delay. Only
+ * where cmd->is_answered is the result the server's.
  */
 int co_fn nbd_client_run(struct nbd_client *client, struct nbd_command *cmd);
 

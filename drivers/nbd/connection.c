@@ -444,6 +444,9 @@ int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
 		if (count < 0)
 			return count;
 	}
+	/* Looking up a name is waited for, and whoever cancels wakes nobody then. */
+	if (c->is_cancelled)
+		return error_set_errno(errp, -ECANCELED, "Failed to connect to '%s'", address->text);
 
 	struct error *error = NULL;
 	int i = 0;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The driver nbd: requests to an export of an NBD server. Node's loop.
+ *
+ * Invariant: after the server has answered a flush with an error, none succeeds. What
+ * it could not store it may have dropped, and few servers remember that.
  */
 #include <inttypes.h>
 #include <libnbd.h>
@@ -27,6 +30,7 @@
 struct nbd {
 	struct nbd_client client;
 	struct tls_creds *tls; /* held; NULL without */
+	int flush_error;       /* of the first flush that the server has failed */
 };
 
 static int check_options(const struct blockdev_options_nbd *o, struct error **errp)
@@ -103,6 +107,7 @@ static int co_fn remote_open(struct node *n, const struct blockdev_options *opti
 		.server = o->server,
 		.export_name = o->export ? o->export : "",
 		.context = o->x_dirty_bitmap ? o->x_dirty_bitmap : LIBNBD_CONTEXT_BASE_ALLOCATION,
+		.needs_context = o->x_dirty_bitmap,
 		.tls = nbd->tls,
 		.tls_hostname = server_name(o),
 		.open_timeout_ns = o->open_timeout * NS_PER_S,
@@ -168,7 +173,14 @@ static int co_fn remote_flush(struct node *n)
 	struct nbd *nbd = n->state;
 	if (!nbd->client.export.can_flush)
 		return 0;
-	return nbd_client_run(&nbd->client, &(struct nbd_command){.op = NBD_FLUSH});
+	if (nbd->flush_error < 0)
+		return nbd->flush_error;
+	struct nbd_command cmd = {.op = NBD_FLUSH};
+	int r = nbd_client_run(&nbd->client, &cmd);
+	/* A server that could not be reached has lost nothing by that. */
+	if (r < 0 && cmd.is_answered)
+		nbd->flush_error = r;
+	return r;
 }
 
 /* Run a command that changes the export, durably if @flags ask for it. */
@@ -277,7 +289,8 @@ static int co_fn remote_status(struct node *n, uint64_t offset, struct extent *r
 	if (offset + known < nbd->client.export.size)
 		known = align_down(known, n->limits.request_alignment);
 	if (known == 0) {
-		ret->flags |= EXTENT_DATA;
+		/* Or as dirty, which shows as a hole. */
+		ret->flags |= nbd->client.config.needs_context ? 0 : EXTENT_DATA;
 		ret->bytes = MIN(part, n->limits.request_alignment);
 		return 0;
 	}
