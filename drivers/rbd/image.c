@@ -53,35 +53,65 @@ static void on_size_posted(struct loop_post *post)
 		image->on_size(image);
 }
 
-/* On a thread of its own: ask for the size that the image has now, and tell the loop. */
+/* The guard is held. */
+static void take_size(struct image *image, uint64_t size, unsigned resizes)
+{
+	if (!image->is_watching)
+		return;
+	atomic_store(&image->size, size);
+	image->noticed_resizes = resizes;
+	if (image->is_posted)
+		return;
+	image->is_posted = true;
+	loop_post(image->loop, &image->post);
+}
+
+/*
+ * On a thread of its own, one at a time: ask for the size that the image has now, and tell
+ * the loop. An answer that a change may have overtaken says nothing.
+ */
 static void ask_size(void *arg)
 {
 	struct image *image = arg;
-	unsigned resizes = atomic_load(&image->resizes);
-	uint64_t size;
-	if (rbd_get_size(image->handle, &size) >= 0) {
+	bool is_done = false;
+	while (!is_done) {
 		guard_lock(image);
-		if (image->is_watching) {
-			atomic_store(&image->size, size);
-			image->noticed_resizes = resizes;
-			if (!image->is_posted) {
-				image->is_posted = true;
-				loop_post(image->loop, &image->post);
-			}
-		}
+		unsigned updates = image->updates;
 		guard_unlock(image);
+		unsigned resizes = atomic_load(&image->resizes);
+		uint64_t size;
+		int r = rbd_get_size(image->handle, &size);
+		guard_lock(image);
+		is_done = updates == image->updates && resizes == atomic_load(&image->resizes);
+		if (is_done && r >= 0)
+			take_size(image, size, resizes);
+		image->is_asking = !is_done;
+		guard_unlock(image); /* the image may be gone from here on, if that is all */
 	}
-	atomic_fetch_sub(&image->askers, 1);
 }
 
 /* On a thread of librbd, which must not wait: the image's header has changed. */
 static void on_update(void *arg)
 {
 	struct image *image = arg;
-	atomic_store(&image->was_updated, true);
-	atomic_fetch_add(&image->askers, 1);
-	if (detached_start(ask_size, image) < 0)
-		atomic_fetch_sub(&image->askers, 1);
+	guard_lock(image);
+	image->updates++;
+	bool is_asked = image->is_asking;
+	image->is_asking = true;
+	guard_unlock(image);
+	if (is_asked || detached_start(ask_size, image) >= 0)
+		return;
+	guard_lock(image);
+	image->is_asking = false;
+	guard_unlock(image);
+}
+
+static bool is_asking(struct image *image)
+{
+	guard_lock(image);
+	bool ret = image->is_asking;
+	guard_unlock(image);
+	return ret;
 }
 
 /* On a thread of its own. The image's memory is left. */
@@ -90,7 +120,7 @@ static int close_blocking(void *arg)
 	struct image *image = arg;
 	if (image->has_watch)
 		rbd_update_unwatch(image->handle, image->watch);
-	while (atomic_load(&image->askers) > 0)
+	while (is_asking(image))
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	if (image->handle)
 		rbd_close(image->handle);
@@ -339,9 +369,10 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 	image_requests_init(image);
 	guard_lock(image);
 	image->is_watching = on_size != NULL;
+	bool was_updated = image->updates > 0;
 	guard_unlock(image);
 	/* What it said then was dropped. */
-	if (atomic_load(&image->was_updated))
+	if (was_updated)
 		on_update(image);
 	*ret = image;
 	return 0;

@@ -33,9 +33,9 @@ struct image {
 	/* Another client may change the size; see image.c. */
 	bool has_watch;
 	uint64_t watch;
-	atomic_uint askers;        /* threads that ask for the size */
-	atomic_bool was_updated;   /* since the size was asked for, while it was being opened */
-	atomic_flag guard;         /* of the next two, and of posting */
+	atomic_flag guard;         /* of the next four, and of posting */
+	unsigned updates;          /* how often librbd has said that the header has changed */
+	bool is_asking;            /* a thread is there that asks for the size */
 	bool is_watching;
 	bool is_posted;
 	struct loop_post post;

@@ -169,8 +169,12 @@ static int co_fn rbd_node_truncate(struct node *n, uint64_t size, enum prealloca
 	rbd->generation++;
 	int r = image_resize(rbd->image, size, errp);
 	rbd->generation++;
-	if (r >= 0 && rbd->image->is_encrypted)
+	if (r >= 0 && rbd->image->is_encrypted) {
 		r = zero_new(n, old_size, size, errp);
+		/* What has not become zero must not stay for the next attempt to take for old. */
+		if (r < 0)
+			(void)image_resize(rbd->image, old_size, NULL);
+	}
 	return r;
 }
 
@@ -254,6 +258,8 @@ static void rbd_node_reopen_commit(struct reopen *r)
 	close_in_background(r->node, rbd->image);
 	rbd->image = r->state;
 	rbd->generation++;
+	/* Who read only has not seen others change it. */
+	node_set_size(r->node, image_size(rbd->image));
 }
 
 static void rbd_node_reopen_abort(struct reopen *r)
