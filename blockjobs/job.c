@@ -203,7 +203,7 @@ static void co_fn job_main(void *arg)
 	if (r < 0)
 		note_failure(j, r);
 
-	j->driver->finish(j, prepared);
+	j->driver->finish(j, prepared && r >= 0);
 	job_unblock_all(j);
 	job_tx_await_end(j);
 	j->idle = true;

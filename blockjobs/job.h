@@ -35,8 +35,8 @@ struct job_driver {
 	int co_fn (*prepare)(struct job *j, struct error **errp);
 	/*
 	 * Let go of nodes and leave the graph in order. Called once for every job that
-	 * was started, whatever came of it; when prepare() has not succeeded, as if
-	 * the job had never been. Required.
+	 * was started, whatever came of it; when prepare() has not succeeded, or another
+	 * job of the transaction has failed, as if the job had never been. Required.
 	 */
 	void co_fn (*finish)(struct job *j, bool succeeded);
 	/* Change the job at work. Must not wait. Optional. */

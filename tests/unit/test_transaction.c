@@ -254,6 +254,21 @@ FIXTURE_TEST(failing_to_prepare_fails_all)
 	job_table_finish(&table);
 }
 
+/* Also those that had prepared before it. */
+FIXTURE_TEST(the_last_to_prepare_fails_all)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		struct member *m[3];
+		make(f, 3, true, m);
+		m[k]->prepare_error = -EPERM;
+		start_all(m, 3);
+		co_sleep_ns(5000000);
+		for (int i = 0; i < 3; i++)
+			ck_assert_int_eq(finished[i], -1);
+		job_table_finish(&table);
+	}
+}
+
 FIXTURE_TEST(the_end_of_the_daemon_ends_waiting_jobs)
 {
 	struct member *m[2];
@@ -277,6 +292,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(one_finalize_is_for_all),
 	FIXTURE_ROW(cancel_while_pending_undoes_all),
 	FIXTURE_ROW(failing_to_prepare_fails_all),
+	FIXTURE_ROW(the_last_to_prepare_fails_all),
 	FIXTURE_ROW(the_end_of_the_daemon_ends_waiting_jobs),
 };
 
