@@ -7,6 +7,9 @@
  * its bytes: CHANGE_BYTES each, of where, how and what. Places count in the words
  * of the header, and of the beginnings of the clusters, where the tables are.
  */
+#include "block/bitmap.h"
+#include "drivers/qcow2/bitmap.h"
+#include "drivers/qcow2/snapshot.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/qcow2_fixture.h"
 
@@ -37,7 +40,7 @@ static const char *const openings[] = {
 static struct good_image {
 	uint8_t *data;
 	size_t bytes;
-} good_images[ARRAY_SIZE(creations)];
+} good_images[2][ARRAY_SIZE(creations)];
 
 static const uint8_t *input;
 static size_t input_bytes;
@@ -52,9 +55,32 @@ static void co_fn write_byte(struct image *i, uint64_t offset, uint64_t bytes, i
 	buffer_put(i->loop, p, bytes);
 }
 
+/* What is made of the image, and used. */
+static struct good_image *chosen_image(void)
+{
+	return &good_images[input[1] >> 4 & 1][input[0] % ARRAY_SIZE(creations)];
+}
+
+/* Internal snapshots, and a bitmap where there can be one. */
+static void co_fn enrich(struct image *i)
+{
+	struct bitmap *b;
+
+	/* Narrow refcounts count no second reference. */
+	(void)qcow2_snapshot_create(i->node, "one", NULL);
+	write_byte(i, 300000, 1000, 4, 0);
+	(void)qcow2_snapshot_create(i->node, "two", NULL);
+	if (i->q->header.version < 3)
+		return;
+	FUZZ_CHECK(bitmap_create(i->node, "bits", 512, &b, NULL) == 0);
+	b->persistent = true;
+	write_byte(i, 700000, 1000, 5, 0);
+}
+
 static void co_fn make_good_image(struct image *i)
 {
 	unsigned kind = input[0] % ARRAY_SIZE(creations);
+	struct good_image *good = chosen_image();
 
 	FUZZ_CHECK(!image_create_error(i, creations[kind]));
 	FUZZ_CHECK(!image_open_error(i, ""));
@@ -62,9 +88,11 @@ static void co_fn make_good_image(struct image *i)
 	write_byte(i, 500000, 1000, 2, 0);
 	write_byte(i, 262144, 131072, 3, kind % 2 == 0 ? REQUEST_COMPRESSED : 0);
 	FUZZ_CHECK(edge_zero(i->edge, 65536, 65536, 0) == 0);
+	if (good >= good_images[1])
+		enrich(i);
 	image_close(i);
-	good_images[kind].bytes = i->disk.size;
-	good_images[kind].data = xmemdup(i->disk.data, i->disk.size);
+	good->bytes = i->disk.size;
+	good->data = xmemdup(i->disk.data, i->disk.size);
 }
 
 static void change(uint8_t *data, size_t bytes, const uint8_t *c)
@@ -99,7 +127,7 @@ static void change(uint8_t *data, size_t bytes, const uint8_t *c)
 /* Put the damaged image on the disk. */
 static void damage(struct image *i)
 {
-	const struct good_image *good = &good_images[input[0] % ARRAY_SIZE(creations)];
+	const struct good_image *good = chosen_image();
 	const uint8_t *c = input + HEAD_BYTES;
 	size_t bytes = good->bytes;
 
@@ -152,6 +180,54 @@ static void co_fn use(struct image *i)
 		(void)edge_truncate(i->edge, align_down(size, 512) + MiB, PREALLOCATION_OFF, NULL);
 }
 
+static void co_fn amend(struct image *i, const char *text)
+{
+	_cleanup_free_ char *whole = xasprintf("driver=qcow2,file=some,size=0,%s", text);
+	void *options;
+
+	FUZZ_CHECK(schema_decode_keyval(&blockdev_create_options_type, whole, NULL, &options,
+					NULL) == 0);
+	(void)qcow2_amend(i->node, options, NULL);
+	schema_free(&blockdev_create_options_type, options);
+}
+
+/* What concerns the image as a whole, two of it. */
+static void co_fn change_whole(struct image *i, unsigned what)
+{
+	struct snapshot_info_list list = {0};
+
+	(void)qcow2_snapshot_list(i->node, &list, NULL);
+	const char *id = list.count > 0 ? list.items[what / 8 % list.count]->id : "1";
+
+	switch (what % 8) {
+	case 0:
+		(void)qcow2_snapshot_create(i->node, "three", NULL);
+		break;
+	case 1:
+		(void)qcow2_snapshot_apply(i->node, id, NULL);
+		break;
+	case 2:
+		(void)qcow2_snapshot_delete(i->node, id, NULL);
+		break;
+	case 3:
+		(void)qcow2_snapshot_show(i->node, id, NULL);
+		break;
+	case 4:
+		amend(i, "refcount-bits=32,lazy-refcounts=on");
+		break;
+	case 5:
+		amend(i, i->q->header.version < 3 ? "version=v3" : "version=v2");
+		break;
+	case 6:
+		(void)qcow2_make_empty(i->node, NULL);
+		break;
+	default:
+		(void)qcow2_remove_bitmap(i->node, "bits", NULL);
+		bitmap_destroy(bitmap_find(i->node, "bits"));
+	}
+	schema_finish(&snapshot_info_list_type, &list);
+}
+
 static void co_fn check(struct image *i)
 {
 	unsigned fix = i->node->read_only ? 0 : input[1] >> 2 & 3;
@@ -165,6 +241,10 @@ static void co_fn open_and_use(struct image *i)
 {
 	damage(i);
 	free(image_open_error(i, openings[input[1] & 3]));
+	if (i->edge && input[1] & 0x20) {
+		change_whole(i, input[2]);
+		change_whole(i, input[2] / 16);
+	}
 	if (i->edge) {
 		use(i);
 		check(i);
@@ -182,7 +262,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		return 0;
 	input = data;
 	input_bytes = bytes;
-	if (!good_images[data[0] % ARRAY_SIZE(creations)].data)
+	if (!chosen_image()->data)
 		image_run(1, make_good_image);
 	image_run(1, open_and_use);
 	return 0;

@@ -78,6 +78,14 @@ static void co_fn drop(struct world *w)
 	error_free(error);
 }
 
+static bool co_fn is_version_3(struct node *n)
+{
+	struct image_info_specific *info = n->driver->specific_info(n);
+	bool is = string_equal(info->u.qcow2.data->compat, "1.1");
+	image_info_specific_free(info);
+	return is;
+}
+
 static void co_fn change_options(struct world *w)
 {
 	struct node *n = w->node, *backing = node_backing(n);
@@ -91,7 +99,7 @@ static void co_fn change_options(struct world *w)
 		q->backing->kind = BLOCKDEV_REF_OR_NULL_REFERENCE;
 		q->backing->u.reference = xstrdup(backing->name);
 	}
-	q->has_lazy_refcounts = w->plan->version == 3;
+	q->has_lazy_refcounts = is_version_3(n);
 	q->lazy_refcounts = q->has_lazy_refcounts && choose(&w->random, 2);
 	q->l2_cache_size = (int64_t)(w->plan->l2_entry_bytes * choose_between(&w->random, 2, 12));
 	graph_change_begin(w->graph);
@@ -115,13 +123,43 @@ static void co_fn try_read_only(struct world *w)
 		world_fault(w, xstrdup("a node has become read-only below its writer"));
 }
 
+/* The image itself becomes another one, while the guest has to wait. */
+static void co_fn amend(struct world *w)
+{
+	struct node *n = w->node;
+	struct blockdev_create_options o = {.driver = BLOCKDEV_DRIVER_QCOW2};
+	struct blockdev_create_options_qcow2 *q = &o.u.qcow2;
+	struct error *error = NULL;
+	struct drain drain;
+	graph_change_begin(w->graph);
+	drain_begin(w->graph, &n, 1, &drain);
+	bool changes_version = choose(&w->random, 3) == 0;
+	if (changes_version) {
+		q->has_version = true;
+		q->version = is_version_3(n) ? BLOCKDEV_QCOW2_VERSION_V2 : BLOCKDEV_QCOW2_VERSION_V3;
+	} else if (is_version_3(n)) {
+		q->has_lazy_refcounts = choose(&w->random, 2);
+		q->lazy_refcounts = choose(&w->random, 2);
+		q->has_refcount_bits = w->plan->refcount_bits >= REFCOUNT_BITS_ENOUGH;
+		q->refcount_bits = REFCOUNT_BITS_ENOUGH << choose(&w->random, 4);
+	}
+	int r = n->driver->amend(n, &o, &error);
+	drain_end(&drain);
+	graph_change_end(w->graph);
+	manager_tell(w, "amended", error ? error->message : "", r);
+	/* Version 2 has its conditions. */
+	if (r < 0 && !changes_version)
+		complain(w, "the image could not be amended", error);
+	error_free(error);
+}
+
 void co_fn keeper_live(struct world *w)
 {
 	while (!w->guest_is_done) {
 		co_sleep_ns(choose(&w->random, 10000000));
 		if (w->guest_is_done)
 			break;
-		switch (choose(&w->random, 6)) {
+		switch (choose(&w->random, 7)) {
 		case 0:
 			change_options(w);
 			break;
@@ -129,7 +167,10 @@ void co_fn keeper_live(struct world *w)
 			try_read_only(w);
 			break;
 		case 2:
+			amend(w);
+			break;
 		case 3:
+		case 4:
 			drop(w);
 			break;
 		default:

@@ -95,8 +95,6 @@ struct plan plan_make(uint64_t seed, bool faults_allowed)
 	if (faults_allowed && choose(&random, 10) == 0)
 		p.limit = p.size / 4 + choose(&random, p.size);
 	p.has_bitmap = p.version == 3 && choose(&random, 3) == 0;
-	if (p.has_bitmap)
-		p.weights.resize = 0; /* what is cut off and comes back is clean */
 	p.is_kept = !p.is_managed && choose(&random, 2) == 0;
 	return p;
 }
