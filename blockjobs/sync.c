@@ -155,6 +155,9 @@ int co_fn sync_run(struct sync *s, struct error **errp)
 {
 	struct job *j = &s->job->job;
 	int r = converge(s);
+	/* Where users are not at work, and only a failed piece is left, nothing will be. */
+	if (r >= 0)
+		r = copy_dirty(s->job->copy, s->job->bitmap);
 	if (r >= 0)
 		r = copy_job_flush(s->job, errp);
 	if (r >= 0)
