@@ -23,6 +23,8 @@ struct consumer_ops {
 	/* Optional: a drain begins or has ended. Must not wait; wakes whoever it delays. */
 	void (*quiesce)(struct consumer *c);
 	void (*resume)(struct consumer *c);
+	/* Optional: no operation is left in a drain. Must not wait. Again for each drain. */
+	void (*drained)(struct consumer *c);
 };
 
 struct consumer {

@@ -118,6 +118,15 @@ static bool is_work_left(struct graph *g, const struct drain *d)
 	return false;
 }
 
+static void tell_drained(const struct drain *d)
+{
+	for (unsigned i = 0; i < d->count; i++) {
+		struct consumer *c = d->consumers[i];
+		if (c->ops->drained)
+			c->ops->drained(c);
+	}
+}
+
 void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
 		       struct drain *ret)
 {
@@ -138,6 +147,7 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 		co_queue_wait(&busy->draining);
 	while (is_work_left(g, ret))
 		co_queue_wait(&g->worked);
+	tell_drained(ret);
 }
 
 void drain_end(struct drain *d)

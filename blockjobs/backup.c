@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/blocker.h"
 #include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/io.h"
@@ -54,7 +55,7 @@ static int co_fn open_filter(struct backup *b, const struct blockdev_backup *arg
 	cbw->has_min_cluster_size = perf && perf->has_min_cluster_size;
 	cbw->min_cluster_size = perf ? perf->min_cluster_size : 0;
 	int r = node_open(b->source->graph, o, &b->common.filter, errp);
-	if (r == -EEXIST || (r == -EINVAL && args->filter_node_name))
+	if (r < 0 && (r != -EINVAL || args->filter_node_name))
 		error_prefix(errp, "Could not create node: ");
 	blockdev_options_free(o);
 	if (r < 0)
@@ -181,9 +182,17 @@ static int link_all(struct backup *b, struct graph_tx *tx, struct error **errp)
 	return r;
 }
 
-/* They were equal when the backup was opened; a resize that was under way may have ended since. */
-static int check_sizes(struct backup *b, struct error **errp)
+/*
+ * What may have changed since the backup was opened: an earlier action of the transaction
+ * may use the nodes, and a resize that was under way may have ended.
+ */
+static int check_again(struct backup *b, struct error **errp)
 {
+	int r = blocker_check(b->source, BLOCK_OP_BACKUP_SOURCE, errp);
+	if (r >= 0)
+		r = blocker_check(b->target, BLOCK_OP_BACKUP_TARGET, errp);
+	if (r < 0)
+		return r;
 	uint64_t bytes = dirty_bitmap_size(cbw_left(b->cbw));
 	if (b->source->size != bytes || b->target->size != bytes)
 		return error_set(errp, -EINVAL, "Source and target image have different sizes");
@@ -192,17 +201,18 @@ static int check_sizes(struct backup *b, struct error **errp)
 
 int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp)
 {
-	int r = check_sizes(b, errp);
+	int r = check_again(b, errp);
 	if (r >= 0)
 		r = take_bitmap(b, errp);
 	if (r >= 0) {
 		b->common.is_in_graph = true;
+		job_block(&b->common.job, b->common.filter, 0);
+		job_block(&b->common.job, b->target, 0);
 		r = link_all(b, tx, errp);
 	}
 	if (r >= 0)
 		return job_announce(&b->common.job, errp);
-	b->is_refused = true;
-	backup_leave(b);
+	backup_leave(b, true);
 	return r;
 }
 
@@ -217,8 +227,6 @@ void backup_start(struct backup *b)
 {
 	struct job *j = &b->common.job;
 	cbw_watch(b->cbw, broken, b);
-	job_block(j, b->common.filter, 0);
-	job_block(j, b->target, 0);
 	struct node *top = node_skip_filters(b->source);
 	if (b->sync == MIRROR_SYNC_MODE_TOP && top->backing) {
 		b->base = top->backing->child;
@@ -228,17 +236,7 @@ void backup_start(struct backup *b)
 	b->args = NULL;
 	free(TAKE(b->own_args));
 	free(TAKE(b->made));
-	job_start_drained(j);
-}
-
-bool backup_is_started(const struct backup *b)
-{
-	return b->common.job.status == JOB_STATUS_PAUSED;
-}
-
-void backup_drain_ended(struct backup *b)
-{
-	job_drain_ended(&b->common.job);
+	job_start(j);
 }
 
 /* --- Out of the graph ----------------------------------------------------------------- */
@@ -263,12 +261,14 @@ static void give_bitmap_back(struct backup *b, bool succeeded)
 	}
 }
 
-void backup_leave(struct backup *b)
+void backup_leave(struct backup *b, bool is_refused)
 {
+	b->is_refused = is_refused;
 	if (!b->common.is_in_graph)
 		return;
 	b->common.is_in_graph = false;
 	b->common.target = NULL;
+	job_unblock_all(&b->common.job);
 	/* It has not begun: there is nothing that the bitmap could have lost. */
 	if (b->bitmap)
 		bitmap_reclaim(b->bitmap);

@@ -31,13 +31,10 @@ struct node *backup_source(struct backup *b);
  * step of @tx. When that is undone, backup_leave() must be called.
  */
 int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **errp);
-/* After the commit: start the job. It belongs to the table from now on, and does not run yet. */
+/* After the commit: start the job. It belongs to the table from now on; it waits for the drain. */
 void backup_start(struct backup *b);
-bool backup_is_started(const struct backup *b);
-/* Let it run. */
-void backup_drain_ended(struct backup *b);
-/* @tx is undone or about to be. */
-void backup_leave(struct backup *b);
+/* @tx is undone or about to be. @is_refused: since it does not take the backup. */
+void backup_leave(struct backup *b, bool is_refused);
 /* It will not be started: let clients hear of it, unless it has been refused, before it goes. */
 void backup_announce(struct backup *b);
 /* Close what has not been started. */

@@ -46,13 +46,84 @@ void job_set_status(struct job *j, enum job_status status)
 		j->table->observer->status_changed(j);
 }
 
+void job_stand_still(struct job *j)
+{
+	/* Its work is over, whatever its state still says. */
+	if (j->cancelled || j->result < 0)
+		return;
+	/* All other states have nothing to interrupt. */
+	if (j->status == JOB_STATUS_RUNNING)
+		job_set_status(j, JOB_STATUS_PAUSED);
+	else if (j->status == JOB_STATUS_READY)
+		job_set_status(j, JOB_STATUS_STANDBY);
+}
+
+void job_go_on(struct job *j)
+{
+	if (j->status == JOB_STATUS_PAUSED)
+		job_set_status(j, JOB_STATUS_RUNNING);
+	else if (j->status == JOB_STATUS_STANDBY)
+		job_set_status(j, JOB_STATUS_READY);
+}
+
+bool job_is_at_rest(const struct job *j)
+{
+	return j->idle || (j->driver->is_block && j->consumer.operations == 0);
+}
+
+void job_pause_begin(struct job *j)
+{
+	j->pauses++;
+	/* Wherever that is, it changes its state at no other place than at a pause point. */
+	if (job_is_at_rest(j))
+		job_stand_still(j);
+	else
+		job_kick(j);
+}
+
+void job_pause_end(struct job *j)
+{
+	assert(j->pauses > 0);
+	if (--j->pauses > 0)
+		return;
+	job_go_on(j);
+	job_kick(j);
+}
+
 static char *describe(const struct consumer *c)
 {
 	const struct job *j = container_of(c, struct job, consumer);
 	return xasprintf("%s job '%s'", job_type_name(j->driver->type), j->id);
 }
 
-static const struct consumer_ops consumer_ops = {.describe = describe};
+static struct job *job_of(struct consumer *c)
+{
+	return container_of(c, struct job, consumer);
+}
+
+static void quiesce(struct consumer *c)
+{
+	job_pause_begin(job_of(c));
+}
+
+/* Wherever its coroutine is, it does nothing any more. */
+static void drained(struct consumer *c)
+{
+	if (job_of(c)->pauses > 0)
+		job_stand_still(job_of(c));
+}
+
+static void resume(struct consumer *c)
+{
+	job_pause_end(job_of(c));
+}
+
+static const struct consumer_ops consumer_ops = {
+	.describe = describe,
+	.quiesce = quiesce,
+	.resume = resume,
+	.drained = drained,
+};
 
 static void timer_fired(struct loop_timer *t)
 {
@@ -86,7 +157,7 @@ int job_create(struct job_table *t, const struct job_driver *driver,
 	list_init(&j->tx_link);
 	co_queue_init(&j->kicked);
 	loop_timer_init(t->graph->loop, &j->timer, timer_fired);
-	list_add_tail(&t->jobs, &j->link);
+	list_add_head(&t->jobs, &j->link);
 
 	struct job_tx *own = options->tx ? NULL : job_tx_new();
 	job_tx_join(own ? own : options->tx, j);
@@ -171,6 +242,14 @@ static int co_fn settle(struct job *j, bool *ret_prepared)
 	return r >= 0 ? job_tx_reach(j, JOB_TX_PREPARED) : r;
 }
 
+static void announce_failure(struct job *j)
+{
+	if (j->status == JOB_STATUS_ABORTING)
+		return;
+	job_go_on(j);
+	job_set_status(j, JOB_STATUS_ABORTING);
+}
+
 static void note_failure(struct job *j, int r)
 {
 	if (j->cancelled) {
@@ -180,8 +259,9 @@ static void note_failure(struct job *j, int r)
 	j->result = r;
 	if (!j->error)
 		error_set(&j->error, r, "%s", strerror(-r));
-	job_tx_fail(j);
-	job_set_status(j, JOB_STATUS_ABORTING);
+	/* Of several jobs, those that only follow another tell so in turn. */
+	if (job_tx_fail(j) || job_tx_is_turn(j))
+		announce_failure(j);
 }
 
 static void announce_end(const struct job *j)
@@ -207,6 +287,8 @@ static void co_fn job_main(void *arg)
 	job_unblock_all(j);
 	job_tx_await_end(j);
 	j->idle = true;
+	if (r < 0)
+		announce_failure(j);
 	announce_end(j);
 	job_set_status(j, JOB_STATUS_CONCLUDED);
 	job_tx_leave(j);
@@ -217,28 +299,14 @@ static void co_fn job_main(void *arg)
 	}
 }
 
-static void announce_start(struct job *j)
+void job_start(struct job *j)
 {
 	if (j->status == JOB_STATUS_UNDEFINED)
 		job_set_status(j, JOB_STATUS_CREATED);
 	job_set_status(j, JOB_STATUS_RUNNING);
-}
-
-void job_start(struct job *j)
-{
-	announce_start(j);
-	co_start(j->table->graph->loop, job_main, j);
-}
-
-void job_start_drained(struct job *j)
-{
-	announce_start(j);
-	job_set_status(j, JOB_STATUS_PAUSED);
-}
-
-void job_drain_ended(struct job *j)
-{
-	job_set_status(j, JOB_STATUS_RUNNING);
+	/* Its nodes may be drained. */
+	if (j->pauses > 0)
+		job_stand_still(j);
 	co_start(j->table->graph->loop, job_main, j);
 }
 
@@ -295,15 +363,14 @@ int co_fn job_pause_point(struct job *j)
 	/* Who told the job to pause may look at once whether it has. */
 	if (!job_must_pause(j))
 		give_way(j);
-	if (j->pauses > 0 && !j->cancelled) {
-		enum job_status before = j->status;
-		job_set_status(j, before == JOB_STATUS_READY ? JOB_STATUS_STANDBY
-							     : JOB_STATUS_PAUSED);
-		while (j->pauses > 0 && !j->cancelled)
-			job_wait(j);
-		job_set_status(j, before);
+	while (j->pauses > 0 && !j->cancelled) {
+		job_stand_still(j);
+		job_wait(j);
 	}
-	return j->cancelled ? -ECANCELED : 0;
+	if (j->cancelled)
+		return -ECANCELED;
+	job_go_on(j);
+	return 0;
 }
 
 int co_fn job_throttle(struct job *j, uint64_t bytes)
@@ -343,7 +410,7 @@ void job_kick(struct job *j)
 
 void job_force_end(struct job *j)
 {
-	if (j->status == JOB_STATUS_ABORTING)
+	if (j->result < 0)
 		return;
 	j->cancelled = true;
 	job_kick(j);
@@ -394,6 +461,7 @@ enum block_error_action job_request_failed(struct job *j, enum blockdev_on_error
 		if (!j->user_paused) {
 			j->user_paused = true;
 			j->pauses++;
+			job_kick(j);
 		}
 		if (j->io_status == BLOCK_DEVICE_IO_STATUS_OK)
 			j->io_status = error == -ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE

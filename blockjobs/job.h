@@ -61,7 +61,7 @@ struct job {
 	bool completing;   /* ready, and told to complete */
 	bool leaving;      /* ready, and told to end well without its final step */
 	bool user_paused;  /* by a verb or an error; one of the pauses */
-	unsigned pauses;   /* reasons to stand still at the next pause point */
+	unsigned pauses;   /* reasons to stand still at the next pause point; drains, too */
 	bool idle;         /* its coroutine waits for time or a client */
 	bool was_ready;    /* has announced BLOCK_JOB_READY */
 
@@ -98,7 +98,7 @@ struct job_observer {
 struct job_table {
 	struct graph *graph;
 	const struct job_observer *observer; /* members may be NULL */
-	struct list jobs;                    /* struct job.link, oldest first */
+	struct list jobs;                    /* struct job.link, the newest first, as clients see them */
 	struct co_queue ended;               /* waiting until a job has ended or gone */
 	bool closing;                        /* takes no new jobs */
 	bool is_abandoned;                   /* nobody waits for the rest */
@@ -110,6 +110,11 @@ void job_table_init(struct job_table *t, struct graph *g, const struct job_obser
 void job_table_finish(struct job_table *t);
 /* The job called @id, or NULL. With @block_only, only one of a type with is_block. */
 struct job *job_find(struct job_table *t, const char *id, bool block_only);
+/*
+ * Let all jobs that have nothing in flight stand still for a moment, and go on: clients
+ * know that from the reference program, for the beginning of each transaction.
+ */
+void job_table_halt(struct job_table *t);
 /* Cancel all jobs, dismiss those concluded, and wait until none is left. Takes no new ones. */
 void co_fn job_cancel_all_and_wait(struct job_table *t);
 /*
@@ -145,14 +150,11 @@ void job_discard(struct job *j);
  * failed: clients see it come, abort and end.
  */
 void job_withdraw(struct job *j);
-/* Announce the job, unless that is done, and let it run. */
-void job_start(struct job *j);
 /*
- * The same in two steps, for a job that begins while its nodes are drained: clients see
- * it paused until job_drain_ended(), which must follow.
+ * Announce the job, unless that is done, and let it run. Where its nodes are drained, it
+ * is paused until they are not.
  */
-void job_start_drained(struct job *j);
-void job_drain_ended(struct job *j);
+void job_start(struct job *j);
 
 /*
  * Several jobs that complete together or not at all: none goes beyond waiting
@@ -209,11 +211,16 @@ int job_verb_pause(struct job *j, struct error **errp);
 int job_verb_resume(struct job *j, struct error **errp);
 /* @force false: a ready job ends well, without its final step; a paused one is refused. */
 int job_verb_cancel(struct job *j, bool force, struct error **errp);
+/*
+ * True when a cancelled @j would end without delay, so that clients may wait for that:
+ * nothing is in flight, and it does not bring its nodes in step first.
+ */
+bool job_can_end_at_once(const struct job *j);
 int job_verb_complete(struct job *j, struct error **errp);
 int job_verb_set_speed(struct job *j, int64_t speed, struct error **errp);
 int job_verb_finalize(struct job *j, struct error **errp);
-/* Wait until the job called @id, if there is one, has concluded; it may be gone then. */
-void co_fn job_wait_concluded(struct job_table *t, const char *id);
+/* Wait until @j and all of its transaction have concluded; they may be gone then. */
+void co_fn job_wait_concluded(struct job *j);
 /* @options are for a job of the type that they say. */
 int job_verb_change(struct job *j, const struct block_job_change_options *options,
 		    struct error **errp);

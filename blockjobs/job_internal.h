@@ -9,6 +9,14 @@
 
 /* Change the state, which the transition table must permit, and tell the observer. */
 void job_set_status(struct job *j, enum job_status status);
+/* True while the job waits for time or a client, or is about to: it begins nothing. */
+bool job_is_at_rest(const struct job *j);
+/* Stand still, at once or at the next pause point, until as many pauses have ended. */
+void job_pause_begin(struct job *j);
+void job_pause_end(struct job *j);
+/* Announce that the job stands still, where its state knows that, and that it goes on. */
+void job_stand_still(struct job *j);
+void job_go_on(struct job *j);
 /* Have the job end without success at its next pause point, unless it is failing anyway. */
 void job_force_end(struct job *j);
 /* Take a concluded job out of its table and free it. */
@@ -34,10 +42,16 @@ int co_fn job_tx_await_turn(struct job *j, enum job_tx_stage stage);
 void co_fn job_tx_await_end(struct job *j);
 /* Wait until a client or the absence of jobs without auto_finalize lets all go on. As above. */
 int co_fn job_tx_wait_finalize(struct job *j);
+/* Wait until all jobs have concluded; @ended is their table's. */
+void co_fn job_tx_wait_gone(struct job_tx *tx, struct co_queue *ended);
+/* True when all jobs are at rest, and nothing of theirs is in flight. */
+bool job_tx_is_at_rest(const struct job_tx *tx);
 /* Let all pending jobs go on. */
 void job_tx_finalize(struct job_tx *tx);
-/* @j has failed: end the others. */
-void job_tx_fail(struct job *j);
+/* @j has failed: end the others. True when it is the first to, and was at work. */
+bool job_tx_fail(struct job *j);
+/* True when all jobs that have joined after @j have said that they have ended. */
+bool job_tx_is_turn(const struct job *j);
 /* Held while one job prepares, so that they do so in turn. */
 struct co_mutex *job_tx_turn(struct job_tx *tx);
 

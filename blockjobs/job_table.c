@@ -30,9 +30,39 @@ struct job *job_find(struct job_table *t, const char *id, bool block_only)
 	return NULL;
 }
 
+static struct job *oldest(struct job_table *t)
+{
+	return list_last(&t->jobs, struct job, link);
+}
+
+/* The one that has come after @j, or NULL. */
+static struct job *newer(struct job *j)
+{
+	struct list *l = j->link.prev;
+	return l == &j->table->jobs ? NULL : container_of(l, struct job, link);
+}
+
+static void stand_still(struct job_table *t)
+{
+	for (struct job *j = oldest(t); j; j = newer(j)) {
+		if (job_is_at_rest(j))
+			job_stand_still(j);
+	}
+}
+
+void job_table_halt(struct job_table *t)
+{
+	stand_still(t);
+	for (struct job *j = oldest(t); j; j = newer(j)) {
+		if (j->pauses == 0)
+			job_go_on(j);
+	}
+}
+
 void co_fn job_cancel_all_and_wait(struct job_table *t)
 {
 	t->closing = true;
+	stand_still(t);
 	struct job *j, *following;
 	list_for_each_safe (j, following, &t->jobs, link) {
 		if (j->status == JOB_STATUS_CONCLUDED)

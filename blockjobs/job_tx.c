@@ -100,8 +100,7 @@ void co_fn job_tx_await_end(struct job *j)
 {
 	j->tx_stage = JOB_TX_ENDED;
 	kick_all(j->tx);
-	while (!all_reached(j->tx, JOB_TX_ENDED) ||
-	       list_first(&j->tx->jobs, struct job, tx_link) != j)
+	while (!all_reached(j->tx, JOB_TX_ENDED) || !job_tx_is_turn(j))
 		job_wait(j);
 }
 
@@ -128,20 +127,45 @@ int co_fn job_tx_wait_finalize(struct job *j)
 	}
 }
 
+void co_fn job_tx_wait_gone(struct job_tx *tx, struct co_queue *ended)
+{
+	tx->references++;
+	while (!list_is_empty(&tx->jobs))
+		co_queue_wait(ended);
+	job_tx_unref(tx);
+}
+
+bool job_tx_is_at_rest(const struct job_tx *tx)
+{
+	const struct job *j;
+	list_for_each (j, &tx->jobs, tx_link) {
+		if (!job_is_at_rest(j) || j->consumer.operations > 0)
+			return false;
+	}
+	return true;
+}
+
 void job_tx_finalize(struct job_tx *tx)
 {
 	tx->finalizing = true;
 	kick_all(tx);
 }
 
-void job_tx_fail(struct job *j)
+bool job_tx_is_turn(const struct job *j)
 {
+	return list_first(&j->tx->jobs, struct job, tx_link) == j;
+}
+
+bool job_tx_fail(struct job *j)
+{
+	bool is_first = !j->tx->failed;
 	j->tx->failed = true;
 	struct job *other;
 	list_for_each (other, &j->tx->jobs, tx_link) {
 		if (other != j && other->tx_stage < JOB_TX_PREPARED)
 			job_force_end(other);
 	}
+	return is_first && j->tx_stage == JOB_TX_AT_WORK;
 }
 
 struct co_mutex *job_tx_turn(struct job_tx *tx)

@@ -43,8 +43,7 @@ int job_verb_pause(struct job *j, struct error **errp)
 	if (j->user_paused)
 		return error_set(errp, -EBUSY, "Job is already paused");
 	j->user_paused = true;
-	j->pauses++;
-	job_kick(j);
+	job_pause_begin(j);
 	return 0;
 }
 
@@ -57,8 +56,7 @@ int job_verb_resume(struct job *j, struct error **errp)
 		return r;
 	j->io_status = BLOCK_DEVICE_IO_STATUS_OK;
 	j->user_paused = false;
-	j->pauses--;
-	job_kick(j);
+	job_pause_end(j);
 	return 0;
 }
 
@@ -82,11 +80,20 @@ int job_verb_cancel(struct job *j, bool force, struct error **errp)
 	}
 	if (j->user_paused) {
 		j->user_paused = false;
-		j->pauses--;
+		job_pause_end(j);
 	}
 	j->io_status = BLOCK_DEVICE_IO_STATUS_OK;
 	job_force_end(j);
 	return 0;
+}
+
+bool job_can_end_at_once(const struct job *j)
+{
+	if (!j->tx || !job_tx_is_at_rest(j->tx))
+		return false;
+	if (j->status == JOB_STATUS_WAITING || j->status == JOB_STATUS_PENDING)
+		return j->idle; /* or it is at its last step */
+	return !j->driver->knows_ready;
 }
 
 int job_verb_complete(struct job *j, struct error **errp)
@@ -138,11 +145,10 @@ int job_verb_finalize(struct job *j, struct error **errp)
 	return r;
 }
 
-void co_fn job_wait_concluded(struct job_table *t, const char *id)
+void co_fn job_wait_concluded(struct job *j)
 {
-	/* It is looked up again after every wait: another may have dismissed it. */
-	for (struct job *j; (j = job_find(t, id, false)) && j->status != JOB_STATUS_CONCLUDED;)
-		co_queue_wait(&t->ended);
+	if (j->tx)
+		job_tx_wait_gone(j->tx, &j->table->ended);
 }
 
 int job_verb_dismiss(struct job *j, struct error **errp)

@@ -2,6 +2,7 @@
 /*
  * Commands and actions that begin backups. Control thread.
  */
+#include "base/cleanup.h"
 #include "blockjobs/backup.h"
 #include "daemon/daemon.h"
 #include "daemon/transaction.h"
@@ -33,12 +34,13 @@ static int co_fn prepare_backup(struct transaction *t, struct action *a, struct 
 
 static void co_fn commit_backup(struct transaction *t, struct action *a)
 {
-	backup_start(a->state);
+	/* It is its table's from now on. */
+	backup_start(TAKE(a->state));
 }
 
 static void co_fn abort_backup(struct transaction *t, struct action *a)
 {
-	backup_leave(a->state);
+	backup_leave(a->state, a == t->refused);
 }
 
 static void announce_backup(struct transaction *t, struct action *a)
@@ -49,11 +51,7 @@ static void announce_backup(struct transaction *t, struct action *a)
 
 static void co_fn clean_backup(struct transaction *t, struct action *a)
 {
-	if (!a->state)
-		return;
-	if (backup_is_started(a->state))
-		backup_drain_ended(a->state);
-	else
+	if (a->state)
 		backup_close(a->state);
 }
 

@@ -72,10 +72,20 @@ int co_fn qmp_job_resume(const struct job_resume_args *args, struct error **errp
 	return j ? job_verb_resume(j, errp) : -ENOENT;
 }
 
+/* The reply comes behind the events of the end where that takes no time to speak of. */
+static int co_fn cancel(struct job *j, bool force, struct error **errp)
+{
+	bool ends_at_once = job_can_end_at_once(j);
+	int r = job_verb_cancel(j, force, errp);
+	if (r >= 0 && ends_at_once)
+		job_wait_concluded(j);
+	return r;
+}
+
 int co_fn qmp_job_cancel(const struct job_cancel_args *args, struct error **errp)
 {
 	struct job *j = find_job(args->id, errp);
-	return j ? job_verb_cancel(j, true, errp) : -ENOENT;
+	return j ? cancel(j, true, errp) : -ENOENT;
 }
 
 int co_fn qmp_job_complete(const struct job_complete_args *args, struct error **errp)
@@ -85,18 +95,18 @@ int co_fn qmp_job_complete(const struct job_complete_args *args, struct error **
 }
 
 /* Clients rely on it that the job has ended when they read the reply. */
-static int co_fn finalize(struct job *j, const char *id, struct error **errp)
+static int co_fn finalize(struct job *j, struct error **errp)
 {
 	int r = job_verb_finalize(j, errp);
 	if (r >= 0)
-		job_wait_concluded(the_daemon.jobs, id);
+		job_wait_concluded(j);
 	return r;
 }
 
 int co_fn qmp_job_finalize(const struct job_finalize_args *args, struct error **errp)
 {
 	struct job *j = find_job(args->id, errp);
-	return j ? finalize(j, args->id, errp) : -ENOENT;
+	return j ? finalize(j, errp) : -ENOENT;
 }
 
 int co_fn qmp_job_dismiss(const struct job_dismiss_args *args, struct error **errp)
@@ -121,7 +131,7 @@ int co_fn qmp_block_job_change(const struct block_job_change_options *args, stru
 int co_fn qmp_block_job_cancel(const struct block_job_cancel_args *args, struct error **errp)
 {
 	struct job *j = find_block_job(args->device, errp);
-	return j ? job_verb_cancel(j, args->force, errp) : -ENOENT;
+	return j ? cancel(j, args->force, errp) : -ENOENT;
 }
 
 int co_fn qmp_block_job_pause(const struct block_job_pause_args *args, struct error **errp)
@@ -151,7 +161,7 @@ int co_fn qmp_block_job_dismiss(const struct block_job_dismiss_args *args, struc
 int co_fn qmp_block_job_finalize(const struct block_job_finalize_args *args, struct error **errp)
 {
 	struct job *j = find_block_job(args->id, errp);
-	return j ? finalize(j, args->id, errp) : -ENOENT;
+	return j ? finalize(j, errp) : -ENOENT;
 }
 
 static struct job_info *job_info(const struct job *j)

@@ -93,8 +93,11 @@ static int co_fn run_drained(struct transaction *t, struct error **errp)
 		if (r >= 0)
 			prepared++;
 	}
-	if (r >= 0)
+	if (r >= 0) {
 		r = graph_tx_prepare(&t->tx, errp);
+		if (r < 0)
+			t->refused = &t->actions[t->count - 1];
+	}
 	if (r < 0)
 		undo(t, prepared);
 	else
@@ -126,7 +129,7 @@ static void tell_failed(struct transaction *t)
 	}
 }
 
-/* Jobs begin to run in the order of their actions, and go in the reverse. */
+/* What was set up in vain goes in the reverse of the order in which it came. */
 static void co_fn clean(struct transaction *t, bool has_failed)
 {
 	for (size_t i = 0; i < t->count; i++) {
@@ -145,6 +148,7 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 {
 	struct graph *g = the_daemon.graph;
 	graph_change_begin(g);
+	job_table_halt(the_daemon.jobs);
 	struct transaction t = {
 		.graph = g,
 		.snapshots = snapshot_set_create(g),

@@ -45,6 +45,7 @@ struct transaction {
 	/* For job_options.tx: with completion-mode grouped, one for all jobs; else NULL. */
 	struct job_tx *jobs;
 	struct action *actions;
+	const struct action *refused; /* when step 4 fails: the one that is taken for the cause */
 	size_t count;
 	struct node **nodes; /* to drain; without references */
 	size_t node_count, node_capacity;

@@ -90,14 +90,12 @@ static int co_fn begin_backup(struct world *w, struct job_table *jobs,
 			backup_start(b);
 		} else {
 			if (has_entered)
-				backup_leave(b);
+				backup_leave(b, false);
 			graph_tx_abort(&tx);
 		}
 		drain_end(&drain);
 		if (r < 0)
 			backup_close(b);
-		else
-			backup_drain_ended(b);
 	}
 	graph_change_end(w->graph);
 	return r;

@@ -778,11 +778,18 @@ static void user_resume(struct consumer *c)
 	user_of(c)->resumes++;
 }
 
+static void user_drained(struct consumer *c)
+{
+	ck_assert_uint_eq(c->operations, 0);
+	user_of(c)->drains++;
+}
+
 static const struct consumer_ops user_ops = {
 	.describe = user_describe,
 	.resized = user_resized,
 	.quiesce = user_quiesce,
 	.resume = user_resume,
+	.drained = user_drained,
 };
 
 int co_fn user_init(struct user *u, const char *name, struct node *n, unsigned permissions,

@@ -110,7 +110,7 @@ struct user {
 	struct consumer consumer;
 	struct edge *edge;
 	const char *name;
-	unsigned resizes, quiesces, resumes;
+	unsigned resizes, quiesces, resumes, drains;
 };
 
 int co_fn user_init(struct user *u, const char *name, struct node *n, unsigned permissions,

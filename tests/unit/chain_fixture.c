@@ -588,7 +588,7 @@ int co_fn chain_mirror(struct chain *c, const char *text, struct error **errp)
 static struct job *newest_job(struct chain *c, const char *text, int r, const struct error *error)
 {
 	ck_assert_msg(r >= 0, "%s: %s", text, error ? error->message : "no error");
-	return list_last(&c->jobs.jobs, struct job, link);
+	return list_first(&c->jobs.jobs, struct job, link);
 }
 
 struct job *co_fn chain_commit_ok(struct chain *c, const char *text)

@@ -68,14 +68,12 @@ static int co_fn begin(struct stage *s, const char *text, struct error **errp)
 			backup_start(b);
 		} else {
 			if (entered)
-				backup_leave(b);
+				backup_leave(b, false);
 			graph_tx_abort(&tx);
 		}
 		drain_end(&d);
 		if (r < 0)
 			backup_close(b);
-		else
-			backup_drain_ended(b);
 	}
 	graph_change_end(c->graph);
 	schema_free(&blockdev_backup_type, args);

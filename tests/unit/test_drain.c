@@ -63,6 +63,7 @@ FIXTURE_TEST(drain_waits_and_holds)
 	drain_begin(f->graph, &a, 1, &drain);
 	ck_assert_uint_eq(drain.count, 2);
 	ck_assert(!above.inside && !direct.inside);
+	ck_assert_uint_eq(above.user.drains, 1);
 	ck_assert_uint_eq(d1->in_flight, 0);
 	unsigned before = above.written, others_before = elsewhere.written;
 	co_sleep_ns(100000);
@@ -74,6 +75,7 @@ FIXTURE_TEST(drain_waits_and_holds)
 	ck_assert_uint_eq(above.user.quiesces, 1);
 	ck_assert_uint_eq(above.user.resumes, 1);
 	ck_assert_uint_eq(elsewhere.user.quiesces, 0);
+	ck_assert_uint_eq(elsewhere.user.drains, 0);
 
 	writer_stop(&above);
 	writer_stop(&direct);

@@ -411,6 +411,47 @@ FIXTURE_TEST(cancel_wakes_a_paused_job)
 	job_table_finish(&table);
 }
 
+/* Its user's pause goes on when the drain has ended. */
+FIXTURE_TEST(a_drain_is_a_pause)
+{
+	job_table_init(&table, f->graph, &observer);
+	struct disk *d = disk_new(f, "d", 4096);
+	struct node *n = disk_open(f, d, &disk_driver);
+	struct work *w = make(f, "j", true, true);
+	struct edge *e;
+	w->steps = 10;
+	w->step_ns = 1000;
+	ck_assert_int_eq(edge_attach_consumer(&w->job.consumer, "main node", n, 0, PERM_ALL, &e,
+					      NULL),
+			 0);
+	struct drain drain;
+	drain_begin(f->graph, &n, 1, &drain);
+	job_start(&w->job);
+	co_sleep_ns(50000);
+	expect_log("created running paused ");
+	drain_end(&drain);
+	expect_log("running ");
+	settle();
+	drain_begin(f->graph, &n, 1, &drain);
+	expect_log("paused ");
+	ck_assert_int_eq(job_verb_pause(&w->job, NULL), 0);
+	drain_end(&drain);
+	co_sleep_ns(50000);
+	expect_log("");
+	ck_assert_int_eq(job_verb_resume(&w->job, NULL), 0);
+	expect_log("running ");
+	job_table_halt(&table);
+	expect_log("paused running ");
+	ck_assert_int_eq(job_verb_cancel(&w->job, true, NULL), 0);
+	drain_begin(f->graph, &n, 1, &drain);
+	edge_detach(e);
+	drain_end(&drain);
+	co_sleep_ns(50000);
+	expect_log("aborting CANCELLED concluded null ");
+	node_unref(n);
+	job_table_finish(&table);
+}
+
 FIXTURE_TEST(soft_cancel_lets_a_ready_job_end_well)
 {
 	job_table_init(&table, f->graph, &observer);
@@ -692,6 +733,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(complete_during_a_pause_counts_afterwards),
 	FIXTURE_ROW(speed_is_kept_and_may_change),
 	FIXTURE_ROW(progress_only_grows),
+	FIXTURE_ROW(a_drain_is_a_pause),
 	FIXTURE_ROW(error_policies),
 	FIXTURE_ROW(blockers_last_as_long_as_the_job),
 	FIXTURE_ROW(the_end_finds_jobs_in_every_state),
