@@ -120,7 +120,7 @@ static int close_blocking(void *arg)
 	struct image *image = arg;
 	if (image->has_watch)
 		rbd_update_unwatch(image->handle, image->watch);
-	while (is_asking(image))
+	while (is_asking(image) || follow_is_busy(&image->follow))
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	if (image->handle)
 		rbd_close(image->handle);
@@ -243,6 +243,7 @@ static int check_lock(struct opening *o)
 	rbd_completion_t probe;
 	if (!owner || rbd_aio_create_completion(NULL, on_probed, &probe) < 0)
 		return 0;
+	follow_note_flush(&o->image->follow);
 	int r = rbd_aio_flush(o->image->handle, probe);
 	for (int i = 0; r >= 0 && i < LOCK_WAIT_MS && !rbd_aio_is_complete(probe); i++)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -284,7 +285,10 @@ static int open_blocking(void *arg)
 	if (!image->read_only)
 		image->has_watch = rbd_update_watch(image->handle, &image->watch, on_update,
 						    image) >= 0;
-	r = image->read_only || image->snapshot ? 0 : check_lock(o);
+	if (!image->read_only && !image->snapshot) {
+		follow_detect(&image->follow, image->handle);
+		r = check_lock(o);
+	}
 	return r < 0 ? r : get_facts(o);
 }
 
@@ -338,6 +342,7 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 		.on_size = on_size,
 		.owner = owner,
 	};
+	follow_init(&image->follow, image->loop);
 	struct opening *opening = NEW(struct opening);
 	*opening = (struct opening){
 		.image = image,
@@ -397,6 +402,7 @@ void co_fn image_close(struct image *image)
 	if (!image)
 		return;
 	struct cluster *cluster = image->cluster;
+	follow_end(&image->follow);
 	guard_lock(image);
 	image->is_watching = false;
 	bool is_posted = image->is_posted;

@@ -12,6 +12,7 @@
 #include "base/vec.h"
 #include "block/merge.h"
 #include "drivers/rbd/cluster.h"
+#include "drivers/rbd/follow.h"
 
 struct image {
 	struct loop *loop;
@@ -29,6 +30,8 @@ struct image {
 	uint64_t object_size;
 	bool has_simple_layout;       /* each object holds a range of what is read, and no parent's */
 	uint64_t discard_granularity; /* librbd rounds discards inwards to it */
+
+	struct follow follow; /* of an image that is open for writing */
 
 	/* Another client may change the size; see image.c. */
 	bool has_watch;
@@ -67,7 +70,10 @@ struct image_request {
 	bool keeps_blocks; /* of zeroing: the blocks stay allocated */
 };
 
-/* Run a request. Returns a negative errno, the bytes that a read has got, or 0. */
+/*
+ * Run a request. Returns a negative errno, the bytes that a read has got, or 0. A flush also
+ * fails when a change that was answered before has failed afterwards.
+ */
 int64_t co_fn image_run(struct image *image, const struct image_request *request);
 
 /* To be called once, when the facts of @image are known. */

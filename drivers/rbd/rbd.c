@@ -3,8 +3,8 @@
  * The driver rbd: requests to an image of a Ceph cluster. Node's loop.
  *
  * With librbd's cache, a write is acknowledged before it is stored, and one that then
- * fails is lost and told of by the next flush only. So a failed flush is final
- * for the node.
+ * fails is lost and told of by one flush only; see follow.h. So a failed flush is final for
+ * the node.
  */
 #include "drivers/rbd/rbd.h"
 

@@ -87,14 +87,22 @@ static int64_t co_fn fly(struct image *image, const struct image_request *reques
 	int r = rbd_aio_create_completion(&f, on_complete, &completion);
 	if (r < 0)
 		return r;
+	if (request->op == IMAGE_FLUSH)
+		follow_note_flush(&image->follow);
 	r = submit(image, request, &f, completion);
 	if (r < 0) {
 		rbd_aio_release(completion);
 		free(f.iov);
 		return r;
 	}
+	if (request->op != IMAGE_READ && request->op != IMAGE_FLUSH)
+		follow_note_change(&image->follow);
 	co_yield();
 	free(f.iov);
+	if (request->op == IMAGE_FLUSH) {
+		int lost = follow_wait(&image->follow);
+		f.result = f.result < 0 ? f.result : lost;
+	}
 	image_note_result(image, (int)MIN(f.result, 0));
 	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
 }

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Flushes that follow the writes to an image; see follow.h. The loop's thread, but for
+ * what says otherwise.
+ *
+ * Two groups take turns, so that who waits for one does not wait for what is sent
+ * meanwhile. The one that is not current is empty unless somebody waits for it.
+ */
+#include "drivers/rbd/follow.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+
+static void guard_lock(struct follow *f)
+{
+	while (atomic_flag_test_and_set_explicit(&f->guard, memory_order_acquire))
+		;
+}
+
+static void guard_unlock(struct follow *f)
+{
+	atomic_flag_clear_explicit(&f->guard, memory_order_release);
+}
+
+/* One of @g has ended. Any thread. */
+static void end_one(struct follow_group *g, int r)
+{
+	struct follow *f = g->owner;
+	guard_lock(f);
+	if (r < 0 && f->error == 0)
+		f->error = r;
+	g->count--;
+	if (g->count == 0 && f->awaited == g) {
+		f->awaited = NULL;
+		loop_post(f->loop, &f->post);
+	}
+	guard_unlock(f); /* the image may be gone from here on */
+}
+
+/* On a thread of librbd. */
+static void on_followed(rbd_completion_t completion, void *arg)
+{
+	int64_t result = rbd_aio_get_return_value(completion);
+	rbd_aio_release(completion);
+	end_one(arg, (int)MIN(result, 0));
+}
+
+static void send_flush(struct loop_deferred *d)
+{
+	struct follow *f = container_of(d, struct follow, send);
+	struct follow_group *g = &f->groups[f->current];
+	guard_lock(f);
+	g->count++;
+	guard_unlock(f);
+	rbd_completion_t completion;
+	int r = rbd_aio_create_completion(g, on_followed, &completion);
+	if (r >= 0) {
+		r = rbd_aio_flush(f->handle, completion);
+		if (r < 0)
+			rbd_aio_release(completion);
+	}
+	/* Nobody would tell what becomes of the writes. */
+	if (r < 0)
+		end_one(g, r);
+}
+
+static void on_group_over(struct loop_post *post)
+{
+	co_wake(TAKE(container_of(post, struct follow, post)->waiter));
+}
+
+void follow_init(struct follow *f, struct loop *loop)
+{
+	*f = (struct follow){.loop = loop, .guard = ATOMIC_FLAG_INIT,
+			     .post = {.fn = on_group_over}};
+	loop_deferred_init(&f->send, send_flush);
+	co_mutex_init(&f->lock);
+	for (unsigned i = 0; i < ARRAY_SIZE(f->groups); i++)
+		f->groups[i].owner = f;
+}
+
+/* The value of a setting as it holds for the image, or @missing. */
+static const char *find(const rbd_config_option_t *options, int count, const char *name,
+			const char *missing)
+{
+	for (int i = 0; i < count; i++) {
+		if (string_equal(options[i].name, name))
+			return options[i].value;
+	}
+	return missing;
+}
+
+void follow_detect(struct follow *f, rbd_image_t handle)
+{
+	int count = 0, r;
+	rbd_config_option_t *options = NULL;
+	do {
+		options = xrealloc(options, (size_t)count + 1, sizeof(options[0]));
+		r = rbd_config_image_list(handle, options, &count);
+	} while (r == -ERANGE);
+	if (r < 0)
+		count = 0; /* what is not known is taken for the default */
+	f->handle = handle;
+	f->is_needed = string_equal(find(options, count, "rbd_cache", "true"), "true") &&
+		       string_equal(find(options, count, "rbd_cache_policy", "writearound"),
+				    "writearound");
+	f->is_active |= !string_equal(
+		find(options, count, "rbd_cache_writethrough_until_flush", "true"), "true");
+	if (r >= 0)
+		rbd_config_image_list_cleanup(options, count);
+	free(options);
+}
+
+void follow_note_flush(struct follow *f)
+{
+	f->is_active = true;
+}
+
+void follow_note_change(struct follow *f)
+{
+	if (f->is_needed && f->is_active)
+		loop_defer(f->loop, &f->send);
+}
+
+int co_fn follow_wait(struct follow *f)
+{
+	co_mutex_lock(&f->lock);
+	struct follow_group *g = &f->groups[f->current];
+	f->current ^= 1;
+	guard_lock(f);
+	bool is_over = g->count == 0;
+	f->awaited = is_over ? NULL : g;
+	if (!is_over)
+		f->waiter = co_self();
+	guard_unlock(f);
+	if (!is_over)
+		co_yield();
+	guard_lock(f);
+	int r = f->error;
+	guard_unlock(f);
+	co_mutex_unlock(&f->lock);
+	return r;
+}
+
+void follow_end(struct follow *f)
+{
+	loop_deferred_cancel(&f->send);
+}
+
+bool follow_is_busy(struct follow *f)
+{
+	guard_lock(f);
+	bool is_busy = f->groups[0].count > 0 || f->groups[1].count > 0;
+	guard_unlock(f);
+	return is_busy;
+}
