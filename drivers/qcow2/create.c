@@ -289,6 +289,35 @@ static int co_fn write_to_node(struct creation *c, struct node *file, struct err
 	return r;
 }
 
+/* Let others change the graph meanwhile, but keep them off the image, which has a name by now. */
+static int co_fn preallocate_alone(struct creation *c, struct node *n, enum preallocation mode,
+				   struct error **errp)
+{
+	struct edge *edge;
+	bool was_locked;
+
+	consumer_init(&c->consumer, n->graph, &creation_ops);
+	int r = edge_attach_consumer(&c->consumer, "root", n, PERM_WRITE | PERM_RESIZE, 0, &edge,
+				     errp);
+
+	if (r == 0) {
+		consumer_enter(&c->consumer);
+		graph_change_suspend(n->graph, &was_locked);
+		r = qcow2_preallocate(n->state, 0, c->options->size, mode, errp);
+		if (r == 0) {
+			r = qcow2_end_writing(n->state);
+			if (r < 0)
+				error_set_errno(errp, r, "Could not preallocate metadata");
+		}
+		/* Who has the lock now may be waiting for us. */
+		consumer_leave(&c->consumer);
+		graph_change_resume(n->graph, was_locked);
+		edge_detach(edge);
+	}
+	consumer_finish(&c->consumer);
+	return r;
+}
+
 /* Open the new image and set aside what was asked for. */
 static int co_fn preallocate(struct creation *c, struct node *file, struct error **errp)
 {
@@ -307,16 +336,7 @@ static int co_fn preallocate(struct creation *c, struct node *file, struct error
 
 	if (r < 0)
 		return r;
-	/* Nobody else can get at the image while it is open here. */
-	bool was_locked;
-	graph_change_suspend(file->graph, &was_locked);
-	r = qcow2_preallocate(n->state, 0, o->size, modes[o->preallocation], errp);
-	if (r == 0) {
-		r = qcow2_end_writing(n->state);
-		if (r < 0)
-			error_set_errno(errp, r, "Could not preallocate metadata");
-	}
-	graph_change_resume(file->graph, was_locked);
+	r = preallocate_alone(c, n, modes[o->preallocation], errp);
 	node_unref(n);
 	return r;
 }
