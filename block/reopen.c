@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "block/blocker.h"
 #include "block/driver.h"
 #include "block/node_internal.h"
 #include "block/open.h"
@@ -261,6 +262,26 @@ static int co_fn begin_item(struct graph_tx *tx, struct item *it, struct error *
 	return 0;
 }
 
+/*
+ * Refuse to take @n away from above a filter that a job has put below it: the job counts
+ * on that to know who is to be moved at its end. @child: what the link shall lead to.
+ */
+static int check_filter(struct node *n, const struct edge *e, const struct node *child,
+			bool *ret_is_equal, struct error **errp)
+{
+	struct node *below = e->child;
+	while (below->implicit && below->file)
+		below = below->file->child;
+	/* Who does not know of the filter names what is below it. */
+	*ret_is_equal = below == child;
+	if (*ret_is_equal)
+		return 0;
+	if (e->child->implicit)
+		return error_set(errp, -EINVAL, "Cannot replace implicit %s child of %s", e->name,
+				 n->name);
+	return e->child->driver->is_filter ? blocker_check(e->child, BLOCK_OP_CHANGE, errp) : 0;
+}
+
 static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
 			  const char *reference, struct error **errp)
 {
@@ -272,6 +293,10 @@ static int exchange_child(struct graph_tx *tx, struct node *n, const struct sche
 		return graph_tx_attach_node(tx, n, m->name, child, EDGE_COW, NULL, errp);
 	if (e->child == child)
 		return 0;
+	bool is_equal;
+	int r = check_filter(n, e, child, &is_equal, errp);
+	if (r < 0 || is_equal)
+		return r;
 	if (e->frozen > 0)
 		return edge_refuse_frozen(e, errp);
 	return graph_tx_retarget(tx, e, child, errp);
@@ -283,6 +308,10 @@ static int remove_child(struct graph_tx *tx, struct node *n, const struct schema
 	struct edge *e = find_child(n, m->name);
 	if (!e)
 		return 0;
+	bool is_equal;
+	int r = check_filter(n, e, NULL, &is_equal, errp);
+	if (r < 0)
+		return r;
 	if (e->frozen > 0)
 		return edge_refuse_frozen(e, errp);
 	graph_tx_detach(tx, e);
