@@ -35,14 +35,22 @@ int co_fn qmp_block_commit(const struct block_commit_args *args, struct error **
 	return commit_start(the_daemon.jobs, args, errp);
 }
 
+/* The reply comes behind the end of a job that fails without a wait. @r: of its start. */
+static int co_fn let_begin(int r)
+{
+	if (r >= 0)
+		co_reschedule();
+	return r;
+}
+
 int co_fn qmp_blockdev_create(const struct blockdev_create_args *args, struct error **errp)
 {
-	return create_start(the_daemon.jobs, args, errp);
+	return let_begin(create_start(the_daemon.jobs, args, errp));
 }
 
 int co_fn qmp_x_blockdev_amend(const struct x_blockdev_amend_args *args, struct error **errp)
 {
-	return amend_start(the_daemon.jobs, args, errp);
+	return let_begin(amend_start(the_daemon.jobs, args, errp));
 }
 
 int co_fn qmp_blockdev_mirror(const struct blockdev_mirror_args *args, struct error **errp)
