@@ -90,6 +90,14 @@ static char *schema_pair(const char *key, const char *value)
 	return xasprintf("%s=%s", name, value);
 }
 
+int create_options_bad_size(const char *key, struct error **errp)
+{
+	error_set(errp, -EINVAL, "Parameter '%s' expects a non-negative number below 2^64", key);
+	error_hint(errp, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-");
+	error_hint(errp, "and exabytes, respectively.");
+	return -EINVAL;
+}
+
 /* A value's faults are told by the name that the user knows. */
 static int check_value(const struct schema_member *m, const char *key, const char *value,
 		       struct error **errp)
@@ -104,10 +112,7 @@ static int check_value(const struct schema_member *m, const char *key, const cha
 		return error_set(errp, -EINVAL, "Parameter '%s' expects a number", key);
 	if (m->type->kind != SCHEMA_SIZE || keyval_parse_size(value, &size) == 0)
 		return 0;
-	error_set(errp, -EINVAL, "Parameter '%s' expects a non-negative number below 2^64", key);
-	error_hint(errp, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-");
-	error_hint(errp, "and exabytes, respectively.");
-	return -EINVAL;
+	return create_options_bad_size(key, errp);
 }
 
 static int add_pair(const char *pair, const struct driver *format, const struct driver *storage,

@@ -27,6 +27,9 @@ int create_options_split(const char *text, const struct driver *format,
 			 const struct driver *storage, char **ret_format, char **ret_storage,
 			 struct error **errp);
 
+/* What is said of a size that is none, with hints. -EINVAL. */
+int create_options_bad_size(const char *key, struct error **errp);
+
 /*
  * The member of @d's options of creation that users call @name; NULL for none,
  * and for what names the place and the size.

@@ -377,11 +377,13 @@ static int parse_fraction(const char *text, const char *end, int bits, uint64_t 
 
 int keyval_parse_size(const char *text, uint64_t *ret)
 {
-	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
 	char *end;
 	uint64_t value;
 	int bits;
 
+	text += strspn(text, " \f\n\r\t\v");
+	text += *text == '+';
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
 	if (!isdigit((unsigned char)*text))
 		return -EINVAL;
 	if (!hex && text[strspn(text, "0123456789")] == '.') {

@@ -41,7 +41,7 @@ int keyval_parse_bool(const char *text, bool *ret);
 int keyval_parse_int(const char *text, int64_t *ret);
 /*
  * Bytes, with an optional suffix of b, k, M, G, T, P, E (powers of 1024, either
- * case) and before a suffix a fraction. Returns 0, -EINVAL or -ERANGE.
+ * case) and before a suffix a fraction. Space and a plus before them do not matter. Returns 0, -EINVAL or -ERANGE.
  */
 int keyval_parse_size(const char *text, uint64_t *ret);
 /* A finite floating point number. Returns 0 or -EINVAL. */

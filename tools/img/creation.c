@@ -65,8 +65,7 @@ static int take_size(struct creation *c, struct error **errp)
 	if (!text)
 		return 0;
 	if (keyval_parse_size(text, &c->size) < 0)
-		return error_set(errp, -EINVAL,
-				 "Parameter 'size' expects a non-negative number below 2^64");
+		return create_options_bad_size("size", errp);
 	c->has_size = true;
 	return 0;
 }

@@ -100,8 +100,7 @@ static int co_fn change_size(const struct request *rq, struct image *image, stru
 	if (!value)
 		return 0;
 	if (keyval_parse_size(value, &size) < 0 || size > INT64_MAX)
-		return error_set(errp, -EINVAL,
-				 "Parameter 'size' expects a non-negative number below 2^64");
+		return create_options_bad_size("size", errp);
 	return edge_truncate(image->edge, size, PREALLOCATION_OFF, errp);
 }
 

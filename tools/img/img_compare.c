@@ -36,7 +36,7 @@ tell(const struct request *rq, const char *format, ...)
 static int co_fn compare_status(const struct request *rq, struct image *a, struct image *b,
 				uint64_t offset, uint64_t *bytes)
 {
-	const unsigned flags = EXTENT_DATA | EXTENT_ZERO | EXTENT_ALLOCATED;
+	const unsigned flags = EXTENT_DATA | EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_OFFSET_VALID;
 	struct extent xa, xb;
 	int r = image_status(a, offset, *bytes, &xa);
 

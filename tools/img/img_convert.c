@@ -132,9 +132,9 @@ static int check_bitmaps(const struct request *rq, const struct driver *target)
 static int check_creation(const struct request *rq, const struct creation *c,
 			  struct error **errp)
 {
-	if (c->backing && !c->format->supports_backing)
-		return error_set(errp, -EINVAL, "Backing file not supported for file format '%s'",
-				 c->format->name);
+	if ((c->backing || c->backing_format) && !c->format->supports_backing)
+		return error_set(errp, -EINVAL, "Backing file%s not supported for file format '%s'",
+				 c->backing ? "" : " format", c->format->name);
 	if (c->backing && !c->backing_format)
 		return error_set(errp, -EINVAL,
 				 "Use of backing file requires explicit backing format");

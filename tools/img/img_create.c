@@ -31,11 +31,11 @@ static int merge(struct creation *c, const struct request *rq, struct error **er
 		free(c->backing_format);
 		c->backing_format = xstrdup(rq->backing_format);
 	}
-	if ((c->backing || c->backing_format) && !c->format->supports_backing)
-		return error_set(errp, -EINVAL, "Backing file not supported for file format '%s'",
-				 c->format->name);
 	if (rq->size >= 0 && c->has_size)
 		return error_set(errp, -EINVAL, "The image size must be specified only once");
+	if ((c->backing || c->backing_format) && !c->format->supports_backing)
+		return error_set(errp, -EINVAL, "Backing file%s not supported for file format '%s'",
+				 c->backing ? "" : " format", c->format->name);
 	if (rq->size >= 0) {
 		c->has_size = true;
 		c->size = rq->size;
@@ -46,9 +46,6 @@ static int merge(struct creation *c, const struct request *rq, struct error **er
 		return error_set(errp, -EINVAL,
 				 "Error: Trying to create an image with the same filename as the "
 				 "backing file");
-	if (c->backing_format && !c->backing)
-		return error_set(errp, -EINVAL,
-				 "Backing format cannot be used without backing file");
 	return 0;
 }
 

@@ -11,7 +11,9 @@
 #include "block/create_options.h"
 #include "block/driver.h"
 #include "block/graph.h"
+#include "block/text.h"
 #include "schema/json.h"
+#include "schema/keyval.h"
 #include "schema/schema.h"
 #include "tools/img/image.h"
 #include "tools/img/snapshots.h"
@@ -58,17 +60,14 @@ static int decode_options(const struct driver *d, const char *text, uint64_t siz
 	return schema_decode_keyval(&blockdev_create_options_type, whole, NULL, ret, errp);
 }
 
-static int co_fn measure_format(const struct request *rq, const struct driver *d,
+static int co_fn measure_format(const struct request *rq, const struct driver *d, const char *own,
 				struct image *source, struct image_measure *ret,
 				struct error **errp)
 {
-	char *own _cleanup_free_ = NULL, *others _cleanup_free_ = NULL;
 	uint64_t size = source ? source->node->size : (uint64_t)rq->size;
 	void *options;
-	int r = create_options_split(rq->options, d, NULL, &own, &others, errp);
+	int r = decode_options(d, own, size, &options, errp);
 
-	if (r >= 0)
-		r = decode_options(d, own, size, &options, errp);
 	if (r < 0)
 		return r;
 	r = d->measure(options, source ? source->node : NULL, ret, errp);
@@ -87,6 +86,28 @@ static int measure_raw(const struct request *rq, const struct image *source,
 	return 0;
 }
 
+/* The options are those of an image in a file. */
+static int co_fn split_options(const struct request *rq, const struct driver *d, char **ret_own)
+{
+	struct error *error = NULL;
+	char *others _cleanup_free_ = NULL;
+	const struct driver *file = graph_load_driver(the_img.graph, "file", &error);
+	const char *text = rq->options ? rq->options : "";
+	/* The size is that of the source. */
+	char *options _cleanup_free_ = text_without_key(text, "size");
+	char *size _cleanup_free_ = text_value(text, "size");
+	uint64_t unused;
+	int r = file ? create_options_split(options, d, file, ret_own, &others, &error) : -ENOENT;
+
+	if (r >= 0 && size && keyval_parse_size(size, &unused) < 0)
+		r = create_options_bad_size("size", &error);
+
+	if (r >= 0)
+		return 0;
+	img_report(error);
+	return img_error("Invalid options for file format '%s'", rq->format);
+}
+
 static int co_fn measure(const struct request *rq, struct image *source)
 {
 	struct error *error = NULL;
@@ -102,7 +123,12 @@ static int co_fn measure(const struct request *rq, struct image *source)
 
 	if (!d->measure && !is_raw)
 		return img_error("Block driver '%s' does not support size measurement", d->name);
-	int r = is_raw ? measure_raw(rq, source, &m) : measure_format(rq, d, source, &m, &error);
+	char *own _cleanup_free_ = NULL;
+
+	if (split_options(rq, is_raw ? NULL : d, &own) != 0)
+		return 1;
+	int r = is_raw ? measure_raw(rq, source, &m)
+		       : measure_format(rq, d, own, source, &m, &error);
 
 	if (r < 0)
 		return img_report(error);

@@ -161,6 +161,16 @@ static int co_fn rebase_safely(const struct request *rq, struct image *image)
 	return status;
 }
 
+/* A new backing file that cannot be had is told before other reasons. */
+static int co_fn look_at_new(const struct request *rq, struct image *image)
+{
+	struct work w = {.rq = rq, .image = image};
+	int status = open_new(&w);
+
+	image_close(&w.new);
+	return status;
+}
+
 /* What the header says. */
 static int co_fn rename_backing(const struct request *rq, struct image *image)
 {
@@ -168,13 +178,13 @@ static int co_fn rename_backing(const struct request *rq, struct image *image)
 	const char *name = *rq->backing ? rq->backing : NULL;
 	int r;
 
-	if (!image->node->driver->change_backing)
-		r = error_set_errno(&error, -ENOTSUP, "Could not change the backing file to '%s'",
-				    rq->backing);
-	else if (name && !rq->backing_format)
+	if (name && !rq->backing_format)
 		r = error_set(&error, -EINVAL,
 			      "Could not change the backing file to '%s': backing format must be "
 			      "specified", rq->backing);
+	else if (!image->node->driver->change_backing)
+		r = error_set_errno(&error, -ENOTSUP, "Could not change the backing file to '%s'",
+				    rq->backing);
 	else {
 		graph_change_begin(the_img.graph);
 		r = node_change_backing(image->node, name, rq->backing_format, &error);
@@ -197,7 +207,7 @@ static int co_fn rebase(const struct request *rq, struct image *image)
 	if (rq->compresses && !image->node->driver->can_compress)
 		return img_error("Compression not supported for this file format");
 	/* Nothing is copied when it would be in vain. */
-	if (can && !rq->is_unsafe && rebase_safely(rq, image) != 0)
+	if (!rq->is_unsafe && (can ? rebase_safely : look_at_new)(rq, image) != 0)
 		return 1;
 	return rename_backing(rq, image);
 }
