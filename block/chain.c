@@ -61,7 +61,8 @@ struct node *node_with_snapshots(struct node *n)
 int co_fn node_driver_info(struct node *n, struct driver_info *ret)
 {
 	*ret = (struct driver_info){0};
-	while (!n->driver->info && !n->driver->supports_backing && n->file)
+	while (!n->driver->info && !n->driver->supports_backing && n->file &&
+	       (n->driver->is_filter || n->driver->is_format))
 		n = n->file->child;
 	return n->driver->info ? n->driver->info(n, ret) : -ENOTSUP;
 }

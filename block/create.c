@@ -310,6 +310,15 @@ char *co_fn image_recorded_name(const char *name, const char *image)
 	return xstrdup(name);
 }
 
+/* Say so of the format, whichever of its files it was. */
+static void too_large(const struct driver *driver, struct error **error)
+{
+	error_free(TAKE(*error));
+	error_set(error, -EFBIG, "The image size is too large for file format '%s'%s", driver->name,
+		  create_option_find(driver, "cluster_size") ? " (try using a larger cluster size)"
+							     : "");
+}
+
 int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
 		       struct error **errp)
 {
@@ -327,14 +336,22 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, char **re
 				 driver->name);
 	if (is_raw && spec->backing_name)
 		return error_set(errp, -EINVAL, "Backing file not supported for file format 'raw'");
+	if (string_equal(spec->backing_name, spec->filename))
+		return error_set(errp, -EINVAL, "Error: Trying to create an image with the same "
+				 "filename as the backing file");
 
 	char *protocol _cleanup_free_ = NULL;
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
 	if (r < 0)
 		return r;
 	bool is_new = ret_made && !storage_may_exist(g, protocol);
-	r = create_image(g, driver, protocol, spec, errp);
-	if (r >= 0 && is_new)
+	struct error *error = NULL;
+	r = create_image(g, driver, protocol, spec, &error);
+	if (r == -EFBIG)
+		too_large(driver, &error);
+	if (r < 0)
+		return error_move(errp, error);
+	if (is_new)
 		*ret_made = xstrdup(spec->filename);
 	return r;
 }

@@ -60,6 +60,9 @@ static bool is_default(const struct node *n)
 {
 	if (!n->file || has_strong_option(n) || is_backing_overridden(n))
 		return false;
+	/* Nor does it tell of a filter, unless it has a way to. */
+	if (n->driver->is_filter && !n->driver->plain_name)
+		return false;
 	/* A name does not tell that there are two formats, one in the other, or a user's filter. */
 	const struct node *below = n->file->child;
 	if (below->driver->is_format || (below->driver->is_filter && below->options))
@@ -95,23 +98,35 @@ static struct blockdev_options *add_work(struct works *w, const struct node *n)
 	return o;
 }
 
+/* Filters of jobs say nothing of their own. */
+static const struct node *skip_unnamed(const struct node *n)
+{
+	while (n && !n->options && n->file)
+		n = n->file->child;
+	return n;
+}
+
+/* What no options have made has but a name. */
+static struct blockdev_ref *make_ref(struct works *w, const struct node *child)
+{
+	struct blockdev_ref *ref = NEW(struct blockdev_ref);
+	ref->kind = child->options ? BLOCKDEV_REF_DEFINITION : BLOCKDEV_REF_REFERENCE;
+	if (child->options)
+		ref->u.definition = add_work(w, child);
+	else
+		ref->u.reference = xstrdup(child->name);
+	return ref;
+}
+
 static void set_child(struct works *w, struct blockdev_options *o, const struct schema_member *m,
 		      const struct node *child)
 {
-	/* Filters of jobs say nothing of their own; what no options have made has but a name. */
-	while (child && !child->options && child->file)
-		child = child->file->child;
+	child = skip_unnamed(child);
 	bool has_options = child && child->options;
 
 	void **slot = options_slot(o, m);
 	if (m->type == &blockdev_ref_type) {
-		struct blockdev_ref *ref = NEW(struct blockdev_ref);
-		ref->kind = has_options ? BLOCKDEV_REF_DEFINITION : BLOCKDEV_REF_REFERENCE;
-		if (has_options)
-			ref->u.definition = add_work(w, child);
-		else
-			ref->u.reference = xstrdup(child->name);
-		*slot = ref;
+		*slot = make_ref(w, child);
 		return;
 	}
 	struct blockdev_ref_or_null *ref = NEW(struct blockdev_ref_or_null);
@@ -172,6 +187,19 @@ static void describe_child(struct works *w, const struct node *n, struct blockde
 	}
 }
 
+/* A list of children: the names of their edges are that of the list with a number each. */
+static void describe_children(struct works *w, const struct node *n, struct blockdev_options *o,
+			      const struct schema_member *m)
+{
+	const struct edge *e;
+	list_for_each (e, &n->children, parent_link) {
+		size_t length = strlen(m->name);
+		if (strncmp(e->name, m->name, length) == 0 && e->name[length] == '.')
+			blockdev_ref_list_append(options_slot(o, m),
+						 make_ref(w, skip_unnamed(e->child)));
+	}
+}
+
 /* Fill in what matters of @n, which has options. Children are left as further work. */
 static void describe(struct works *w, const struct node *n, struct blockdev_options *o)
 {
@@ -181,6 +209,8 @@ static void describe(struct works *w, const struct node *n, struct blockdev_opti
 		const struct schema_member *m = &branch->members[i];
 		if (options_is_child(m))
 			describe_child(w, n, o, m);
+		else if (m->type == &blockdev_ref_list_type)
+			describe_children(w, n, o, m);
 		else if ((!m->optional || is_strong(n->driver, m->name)) && options_has(n->options, m))
 			copy_option(n->options, o, m);
 	}

@@ -58,7 +58,8 @@ static int co_fn read_content(const struct secret_properties *p, struct content 
 	}
 	ret->path = p->file;
 	int r = co_blocking(read_file, ret);
-	return r < 0 ? error_set_errno(errp, r, "Unable to read %s", p->file) : 0;
+	return r < 0 ? error_set_errno(errp, r, "Unable to read %s: Failed to open file “%s”",
+				       p->file, p->file) : 0;
 }
 
 static int decode(const struct secret_properties *p, struct content *c, struct error **errp)

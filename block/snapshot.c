@@ -102,6 +102,8 @@ static int check_overlay(const struct node *overlay, struct error **errp)
 {
 	if (overlay->backing)
 		return error_set(errp, -EINVAL, "The overlay already has a backing image");
+	if (overlay->driver->is_filter)
+		return error_set(errp, -EINVAL, "Filters cannot be used as overlays");
 	if (!overlay->driver->supports_backing)
 		return error_set(errp, -EINVAL, "The overlay does not support backing images");
 	return 0;

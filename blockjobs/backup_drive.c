@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/blocker.h"
 #include "block/driver.h"
 #include "block/open.h"
 #include "blockjobs/backup_internal.h"
@@ -85,10 +86,13 @@ int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args
 	struct node *source = node_find_error(t->graph, args->device, errp);
 	if (!source)
 		return -ENODEV;
+	int r = blocker_check(source, BLOCK_OP_BACKUP_SOURCE, errp);
+	if (r < 0)
+		return r;
 	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	struct node *backing = drive_image_backing(source, args->sync);
 	char *made = NULL;
-	int r = is_new ? drive_image_create(source, args->target, args->format, backing, &made,
+	r = is_new ? drive_image_create(source, args->target, args->format, backing, &made,
 					    errp)
 		       : 0;
 	if (r >= 0)

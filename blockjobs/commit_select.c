@@ -103,7 +103,9 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 		return r;
 
 	if (node_skip_filters(ret->top) == node_skip_filters(ret->base))
-		return error_set(errp, -EINVAL, "cannot commit an image into itself");
+		return error_set(errp, -EINVAL, ret->top == ret->base
+							? "cannot commit an image into itself"
+							: "Can't mirror node into itself");
 	ret->is_active = is_active(ret->device, ret->top);
 	if (ret->is_active && args->backing_file)
 		return error_set(errp, -EINVAL,

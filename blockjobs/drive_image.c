@@ -10,10 +10,18 @@
 #include "block/driver.h"
 #include "block/open.h"
 
-const char *drive_image_format(struct node *n)
+/* The format of what @n shows: a protocol's node shows raw bytes. */
+static const char *shown_format(struct node *n)
 {
 	const struct driver *driver = node_skip_filters(n)->driver;
 	return driver->is_format ? driver->name : "raw";
+}
+
+const char *drive_image_format(struct node *n)
+{
+	const struct driver *driver = node_skip_filters(n)->driver;
+	/* Making one like what is no image is refused, in the words for that driver. */
+	return driver->create || driver->is_preexisting ? shown_format(n) : driver->name;
 }
 
 struct node *drive_image_backing(struct node *source, enum mirror_sync_mode sync)
@@ -38,7 +46,7 @@ int co_fn drive_image_create(struct node *source, const char *filename, const ch
 		.format = format ? format : drive_image_format(source),
 		.size = source->size,
 		.backing_name = name,
-		.backing_format = backing ? drive_image_format(backing) : NULL,
+		.backing_format = backing ? shown_format(backing) : NULL,
 	};
 	return image_create(source->graph, &spec, ret_made, errp);
 }

@@ -131,15 +131,12 @@ static void child_permissions(struct node *n, const char *name, unsigned role,
 	*ret_permissions |= PERM_WRITE_UNCHANGED;
 }
 
-static const char *const strong_options[] = {"bottom", NULL};
-
 const struct driver copy_on_read_driver = {
 	.name = "copy-on-read",
 	.state_size = sizeof(struct copy_on_read),
 	.is_filter = true,
 	.supports_fua = true,
 	.can_compress = true,
-	.strong_options = strong_options,
 	.open = open_filter,
 	.close = close_filter,
 	.read = read_filter,

@@ -318,7 +318,7 @@ static int co_fn file_truncate(struct node *n, uint64_t size, enum preallocation
 {
 	struct file *f = n->state;
 	if (preallocation == PREALLOCATION_METADATA)
-		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode 'metadata'");
+		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode: metadata");
 	if (size < n->size && preallocation != PREALLOCATION_OFF)
 		return error_set(errp, -ENOTSUP,
 				 "Preallocation can't be used for shrinking files");

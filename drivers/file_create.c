@@ -122,7 +122,7 @@ int co_fn file_create(struct graph *g, const struct blockdev_create_options *opt
 {
 	const struct blockdev_create_options_file *o = &options->u.file;
 	if (o->preallocation == PREALLOC_MODE_METADATA)
-		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode 'metadata'");
+		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode: metadata");
 	struct file_open_request request = {
 		.path = o->filename,
 		.flags = file_open_flags(true, false) | O_CREAT,

@@ -341,12 +341,10 @@ static int co_fn preallocate(struct creation *c, struct node *file, struct error
 	return r;
 }
 
-int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *options,
-		       struct error **errp)
+static int co_fn create_in(struct node *file, const struct blockdev_create_options_qcow2 *o,
+			   struct error **errp)
 {
-	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
 	struct creation c = {.options = o};
-	struct node *file;
 	int r = check_options(o, errp);
 
 	if (r < 0)
@@ -354,12 +352,20 @@ int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *op
 	make_header(&c);
 	r = make_layout(&c, errp);
 	if (r == 0)
-		r = node_open_ref(g, o->file, &file, errp);
+		r = write_to_node(&c, file, errp);
+	return r == 0 ? preallocate(&c, file, errp) : r;
+}
+
+int co_fn qcow2_create(struct graph *g, const struct blockdev_create_options *options,
+		       struct error **errp)
+{
+	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
+	struct node *file;
+	int r = node_open_ref(g, o->file, &file, errp);
+
 	if (r < 0)
 		return r;
-	r = write_to_node(&c, file, errp);
-	if (r == 0)
-		r = preallocate(&c, file, errp);
+	r = create_in(file, o, errp);
 	node_unref(file);
 	return r;
 }

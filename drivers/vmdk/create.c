@@ -420,14 +420,14 @@ int co_fn vmdk_create(struct graph *g, const struct blockdev_create_options *opt
 		.parent_cid = VMDK_NO_CID,
 	};
 	struct node *file;
-	int r = check_options(&c, errp);
+	int r = node_open_ref(g, o->file, &file, errp);
 
-	if (r == 0)
-		r = node_open_ref(g, o->file, &file, errp);
 	if (r < 0)
 		return r;
 	c.cid = (uint32_t)loop_random(file->loop) & ~UINT32_C(1); /* never VMDK_NO_CID */
-	r = open_and_write(&c, file, errp);
+	r = check_options(&c, errp);
+	if (r == 0)
+		r = open_and_write(&c, file, errp);
 	node_unref(file);
 	return r;
 }

@@ -465,7 +465,7 @@ static void co_fn resize(void *arg)
 	error_free(error);
 	error = NULL;
 	ck_assert_int_eq(edge_truncate(u.edge, 4 << 20, PREALLOCATION_METADATA, &error), -ENOTSUP);
-	ck_assert_str_eq(error->message, "Unsupported preallocation mode 'metadata'");
+	ck_assert_str_eq(error->message, "Unsupported preallocation mode: metadata");
 	error_free(error);
 	error = NULL;
 	ck_assert_int_eq(edge_truncate(u.edge, INT64_MAX - 4095, PREALLOCATION_OFF, &error), -EFBIG);
@@ -516,7 +516,7 @@ static void co_fn creating(void *arg)
 	stat("falloc", &st);
 	ck_assert_int_ge(st.st_blocks * 512, 1 << 20);
 	create("{\"driver\":\"file\",\"filename\":\"x\",\"size\":1,\"preallocation\":\"metadata\"}",
-	       -ENOTSUP, "Unsupported preallocation mode 'metadata'");
+	       -ENOTSUP, "Unsupported preallocation mode: metadata");
 	create("{\"driver\":\"file\",\"filename\":\"no/x\",\"size\":1}", -ENOENT,
 	       "Could not create 'no/x': No such file or directory");
 	create("{\"driver\":\"file\",\"filename\":\".\",\"size\":1}", -EISDIR,
