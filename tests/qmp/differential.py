@@ -14,7 +14,9 @@ NULL_NAMES = r'file(name)?: "json:\{\\"driver\\": \\"null-\w+\\".*, cairn: "null
 
 
 def sort_key(value):
-    return json.dumps(value, sort_keys=True)
+    """Nodes by their names first: then one that differs stands beside its twin."""
+    name = value.get('node-name', '') if isinstance(value, dict) else ''
+    return str(name) + json.dumps(value, sort_keys=True)
 
 
 def comparable(value):

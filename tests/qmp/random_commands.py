@@ -4,7 +4,10 @@
 A Generator chooses with its own random.Random. What it knows of the daemon is
 told by the caller: the names of the nodes, jobs and exports that are there.
 """
+import copy
 import random
+
+from random_arguments import Arguments
 
 # The images in each directory: name, format, backing file, and its format.
 IMAGES = [
@@ -17,21 +20,32 @@ IMAGES = [
 ]
 IMAGE_BYTES = 3 << 20
 OVERLAYS = ['o%d.qcow2' % i for i in range(4)]
+COPIES = ['d0', 'd1', 'd2']
 NODES = ['n%d' % i for i in range(6)]
 JOBS = ['j0', 'j1', 'j2']
 EXPORTS = ['e0', 'e1']
 BITMAPS = ['b0', 'b1', 'b2']
+OBJECTS = ['o0', 'o1']
+FILTERS = ['throttle', 'copy-on-read', 'copy-before-write', 'quorum', 'blkdebug', 'compress',
+           'preallocate', 'snapshot-access']
 MANGLED = [None, 1, -1, True, '', 'x', [], {}, 1.5, '1n']
+# What is not drawn from the schema: it ends the round, or has no arguments and much to say.
+NOT_DRAWN = {'quit', 'qmp_capabilities', 'query-qmp-schema', 'query-commands', 'qom-list-types',
+             'query-block', 'query-blockstats', 'query-version', 'x-debug-query-block-graph'}
 JOB_VERBS = ['pause', 'resume', 'cancel', 'complete', 'dismiss', 'finalize']
 
 
 class Generator:
     """An endless source of (command, arguments)."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, schemas):
         self.random = random.Random(seed)
+        self.arguments = Arguments(schemas, self.random, self.meant)
+        self.commands = [name for name in schemas.commands() if name not in NOT_DRAWN]
         self.nodes, self.jobs, self.exports, self.files = [], [], [], []
         self.bitmaps = []  # pairs of node and name
+        self.given = {}  # the options of nodes that were added
+        self.drivers = {}  # of nodes
         self.kinds = [
             (14, self.blockdev_add), (4, self.blockdev_del), (4, self.blockdev_reopen),
             (4, self.block_resize), (8, self.snapshot_sync), (6, self.snapshot),
@@ -40,7 +54,10 @@ class Generator:
             (3, self.nbd_add), (3, self.change_backing_file), (3, self.query), (6, self.write),
             (5, self.bitmap_add), (6, self.bitmap_change), (3, self.bitmap_merge),
             (3, self.bitmap_sha256), (4, self.bitmap_transaction), (8, self.backup),
-            (8, self.mirror),
+            (8, self.mirror), (12, self.from_schema), (6, self.filter_add), (8, self.reopen_given),
+            (4, self.object), (5, self.drive_mirror), (5, self.drive_backup), (5, self.create),
+            (3, self.internal_snapshot), (2, self.write_threshold),
+            (5, self.any_transaction),
         ]
 
     def next(self):
@@ -75,7 +92,56 @@ class Generator:
         elif kind == 'rename':
             arguments[key + 'x'] = value
 
+    def from_schema(self):
+        """Any command, with what the schema allows; often wrong in one place."""
+        command = self.pick(*self.commands)
+        arguments = self.arguments.draw(command)
+        if self.chance(0.4):
+            arguments = self.arguments.break_one(arguments)
+        return command, arguments
+
+    def meant(self, path, name):
+        """A value for the member @name of a command's arguments, or None for any."""
+        command = path.split('.', 1)[0]
+        if name == 'target':
+            return self.pick(*BITMAPS) if 'bitmap' in command else \
+                self.copy_file() if command.startswith('drive') else self.node()
+        if name == 'device' and 'job' in command or name == 'id' and 'job' in command:
+            return self.job()
+        if name == 'node-name':
+            return self.node() if command != 'blockdev-add' else self.new_node()
+        if name in ('node', 'base-node', 'top-node', 'bottom', 'overlay', 'image-node-name',
+                    'parent', 'replaces', 'device', 'image', 'backing', 'children'):
+            return self.node()
+        if name in ('filter-node-name', 'snapshot-node-name'):
+            return self.new_node()
+        if name in ('filename', 'base', 'top', 'backing-file'):
+            return self.open_file()
+        if name == 'snapshot-file':
+            return '${DIR}/' + self.pick(*OVERLAYS)
+        if name == 'file':
+            return self.node() if self.chance(0.6) else None
+        if name == 'job-id':
+            return self.pick(*JOBS)
+        if name == 'id':
+            return self.pick(*EXPORTS) if 'export' in command else self.pick(*OBJECTS)
+        if name in ('bitmap', 'bitmaps'):
+            return self.pick(*BITMAPS)
+        if name == 'path':
+            return '${DIR}/nbd.sock' if command.startswith('nbd') else \
+                self.pick('/objects', '/objects/o0', '/objects/o1', '/', '/x', 'o0')
+        if name == 'property':
+            return self.pick('limits', 'x-iops-total', 'type', 'x', 'x-bps-read', 'data')
+        if name == 'typename':
+            return self.pick('throttle-group', 'secret', 'object', 'x')
+        if name == 'throttle-group':
+            return self.pick(*OBJECTS)
+        return None
+
     # Names.
+
+    def copy_file(self):
+        return '${DIR}/' + self.pick(*COPIES)
 
     def node(self):
         """A node that is there, mostly."""
@@ -145,6 +211,40 @@ class Generator:
     def blockdev_add(self):
         return 'blockdev-add', self.definition(self.new_node())
 
+    def filter_options(self, driver):
+        below = self.node()
+        if driver == 'quorum':
+            children = [self.node() for _ in range(self.pick(1, 2, 2, 3))]
+            options = {'driver': driver, 'children': children,
+                       'vote-threshold': self.pick(1, 1, 2, 0)}
+            return self.optional(options, 0.2, read_pattern=lambda: self.pick('fifo', 'quorum'),
+                                 blkverify=True, rewrite_corrupted=True)
+        if driver == 'blkdebug':
+            options = {'driver': driver, 'image': below}
+            return self.optional(options, 0.2, align=lambda: self.pick(512, 4096, 3),
+                                 max_transfer=lambda: self.pick(4096, 65536, 1),
+                                 opt_write_zero=lambda: self.pick(4096, 65536))
+        options = {'driver': driver, 'file': below}
+        if driver == 'throttle':
+            options['throttle-group'] = self.pick(*OBJECTS)
+        elif driver == 'copy-on-read':
+            self.optional(options, 0.3, bottom=self.node)
+        elif driver == 'copy-before-write':
+            options['target'] = self.node()
+            self.optional(options, 0.2, on_cbw_error=lambda: self.pick(
+                'break-guest-write', 'break-snapshot'), cbw_timeout=lambda: self.pick(0, 10))
+            if self.bitmaps and self.chance(0.2):
+                node, name = self.bitmap()
+                options['bitmap'] = {'node': node, 'name': name}
+        elif driver == 'preallocate':
+            self.optional(options, 0.3, prealloc_align=lambda: self.pick(512, 65536, 1 << 20, 3),
+                          prealloc_size=lambda: self.pick(0, 65536, 1 << 20))
+        return options
+
+    def filter_add(self):
+        options = self.filter_options(self.pick(*FILTERS))
+        return 'blockdev-add', self.common(options, self.new_node())
+
     def blockdev_del(self):
         return 'blockdev-del', {'node-name': self.node()}
 
@@ -154,6 +254,36 @@ class Generator:
             if isinstance(option.get('file'), dict) and self.chance(0.6):
                 option['file'] = self.node()
         return 'blockdev-reopen', {'options': options}
+
+    def reopen_given(self):
+        """Reopen nodes as they were added, with a change or two."""
+        known = [name for name in sorted(self.given) if name in self.nodes]
+        if not known:
+            return self.blockdev_add()
+        return 'blockdev-reopen', {'options': [self.changed(copy.deepcopy(
+            self.given[self.pick(*known)])) for _ in range(self.pick(1, 1, 1, 2, 3))]}
+
+    def changed(self, options):
+        for key in ('file', 'backing', 'image', 'target'):
+            if isinstance(options.get(key), dict) and self.chance(0.8):
+                # Otherwise it would be a new child.
+                if 'node-name' in options[key]:
+                    options[key] = options[key]['node-name']
+                else:
+                    del options[key]
+        kind = self.pick('common', 'common', 'backing', 'file', 'same', 'drop')
+        if kind == 'common':
+            self.optional(options, 0.4, read_only=lambda: self.pick(True, False),
+                          auto_read_only=lambda: self.pick(True, False),
+                          discard=lambda: self.pick('unmap', 'ignore'),
+                          cache=lambda: self.pick({'direct': True}, {'no-flush': True}))
+        elif kind == 'backing':
+            options['backing'] = self.pick(None, self.node(), self.node(), self.node())
+        elif kind == 'file':
+            options['file'] = self.node()
+        elif kind == 'drop':
+            del options[self.pick(*options)]
+        return options
 
     def block_resize(self):
         size = self.pick(0, 512, 65536, IMAGE_BYTES, IMAGE_BYTES + 65536, 1536, -1)
@@ -248,6 +378,91 @@ class Generator:
                       buf_size=lambda: self.pick(0, 65536, -1),
                       copy_mode=lambda: self.pick('background', 'write-blocking'))
         return 'blockdev-mirror', arguments
+
+    def drive_arguments(self, command, arguments):
+        arguments['target'] = self.copy_file()
+        self.optional(arguments, 0.4, mode=lambda: self.pick('existing', 'absolute-paths'))
+        self.optional(arguments, 0.4, format=lambda: self.pick('qcow2', 'qcow2', 'raw', 'x'))
+        # What is like a node that shows no format is raw with us, and called file there.
+        if self.drivers.get(arguments.get('device')) not in ('qcow2', 'raw'):
+            arguments.setdefault('format', self.pick('qcow2', 'raw'))
+        return command, arguments
+
+    def drive_mirror(self):
+        command, arguments = self.mirror()
+        self.optional(arguments, 0.4, node_name=self.new_node)
+        arguments.pop('filter-node-name', None)
+        return self.drive_arguments('drive-mirror', arguments)
+
+    def drive_backup(self):
+        return self.drive_arguments('drive-backup', self.backup()[1])
+
+    def create(self):
+        """An image, or its file."""
+        size = self.pick(0, 1, 512, 65536, IMAGE_BYTES, IMAGE_BYTES, IMAGE_BYTES + 65536, 1 << 40)
+        if self.chance(0.3):
+            options = {'driver': 'file', 'filename': self.copy_file(), 'size': size}
+            # What is set aside is as much as there is room for.
+            self.optional(options, 0.3, nocow=True, preallocation=lambda: self.pick(
+                'off', 'metadata', *(['falloc', 'full'] if size < 1 << 30 else [])))
+        else:
+            options = {'driver': 'qcow2', 'size': size, 'file': self.node()}
+            self.optional(options, 0.15, version=lambda: self.pick('v2', 'v3'),
+                          backing_file=self.open_file,
+                          backing_fmt=lambda: self.pick('raw', 'qcow2', 'x'),
+                          cluster_size=lambda: self.pick(512, 4096, 65536, 2 << 20, 3, 256),
+                          lazy_refcounts=lambda: self.pick(True, False), extended_l2=True,
+                          refcount_bits=lambda: self.pick(1, 8, 16, 64, 3, 128),
+                          compression_type=lambda: self.pick('zlib', 'zstd'),
+                          preallocation=lambda: self.pick(
+                              'off', *(['metadata', 'falloc', 'full'] if size < 1 << 30 else [])))
+        return 'blockdev-create', {'job-id': self.pick(*JOBS), 'options': options}
+
+    def internal_snapshot(self):
+        if self.chance(0.6):
+            return 'blockdev-snapshot-internal-sync', {'device': self.node(),
+                                                       'name': self.pick('s0', 's1', '')}
+        arguments = {'device': self.node()}
+        self.optional(arguments, 0.8, name=lambda: self.pick('s0', 's1', ''))
+        return 'blockdev-snapshot-delete-internal-sync', self.optional(
+            arguments, 0.2, id=lambda: self.pick('1', '2', 's0', ''))
+
+    def write_threshold(self):
+        return 'block-set-write-threshold', {'node-name': self.node(), 'write-threshold': self.pick(
+            0, 65536, IMAGE_BYTES, 1 << 40, -1)}
+
+    def object(self):
+        """Throttle groups mostly: limits that are never reached here."""
+        name, limits = self.pick(*OBJECTS), {}
+        self.optional(limits, 0.3, iops_total=1 << 30, iops_read=1 << 30, bps_total=1 << 40,
+                      bps_total_max=1 << 41, bps_write_max_length=lambda: self.pick(1, 0, 60),
+                      iops_size=lambda: self.pick(0, 4096, -1))
+        kind = self.pick('add', 'add', 'add', 'del', 'set', 'set', 'get', 'get', 'list')
+        if kind == 'add':
+            arguments = {'qom-type': 'throttle-group', 'id': name}
+            return 'object-add', self.optional(arguments, 0.7, limits=limits)
+        if kind == 'del':
+            return 'object-del', {'id': name}
+        path = self.pick('/objects/', '') + name
+        if kind == 'list':
+            return 'qom-list', {'path': self.pick(path, '/objects', '/')}
+        arguments = {'path': path, 'property': self.pick('limits', 'limits', 'x-iops-total')}
+        if kind == 'set':
+            arguments['value'] = limits if arguments['property'] == 'limits' else self.pick(0, 1 << 30)
+        return 'qom-' + kind, arguments
+
+    def any_transaction(self):
+        """Actions of all kinds, one of which often fails."""
+        makers = [self.snapshot_sync, self.snapshot, self.bitmap_add, self.bitmap_change,
+                  self.bitmap_merge, self.backup, self.drive_backup, self.internal_snapshot,
+                  lambda: ('abort', {})]
+        actions = [self.pick(*makers)() for _ in range(self.pick(1, 2, 3, 4))]
+        arguments = {'actions': [{'type': a[0], 'data': a[1]} for a in actions
+                                 if 'delete' not in a[0]]}
+        # The rival does not survive a grouped change of a bitmap.
+        is_grouped = all('backup' in a[0] or a[0] == 'abort' for a in actions)
+        return 'transaction', self.optional(arguments, 0.5 if is_grouped else 0, properties=lambda: {
+            'completion-mode': self.pick('individual', 'grouped')})
 
     def backup(self):
         sync = self.pick('full', 'full', 'top', 'none', 'incremental', 'bitmap', 'bitmap')
