@@ -111,10 +111,12 @@ void job_table_finish(struct job_table *t);
 /* The job called @id, or NULL. With @block_only, only one of a type with is_block. */
 struct job *job_find(struct job_table *t, const char *id, bool block_only);
 /*
- * Let all jobs that have nothing in flight stand still for a moment, and go on: clients
- * know that from the reference program, for the beginning of each transaction.
+ * Announce that all jobs that have nothing in flight stand still, and that those that are
+ * not paused go on: clients know that from the reference program, for the beginning of
+ * each transaction. In between they may find that they need not wait.
  */
-void job_table_halt(struct job_table *t);
+void job_table_stand_still(struct job_table *t);
+void job_table_go_on(struct job_table *t);
 /* Cancel all jobs, dismiss those concluded, and wait until none is left. Takes no new ones. */
 void co_fn job_cancel_all_and_wait(struct job_table *t);
 /*

@@ -42,7 +42,7 @@ static struct job *newer(struct job *j)
 	return l == &j->table->jobs ? NULL : container_of(l, struct job, link);
 }
 
-static void stand_still(struct job_table *t)
+void job_table_stand_still(struct job_table *t)
 {
 	for (struct job *j = oldest(t); j; j = newer(j)) {
 		if (job_is_at_rest(j))
@@ -50,9 +50,8 @@ static void stand_still(struct job_table *t)
 	}
 }
 
-void job_table_halt(struct job_table *t)
+void job_table_go_on(struct job_table *t)
 {
-	stand_still(t);
 	for (struct job *j = oldest(t); j; j = newer(j)) {
 		if (j->pauses == 0)
 			job_go_on(j);
@@ -62,7 +61,7 @@ void job_table_halt(struct job_table *t)
 void co_fn job_cancel_all_and_wait(struct job_table *t)
 {
 	t->closing = true;
-	stand_still(t);
+	job_table_stand_still(t);
 	struct job *j, *following;
 	list_for_each_safe (j, following, &t->jobs, link) {
 		if (j->status == JOB_STATUS_CONCLUDED)

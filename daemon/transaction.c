@@ -121,6 +121,18 @@ static int co_fn run(struct transaction *t, struct error **errp)
 	return r;
 }
 
+/* Then the jobs on its nodes have one pause, and not another one for the drain. */
+static bool is_about_bitmaps(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct action_kind *kind = t->actions[i].kind;
+		if (kind == &snapshot_action || kind == &internal_snapshot_action ||
+		    kind == &backup_action)
+			return false;
+	}
+	return true;
+}
+
 static void tell_failed(struct transaction *t)
 {
 	for (size_t i = 0; i < t->count; i++) {
@@ -148,7 +160,6 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 {
 	struct graph *g = the_daemon.graph;
 	graph_change_begin(g);
-	job_table_halt(the_daemon.jobs);
 	struct transaction t = {
 		.graph = g,
 		.snapshots = snapshot_set_create(g),
@@ -161,9 +172,13 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 		t.actions[t.count] = (struct action){.kind = kind, .args = actions[t.count]};
 		t.count++;
 	}
+	job_table_stand_still(the_daemon.jobs);
+	if (!is_about_bitmaps(&t))
+		job_table_go_on(the_daemon.jobs);
 	int r = grouped ? check_grouped(&t, errp) : 0;
 	if (r >= 0)
 		r = run(&t, errp);
+	job_table_go_on(the_daemon.jobs);
 	if (r < 0)
 		tell_failed(&t);
 	clean(&t, r < 0);

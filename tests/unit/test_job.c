@@ -440,7 +440,8 @@ FIXTURE_TEST(a_drain_is_a_pause)
 	expect_log("");
 	ck_assert_int_eq(job_verb_resume(&w->job, NULL), 0);
 	expect_log("running ");
-	job_table_halt(&table);
+	job_table_stand_still(&table);
+	job_table_go_on(&table);
 	expect_log("paused running ");
 	ck_assert_int_eq(job_verb_cancel(&w->job, true, NULL), 0);
 	drain_begin(f->graph, &n, 1, &drain);
