@@ -29,6 +29,7 @@
 
 struct nbd {
 	struct nbd_client client;
+	struct blockdev_options *options; /* the client's: reopening exchanges the node's */
 	struct tls_creds *tls; /* held; NULL without */
 	int flush_error;       /* of the first flush that the server has failed */
 };
@@ -103,6 +104,8 @@ static int co_fn remote_open(struct node *n, const struct blockdev_options *opti
 		r = find_credentials(n, o, &nbd->tls, errp);
 	if (r < 0)
 		return r;
+	nbd->options = blockdev_options_clone(options);
+	o = &nbd->options->u.nbd;
 	r = nbd_client_open(&nbd->client, n->loop, &(struct nbd_client_config){
 		.server = o->server,
 		.export_name = o->export ? o->export : "",
@@ -117,6 +120,7 @@ static int co_fn remote_open(struct node *n, const struct blockdev_options *opti
 		nbd_client_close(&nbd->client);
 	if (r < 0) {
 		tls_creds_release(nbd->tls);
+		blockdev_options_free(nbd->options);
 		return r;
 	}
 	nbd->client.must_write = !n->read_only;
@@ -131,6 +135,7 @@ static void co_fn remote_close(struct node *n)
 	struct nbd *nbd = n->state;
 	nbd_client_close(&nbd->client);
 	tls_creds_release(nbd->tls);
+	blockdev_options_free(nbd->options);
 }
 
 /* How much of the range is within the export. */
