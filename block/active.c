@@ -219,8 +219,10 @@ int co_fn nodes_set_active(struct graph *g, struct node *n, bool active, struct 
 	if (n)
 		node_array_add(&roots, n);
 	else
-		list_for_each (each, &g->nodes, link)
-			node_array_add(&roots, each);
+		list_for_each (each, &g->nodes, link) {
+			if (!each->opener)
+				node_array_add(&roots, each);
+		}
 	walk_below(g, roots.items, roots.count, &order);
 	return active ? activate(g, &order, errp) : inactivate(g, &order, !n, errp);
 }

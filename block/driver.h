@@ -310,7 +310,8 @@ struct driver {
 
 	/*
 	 * Make an image or a file. Protocols are given the file name inside @options.
-	 * The caller holds the change lock; it may be let go of while much is written.
+	 * The caller holds the change lock; it may be let go of while much is written. One
+	 * that is_remote has no need of it, and may be called without.
 	 */
 	int co_fn (*create)(struct graph *g, const struct blockdev_create_options *options,
 			    struct error **errp);

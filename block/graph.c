@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block/driver.h"
+#include "block/node.h"
 
 /* Nobody wants to know anything. */
 static const struct graph_observer no_observer;
@@ -20,6 +21,7 @@ struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 	g->observer = &no_observer;
 	g->drivers = drivers;
 	list_init(&g->nodes);
+	list_init(&g->closing);
 	list_init(&g->consumers);
 	list_init(&g->drains);
 	list_init(&g->throttle_groups);
@@ -38,7 +40,7 @@ void graph_free(struct graph *g)
 {
 	if (!g)
 		return;
-	assert(list_is_empty(&g->nodes) && !g->by_name);
+	assert(list_is_empty(&g->nodes) && list_is_empty(&g->closing) && !g->by_name);
 	assert(list_is_empty(&g->consumers));
 	assert(list_is_empty(&g->drains));
 	free(g);
@@ -75,6 +77,7 @@ void graph_change_end(struct graph *g)
 void graph_change_suspend(struct graph *g, bool *ret_was_held)
 {
 	*ret_was_held = g->change_lock.owner && g->change_lock.owner == co_self();
+	assert(!*ret_was_held || !g->apart);
 	if (*ret_was_held)
 		co_mutex_unlock(&g->change_lock);
 }
@@ -83,4 +86,42 @@ void co_fn graph_change_resume(struct graph *g, bool was_held)
 {
 	if (was_held)
 		co_mutex_lock(&g->change_lock);
+}
+
+void co_fn graph_change_begin_apart(struct graph *g, struct graph_apart *ret)
+{
+	*ret = (struct graph_apart){.owner = co_self()};
+	list_init(&ret->opening);
+	graph_change_begin(g);
+	g->apart = ret;
+}
+
+void graph_change_end_apart(struct graph *g, struct graph_apart *a)
+{
+	assert(g->apart == a);
+	struct node *n, *following;
+	list_for_each_safe (n, following, &a->opening, opening_link) {
+		list_del_init(&n->opening_link);
+		n->opener = NULL;
+	}
+	g->apart = NULL;
+	graph_change_end(g);
+}
+
+struct graph_apart *graph_apart_leave(struct graph *g)
+{
+	struct graph_apart *a = g->apart;
+	if (!a || a->owner != co_self())
+		return NULL;
+	g->apart = NULL;
+	graph_change_end(g);
+	return a;
+}
+
+void co_fn graph_apart_return(struct graph *g, struct graph_apart *a)
+{
+	if (!a)
+		return;
+	graph_change_begin(g);
+	g->apart = a;
 }

@@ -45,6 +45,15 @@ struct graph_observer {
 	void (*vote_failed)(const struct node *n, uint64_t offset, uint64_t bytes);
 };
 
+/*
+ * Who holds the change lock to open and close nodes for a client; see
+ * graph_change_begin_apart(). In the holder's memory.
+ */
+struct graph_apart {
+	struct coroutine *owner;
+	struct list opening; /* struct node.opening_link: nobody else finds them yet */
+};
+
 struct graph {
 	struct loop *loop;
 	const struct graph_observer *observer; /* whose members may be NULL; not itself */
@@ -57,8 +66,10 @@ struct graph {
 	struct list secrets;                 /* struct secret.link */
 	struct list tls_creds;               /* struct tls_creds.link */
 	struct list authz;                   /* struct authz.link */
-	struct co_queue worked;              /* drains, for work of nodes to end */
+	struct co_queue worked;              /* for work of nodes, or their closing, to end */
 	struct co_mutex change_lock;
+	struct graph_apart *apart;           /* of the lock's holder; NULL when it never lets go */
+	struct list closing;                 /* struct node.closing_link: found by nobody any more */
 	uint64_t next_auto_name;
 	uint64_t walk_epoch; /* see walk.h */
 	struct list unsettled;               /* struct node.unsettled_link; see node_unsettle() */
@@ -100,6 +111,26 @@ void graph_change_end(struct graph *g);
  */
 void graph_change_suspend(struct graph *g, bool *ret_was_held);
 void co_fn graph_change_resume(struct graph *g, bool was_held);
+/*
+ * Hold the change lock to open or to close nodes, without holding up others by storage
+ * that hangs: the lock is let go of while remote storage is being reached for a node, and
+ * while a node with remote storage that has left the graph is flushed and closed. Storage
+ * that a node being closed has is opened only afterwards. So the holder relies on
+ * nothing but its own nodes and what it has references on.
+ *
+ * Nodes that are opened stay out of sight, as does everything below them that is new:
+ * nobody else finds them by name, though their names are taken, and no list has them. They
+ * all come to light in graph_change_end_apart(). What they have attached themselves to is in
+ * use meanwhile. *ret stays where it is until then.
+ */
+void co_fn graph_change_begin_apart(struct graph *g, struct graph_apart *ret);
+void graph_change_end_apart(struct graph *g, struct graph_apart *a);
+/*
+ * For block/: let go of the lock if the caller is such a holder, and take it again. The result
+ * of the first, NULL for no, is for the second.
+ */
+struct graph_apart *graph_apart_leave(struct graph *g);
+void co_fn graph_apart_return(struct graph *g, struct graph_apart *a);
 
 /*
  * Drain: consumers whose edges lead to any of @nodes, however far down, start

@@ -21,11 +21,19 @@
 #include "block/text.h"
 #include "block/walk.h"
 
+/* Also one that is being opened. */
+static struct node *find_registered(struct graph *g, const char *name)
+{
+	struct node *n;
+	HASH_FIND(by_name, g->by_name, name, strlen(name), n);
+	return n;
+}
+
 int node_check_name(struct graph *g, const char *name, struct error **errp)
 {
 	if (!text_is_identifier(name))
 		return error_set(errp, -EINVAL, "Invalid node-name: '%s'", name);
-	if (node_find(g, name))
+	if (find_registered(g, name))
 		return error_set(errp, -EEXIST, "Duplicate nodes with node-name='%s'", name);
 	if (strlen(name) > NODE_NAME_MAX)
 		return error_set(errp, -EINVAL, "Node name too long");
@@ -62,6 +70,12 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	list_init(&n->bitmap_views);
 	list_init(&n->blockers);
 	list_init(&n->unsettled_link);
+	list_init(&n->opening_link);
+	list_init(&n->closing_link);
+	if (g->apart && g->apart->owner == co_self()) {
+		n->opener = co_self();
+		list_add_tail(&g->apart->opening, &n->opening_link);
+	}
 	co_queue_init(&n->conflicts);
 	co_mutex_init(&n->flush_lock);
 	co_mutex_init(&n->resize_lock);
@@ -71,10 +85,62 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	return 0;
 }
 
+/* Others may change the graph while a server is not heard from. */
+static int co_fn open_remote(struct node *n, const struct blockdev_options *options, void *arg,
+			     struct error **errp)
+{
+	struct graph_apart *apart = graph_apart_leave(n->graph);
+	int r = n->driver->open(n, options, arg, errp);
+	graph_apart_return(n->graph, apart);
+	return r;
+}
+
+/* Whether @c, which is being closed, may yet write to the storage of @n. */
+static bool is_closing_on(struct node *c, const struct node *n)
+{
+	struct node_array below _cleanup_node_array_;
+	walk_below(n->graph, &c, 1, &below);
+	for (size_t i = 0; i < below.count; i++) {
+		const struct node *b = below.items[i];
+		if (b != n && b->driver == n->driver && string_equal(b->filename, n->filename))
+			return true;
+	}
+	return false;
+}
+
+static bool has_predecessor(const struct node *n)
+{
+	struct node *c;
+	list_for_each (c, &n->graph->closing, closing_link) {
+		if (is_closing_on(c, n))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Storage behind a network has no locks that keep @n from being read before a node that is
+ * closed without the lock for changes has written what it has left.
+ */
+static int co_fn wait_for_predecessors(struct node *n, struct error **errp)
+{
+	struct graph *g = n->graph;
+	while (has_predecessor(n)) {
+		struct graph_apart *apart = graph_apart_leave(g);
+		/* Closing ends with the lock that the caller does not let go of. */
+		if (!apart)
+			return error_set(errp, -EBUSY, "'%s' is still being closed", n->filename);
+		co_queue_wait(&g->worked);
+		graph_apart_return(g, apart);
+	}
+	return 0;
+}
+
 int co_fn node_start(struct node *n, const struct blockdev_options *options, void *arg,
 		     struct error **errp)
 {
-	int r = n->driver->open(n, options, arg, errp);
+	int r = n->driver->is_remote ? open_remote(n, options, arg, errp)
+				     : n->driver->open(n, options, arg, errp);
 	if (r < 0)
 		return r;
 	n->is_open = true;
@@ -82,7 +148,7 @@ int co_fn node_start(struct node *n, const struct blockdev_options *options, voi
 	list_del_init(&n->link);
 	list_add_tail(&n->graph->nodes, &n->link);
 	nodes_refresh(n->graph, &n, 1);
-	return 0;
+	return n->driver->is_remote ? wait_for_predecessors(n, errp) : 0;
 }
 
 int co_fn node_open_internal(struct graph *g, const struct driver *driver, const char *name,
@@ -104,9 +170,8 @@ int co_fn node_open_internal(struct graph *g, const struct driver *driver, const
 
 struct node *node_find(struct graph *g, const char *name)
 {
-	struct node *n;
-	HASH_FIND(by_name, g->by_name, name, strlen(name), n);
-	return n;
+	struct node *n = find_registered(g, name);
+	return n && n->opener && n->opener != co_self() ? NULL : n;
 }
 
 struct node *node_find_error(struct graph *g, const char *name, struct error **errp)
@@ -138,6 +203,8 @@ static void unregister(struct node *n, struct list *doomed)
 	HASH_DELETE(by_name, n->graph->by_name, n);
 	list_del_init(&n->link);
 	list_add_tail(doomed, &n->link);
+	list_add_tail(&n->graph->closing, &n->closing_link);
+	list_del_init(&n->opening_link);
 	list_del_init(&n->unsettled_link);
 	drain_forget_node(n);
 	struct node *heir;
@@ -173,6 +240,8 @@ static void node_free(struct node *n)
 {
 	assert(list_is_empty(&n->parents) && list_is_empty(&n->children));
 	assert(list_is_empty(&n->requests) && list_is_empty(&n->blockers));
+	list_del_init(&n->closing_link);
+	co_queue_wake_all(&n->graph->worked);
 	bitmap_views_end_all(n);
 	bitmaps_destroy_all(n);
 	blockdev_options_free(n->options);
@@ -202,6 +271,36 @@ void co_fn nodes_settle(struct graph *g)
 	}
 }
 
+bool node_is_remote(struct node *n)
+{
+	struct node_array below _cleanup_node_array_;
+	walk_below(n->graph, &n, 1, &below);
+	for (size_t i = 0; i < below.count; i++) {
+		if (below.items[i]->driver->is_remote)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Flush and close @n, which nobody finds any more. While the lock for changes is let go of,
+ * this is work of the node's, so that what is below it changes only afterwards: a change
+ * waits for it with the lock held, and so it ends before the lock is taken again.
+ */
+static void co_fn close_node(struct node *n)
+{
+	struct graph *g = n->graph;
+	node_work_begin(n);
+	struct graph_apart *apart = node_is_remote(n) ? graph_apart_leave(g) : NULL;
+	/* A failure has no one left to be told to. */
+	node_flush(n);
+	n->is_open = false;
+	if (n->driver->close)
+		n->driver->close(n);
+	node_work_end(n);
+	graph_apart_return(g, apart);
+}
+
 void co_fn node_unref(struct node *n)
 {
 	if (!n)
@@ -216,12 +315,8 @@ void co_fn node_unref(struct node *n)
 	list_init(&doomed);
 	unregister(n, &doomed);
 	while ((n = list_first(&doomed, struct node, link))) {
-		if (n->is_open) {
-			/* A failure has no one left to be told to. */
-			node_flush(n);
-			if (n->driver->close)
-				n->driver->close(n);
-		}
+		if (n->is_open)
+			close_node(n);
 		drop_children(n, &doomed);
 		list_del_init(&n->link);
 		node_free(n);

@@ -48,7 +48,11 @@ struct node {
 	const struct driver *driver;
 	void *state; /* driver->state_size bytes */
 	unsigned references;
-	bool is_open; /* driver->open has succeeded */
+	bool is_open; /* driver->open has succeeded, and driver->close has not begun */
+
+	struct coroutine *opener;  /* alone knows of the node; NULL when it is there for all. See graph.h */
+	struct list opening_link;  /* in graph_apart.opening */
+	struct list closing_link;  /* in graph.closing: unregistered, and not freed yet */
 
 	uint64_t size; /* bytes; kept up to date by the driver */
 	struct node_limits limits;
@@ -125,12 +129,21 @@ struct edge {
 	unsigned frozen; /* jobs that rely on where it leads: nobody else may redirect it */
 };
 
-/* Find a node by node-name; NULL when there is none. No reference is taken. */
+/*
+ * Find a node by node-name; NULL when there is none, or it is still being opened by somebody
+ * else (graph_change_begin_apart()). No reference is taken.
+ */
 struct node *node_find(struct graph *g, const char *name);
 /* As node_find(), with the class-GenericError sentence of the rival in *errp. */
 struct node *node_find_error(struct graph *g, const char *name, struct error **errp);
 /* The same where only a node can be meant, and no device: its sentence says so. */
 struct node *node_find_named(struct graph *g, const char *name, struct error **errp);
+
+/* Whether lists show @n: not while it is being opened. */
+static inline bool node_is_listed(const struct node *n)
+{
+	return n->is_open && !n->opener;
+}
 
 struct node *node_ref(struct node *n);
 /* Drop a reference; the last one flushes, closes and frees. NULL is allowed. */
@@ -185,6 +198,8 @@ void node_refresh_limits(struct node *n);
 /* The driver found or made @n @size bytes long: store it and tell every consumer above. */
 void node_set_size(struct node *n, uint64_t size);
 
+/* Whether @n's data lies on other machines, all or a part of it. */
+bool node_is_remote(struct node *n);
 /* The node that filters lead to: skips driver->is_filter nodes. */
 struct node *node_skip_filters(struct node *n);
 /* Whether what a longer @n has more reads as zeroes: no device that somebody extends promises that. */

@@ -188,6 +188,9 @@ static void set_children(struct permission_update *u, struct node *n, unsigned n
 			 unsigned shared)
 {
 	struct edge *e;
+	/* A driver that has closed cannot be asked: what it has it keeps until it is gone. */
+	if (list_is_linked(&n->closing_link))
+		return;
 	list_for_each (e, &n->children, parent_link) {
 		unsigned child_needed, child_shared;
 		if (!n->active) {

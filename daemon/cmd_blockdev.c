@@ -16,15 +16,16 @@
 
 int co_fn qmp_blockdev_add(const struct blockdev_options *args, struct error **errp)
 {
+	struct graph_apart apart;
 	struct node *n = NULL;
 
 	if (!args->node_name)
 		return error_set(errp, -EINVAL, "'node-name' must be specified for the root node");
-	graph_change_begin(the_daemon.graph);
+	graph_change_begin_apart(the_daemon.graph, &apart);
 	int r = node_open(the_daemon.graph, args, &n, errp);
 	if (r == 0)
 		n->monitor_owned = true; /* takes over the reference */
-	graph_change_end(the_daemon.graph);
+	graph_change_end_apart(the_daemon.graph, &apart);
 	return r;
 }
 
@@ -88,9 +89,10 @@ static int check_unused(struct node *n, struct error **errp)
 
 int co_fn qmp_blockdev_del(const struct blockdev_del_args *args, struct error **errp)
 {
+	struct graph_apart apart;
 	int r;
 
-	graph_change_begin(the_daemon.graph);
+	graph_change_begin_apart(the_daemon.graph, &apart);
 	struct node *n = node_find(the_daemon.graph, args->node_name);
 	if (n)
 		r = check_unused(n, errp);
@@ -101,7 +103,7 @@ int co_fn qmp_blockdev_del(const struct blockdev_del_args *args, struct error **
 		n->monitor_owned = false;
 		node_unref(n);
 	}
-	graph_change_end(the_daemon.graph);
+	graph_change_end_apart(the_daemon.graph, &apart);
 	return r;
 }
 

@@ -19,9 +19,11 @@ int co_fn qmp_query_named_block_nodes(const struct query_named_block_nodes_args 
 
 	/* Newest first, as clients know it. The change lock keeps the list as it is. */
 	graph_change_begin(g);
-	for (struct list *l = g->nodes.prev; l != &g->nodes; l = l->prev)
-		block_device_info_list_append(
-			ret, query_device_info(container_of(l, struct node, link), args->flat));
+	for (struct list *l = g->nodes.prev; l != &g->nodes; l = l->prev) {
+		struct node *n = container_of(l, struct node, link);
+		if (node_is_listed(n))
+			block_device_info_list_append(ret, query_device_info(n, args->flat));
+	}
 	graph_change_end(g);
 	return 0;
 }
@@ -58,7 +60,8 @@ int co_fn qmp_query_blockstats(const struct query_blockstats_args *args,
 		return 0;
 	}
 	list_for_each(n, &the_daemon.graph->nodes, link)
-		block_stats_list_append(ret, query_node_stats(n));
+		if (node_is_listed(n))
+			block_stats_list_append(ret, query_node_stats(n));
 	return 0;
 }
 

@@ -47,12 +47,21 @@ static bool has_request(const struct node *n)
 	return !list_is_empty(&n->requests) || n->flush_lock.owner;
 }
 
-/* Whether a disk of this machine is at work. */
+/* Whether @n is a disk of this machine that is at work. */
+static bool is_busy_local(const struct node *n)
+{
+	return !n->driver->is_remote && list_is_empty(&n->children) && has_request(n);
+}
+
 static bool is_local_busy(void)
 {
 	const struct node *n;
 	list_for_each (n, &the_daemon.graph->nodes, link) {
-		if (!n->driver->is_remote && list_is_empty(&n->children) && has_request(n))
+		if (is_busy_local(n))
+			return true;
+	}
+	list_for_each (n, &the_daemon.graph->closing, closing_link) {
+		if (is_busy_local(n))
 			return true;
 	}
 	return false;
@@ -65,6 +74,10 @@ static bool is_any_remote(void)
 		if (n->driver->is_remote)
 			return true;
 	}
+	list_for_each (n, &the_daemon.graph->closing, closing_link) {
+		if (n->driver->is_remote)
+			return true;
+	}
 	return false;
 }
 
@@ -73,6 +86,8 @@ static uint64_t count_answers(void)
 	uint64_t answers = 0;
 	const struct node *n;
 	list_for_each (n, &the_daemon.graph->nodes, link)
+		answers += n->answers;
+	list_for_each (n, &the_daemon.graph->closing, closing_link)
 		answers += n->answers;
 	return answers;
 }
@@ -85,6 +100,11 @@ static void name_the_silent(void)
 		if (n->driver->is_remote)
 			log_error("the storage of node '%s' may not answer: ending without it",
 				  n->name);
+	}
+	list_for_each (n, &the_daemon.graph->closing, closing_link) {
+		if (n->driver->is_remote)
+			log_error("the storage of node '%s', which is being closed, may not "
+				  "answer: ending without it", n->name);
 	}
 }
 

@@ -114,11 +114,13 @@ struct x_dbg_block_graph *query_graph(const struct graph *g, const struct job_ta
 	list_for_each(c, &g->consumers, link)
 		add_consumer(&a, jobs, c);
 	list_for_each(n, &g->nodes, link)
-		add_vertex(&a, n, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER, xstrdup(n->name));
+		if (!n->opener)
+			add_vertex(&a, n, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER, xstrdup(n->name));
 	list_for_each(c, &g->consumers, link)
 		add_edges(&a, c, &c->edges);
 	list_for_each(n, &g->nodes, link)
-		add_edges(&a, n, &n->children);
+		if (!n->opener)
+			add_edges(&a, n, &n->children);
 	forget_vertices(&a);
 	return a.graph;
 }
