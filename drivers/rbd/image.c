@@ -120,7 +120,8 @@ static int close_blocking(void *arg)
 	struct image *image = arg;
 	if (image->has_watch)
 		rbd_update_unwatch(image->handle, image->watch);
-	while (is_asking(image) || follow_is_busy(&image->follow))
+	while (is_asking(image) || follow_is_busy(&image->follow) ||
+	       atomic_load(&image->listers) > 0)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	if (image->handle)
 		rbd_close(image->handle);

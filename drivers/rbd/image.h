@@ -36,6 +36,7 @@ struct image {
 	/* Another client may change the size; see image.c. */
 	bool has_watch;
 	uint64_t watch;
+	atomic_uint listers;       /* threads that list the snapshots */
 	atomic_flag guard;         /* of the next four, and of posting */
 	unsigned updates;          /* how often librbd has said that the header has changed */
 	bool is_asking;            /* a thread is there that asks for the size */

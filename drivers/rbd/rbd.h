@@ -26,6 +26,7 @@ struct rbd {
 	struct co_group closing; /* images that reopening has replaced */
 	uint64_t generation;     /* changes begun and ended */
 	int flush_error;         /* final */
+	uint64_t silent_until_ns; /* no question about snapshots is put before */
 	struct rbd_map *map;     /* NULL before the first question */
 };
 

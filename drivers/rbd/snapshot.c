@@ -7,7 +7,15 @@
 
 #include "base/cleanup.h"
 #include "base/detached.h"
+#include "base/loop.h"
 #include "drivers/rbd/rbd.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+/* How long a cluster may take to tell. librbd nearly always knows by itself. */
+#define LIST_NS (5 * NS_PER_S)
+/* Where there was no answer, nobody asks again for so long. */
+#define SILENCE_NS (30 * NS_PER_S)
 
 struct call {
 	rbd_image_t image;
@@ -36,42 +44,79 @@ static int co_fn run(struct node *n, const char *name, int (*fn)(rbd_image_t, co
 }
 
 struct listing {
-	rbd_image_t image;
+	struct image *image; /* which is not closed before the thread has ended */
 	rbd_snap_info_t *snapshots;
 	int count, capacity; /* count may be a negative errno */
+	bool has_run;
 };
 
 static int list_blocking(void *arg)
 {
 	struct listing *l = arg;
+	l->has_run = true;
 	/* librbd says how many there are when there is no room for them. */
 	do {
 		l->snapshots = xrealloc(l->snapshots, (size_t)l->capacity + 1,
 					sizeof(l->snapshots[0]));
-		l->count = rbd_snap_list(l->image, l->snapshots, &l->capacity);
+		l->count = rbd_snap_list(l->image->handle, l->snapshots, &l->capacity);
 	} while (l->count == -ERANGE);
+	atomic_fetch_sub(&l->image->listers, 1);
 	return l->count;
+}
+
+static void listing_free(void *arg)
+{
+	struct listing *l = arg;
+	if (l->count > 0)
+		rbd_snap_list_end(l->snapshots);
+	free(l->snapshots);
+	free(l);
+}
+
+/* The listing, which the caller frees; NULL and *errp when there is none. */
+static struct listing *co_fn list(struct rbd *rbd, struct error **errp)
+{
+	struct listing *l = NEW(struct listing);
+	*l = (struct listing){.image = rbd->image, .capacity = 16};
+	atomic_fetch_add(&l->image->listers, 1);
+	int r = co_detached(list_blocking, l, listing_free, LIST_NS);
+	if (r == DETACHED_ABANDONED) {
+		/* Each question leaves a thread that waits. */
+		rbd->silent_until_ns = loop_now_ns(loop_current()) + SILENCE_NS;
+		error_set(errp, -ETIMEDOUT, "failed to list snapshots: the Ceph cluster does not "
+			  "answer");
+		return NULL;
+	}
+	if (!l->has_run)
+		atomic_fetch_sub(&l->image->listers, 1);
+	if (r >= 0)
+		return l;
+	error_set_errno(errp, r, "failed to list snapshots");
+	listing_free(l);
+	return NULL;
 }
 
 int co_fn rbd_node_snapshot_list(struct node *n, struct snapshot_info_list *ret,
 				 struct error **errp)
 {
 	struct rbd *rbd = n->state;
-	struct listing l = {.image = rbd->image->handle, .capacity = 16};
-	int r = co_detached(list_blocking, &l, NULL, 0);
-	for (int i = 0; i < l.count; i++) {
+	if (loop_now_ns(n->loop) < rbd->silent_until_ns)
+		return error_set(errp, -ETIMEDOUT, "failed to list snapshots: the Ceph cluster has "
+				 "not answered");
+	struct listing *l = list(rbd, errp);
+	if (!l)
+		return -EIO;
+	for (int i = 0; i < l->count; i++) {
 		struct snapshot_info *info = NEW(struct snapshot_info);
 		*info = (struct snapshot_info){
-			.id = xstrdup(l.snapshots[i].name),
-			.name = xstrdup(l.snapshots[i].name),
-			.vm_state_size = (int64_t)l.snapshots[i].size,
+			.id = xstrdup(l->snapshots[i].name),
+			.name = xstrdup(l->snapshots[i].name),
+			.vm_state_size = (int64_t)l->snapshots[i].size,
 		};
 		snapshot_info_list_append(ret, info);
 	}
-	if (l.count > 0)
-		rbd_snap_list_end(l.snapshots);
-	free(l.snapshots);
-	return r < 0 ? error_set_errno(errp, r, "failed to list snapshots") : 0;
+	listing_free(l);
+	return 0;
 }
 
 int co_fn rbd_node_snapshot_create(struct node *n, const char *name, struct error **errp)
