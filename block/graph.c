@@ -74,6 +74,11 @@ void graph_change_end(struct graph *g)
 	co_mutex_unlock(&g->change_lock);
 }
 
+bool graph_is_changing(const struct graph *g)
+{
+	return g->change_lock.owner;
+}
+
 void graph_change_suspend(struct graph *g, bool *ret_was_held)
 {
 	*ret_was_held = g->change_lock.owner && g->change_lock.owner == co_self();

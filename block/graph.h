@@ -104,6 +104,8 @@ const struct driver *co_fn graph_load_driver(const struct graph *g, const char *
  */
 void co_fn graph_change_begin(struct graph *g);
 void graph_change_end(struct graph *g);
+/* Whether somebody holds it. */
+bool graph_is_changing(const struct graph *g);
 /*
  * Let others change the graph while the caller, who may hold the change lock, does
  * something that takes long. *ret_was_held is for graph_change_resume(); after it the world

@@ -2,6 +2,7 @@
 /*
  * Commands that start, steer and list jobs. Control thread.
  */
+#include "block/graph.h"
 #include "blockjobs/amend.h"
 #include "blockjobs/commit.h"
 #include "blockjobs/create.h"
@@ -11,10 +12,23 @@
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
+/* A job that is still being set up is nobody's business. */
+static bool is_visible(const struct job *j)
+{
+	return j->status != JOB_STATUS_UNDEFINED;
+}
+
+/* The visible job called @id; NULL when there is none. */
+static struct job *find_visible(const char *id, bool is_block)
+{
+	struct job *j = job_find(the_daemon.jobs, id, is_block);
+	return j && is_visible(j) ? j : NULL;
+}
+
 /* For the verbs job-*: a job of any kind. */
 static struct job *find_job(const char *id, struct error **errp)
 {
-	struct job *j = job_find(the_daemon.jobs, id, false);
+	struct job *j = find_visible(id, false);
 	if (!j)
 		error_set(errp, -ENOENT, "Job not found");
 	return j;
@@ -23,7 +37,7 @@ static struct job *find_job(const char *id, struct error **errp)
 /* For the verbs block-job-*, whose error is older. */
 static struct job *find_block_job(const char *id, struct error **errp)
 {
-	struct job *j = job_find(the_daemon.jobs, id, true);
+	struct job *j = find_visible(id, true);
 	if (!j)
 		error_set_class(errp, ERROR_DEVICE_NOT_ACTIVE, -ENOENT, "Block job '%s' not found",
 				id);
@@ -80,10 +94,13 @@ int co_fn qmp_job_resume(const struct job_resume_args *args, struct error **errp
 	return j ? job_verb_resume(j, errp) : -ENOENT;
 }
 
-/* The reply comes behind the events of the end where that takes no time to speak of. */
+/*
+ * The reply comes behind the events of the end where that takes no time to speak of: who
+ * changes the graph just now may wait for storage that hangs.
+ */
 static int co_fn cancel(struct job *j, bool force, struct error **errp)
 {
-	bool ends_at_once = job_can_end_at_once(j);
+	bool ends_at_once = job_can_end_at_once(j) && !graph_is_changing(the_daemon.graph);
 	int r = job_verb_cancel(j, force, errp);
 	if (r >= 0 && ends_at_once)
 		job_wait_concluded(j);
@@ -182,12 +199,6 @@ static struct job_info *job_info(const struct job *j)
 	info->total_progress = (int64_t)j->progress_total;
 	info->error = j->error ? xstrdup(j->error->message) : NULL;
 	return info;
-}
-
-/* A job that is still being set up is nobody's business. */
-static bool is_visible(const struct job *j)
-{
-	return j->status != JOB_STATUS_UNDEFINED;
 }
 
 int co_fn qmp_query_jobs(struct job_info_list *ret, struct error **errp)

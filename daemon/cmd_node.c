@@ -18,32 +18,12 @@ static char *describe(const struct consumer *c)
 
 static const struct consumer_ops resize_ops = {.describe = describe};
 
-/* Change the size of @n, on which the caller holds a reference. */
-static int co_fn resize(struct node *n, uint64_t size, struct error **errp)
-{
-	struct graph *g = the_daemon.graph;
-	struct consumer c;
-	struct edge *e;
-
-	consumer_init(&c, g, &resize_ops);
-	graph_change_begin(g);
-	int r = blocker_check(n, BLOCK_OP_RESIZE, errp);
-	if (r == 0)
-		r = edge_attach_consumer(&c, "root", n, PERM_RESIZE, PERM_ALL, &e, errp);
-	graph_change_end(g);
-	if (r == 0) {
-		consumer_enter(&c);
-		r = edge_truncate(e, size, PREALLOCATION_OFF, errp);
-		consumer_leave(&c);
-		graph_change_begin(g);
-		edge_detach(e);
-		graph_change_end(g);
-	}
-	consumer_finish(&c);
-	return r;
-}
-
-int co_fn qmp_block_resize(const struct block_resize_args *args, struct error **errp)
+/*
+ * Find the node of @args and use it by @c. With a size that storage has to take, it may be
+ * long before the command lets go of the node again.
+ */
+static int co_fn attach(struct consumer *c, const struct block_resize_args *args,
+			struct edge **ret, struct error **errp)
 {
 	const char *name = args->node_name ? args->node_name : "";
 	struct node *n = node_find(the_daemon.graph, name);
@@ -53,9 +33,29 @@ int co_fn qmp_block_resize(const struct block_resize_args *args, struct error **
 				 args->device ? args->device : "", name);
 	if (args->size < 0)
 		return error_set(errp, -EINVAL, "Parameter 'size' expects a >0 size");
-	node_ref(n);
-	int r = resize(n, (uint64_t)args->size, errp);
-	node_unref(n);
+	int r = blocker_check(n, BLOCK_OP_RESIZE, errp);
+	return r < 0 ? r : edge_attach_consumer(c, "root", n, PERM_RESIZE, PERM_ALL, ret, errp);
+}
+
+int co_fn qmp_block_resize(const struct block_resize_args *args, struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
+	struct consumer c;
+	struct edge *e;
+
+	consumer_init(&c, g, &resize_ops);
+	graph_change_begin(g);
+	int r = attach(&c, args, &e, errp);
+	graph_change_end(g);
+	if (r == 0) {
+		consumer_enter(&c);
+		r = edge_truncate(e, (uint64_t)args->size, PREALLOCATION_OFF, errp);
+		consumer_leave(&c);
+		graph_change_begin(g);
+		edge_detach(e);
+		graph_change_end(g);
+	}
+	consumer_finish(&c);
 	return r;
 }
 

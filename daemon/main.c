@@ -19,7 +19,6 @@
 #include "block/graph.h"
 #include "block/node.h"
 #include "block/throttle_group.h"
-#include "block/walk.h"
 #include "daemon/background.h"
 #include "daemon/chardev.h"
 #include "daemon/daemon.h"
@@ -117,25 +116,13 @@ static int announce(struct run *run)
 	return 0;
 }
 
-/* Whether @n's data lies on other machines, all or a part of it. */
-static bool is_remote(struct node *n)
-{
-	struct node_array below _cleanup_node_array_;
-	walk_below(n->graph, &n, 1, &below);
-	for (size_t i = 0; i < below.count; i++) {
-		if (below.items[i]->driver->is_remote)
-			return true;
-	}
-	return false;
-}
-
 /* The next one to close: users before what they use, but first what no network can hold up. */
 static struct node *choose_node(bool with_remote)
 {
 	struct node *n, *local = NULL, *remote = NULL;
 	list_for_each(n, &the_daemon.graph->nodes, link) {
 		if (n->monitor_owned)
-			*(is_remote(n) ? &remote : &local) = n;
+			*(node_is_remote(n) ? &remote : &local) = n;
 	}
 	return local || !with_remote ? local : remote;
 }
@@ -146,7 +133,7 @@ static void co_fn close_nodes(bool with_remote)
 	struct node *n;
 	while ((n = choose_node(with_remote))) {
 		uint64_t begin_ns = loop_now_ns(the_daemon.loop);
-		farewell_close_begin(is_remote(n));
+		farewell_close_begin(node_is_remote(n));
 		n->monitor_owned = false;
 		node_unref(n);
 		farewell_close_end(loop_now_ns(the_daemon.loop) - begin_ns > HANGING_CLOSE_NS);
@@ -184,6 +171,7 @@ static void co_fn shut_down(struct run *run)
 	daemon_stop();
 	chardev_close_all();
 	qmp_server_quiesce(the_daemon.qmp);
+	qmp_server_settle(the_daemon.qmp);
 	parts_stop();
 	if (!farewell_has_given_up()) {
 		graph_change_begin(the_daemon.graph);

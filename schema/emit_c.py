@@ -325,6 +325,8 @@ class Emitter:
             fields.append('.oob = true')
         if d.instant:
             fields.append('.instant = true')
+        if d.concurrent:
+            fields.append('.concurrent = true')
         if d.features:
             fields.append('.features = %s' % self.strings(d.features))
         return '\t{%s},' % ', '.join(fields)

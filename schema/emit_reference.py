@@ -80,6 +80,8 @@ def command(schema, d):
         yield 'May be executed out of band.\n'
     if d.instant:
         yield 'Does not wait for commands of other clients.\n'
+    if d.concurrent:
+        yield 'Commands of other clients are executed while it waits.\n'
 
 
 def event(schema, d):

@@ -15,7 +15,7 @@ that a blank line follows belongs to nobody. The grammar:
     event      = "event" NAME features [ members ]
     members    = "{" { [ "?" ] NAME ":" type [ "=" VALUE ] features } "}"
     type       = NAME | "[" NAME "]"
-    flags      = [ "oob" ] [ "instant" ]
+    flags      = [ "oob" ] [ "instant" | "concurrent" ]
     features   = { "@" NAME }
 """
 import re
@@ -66,6 +66,7 @@ class Definition:
         self.base = self.tag = self.argument = self.result = None
         self.oob = False
         self.instant = False
+        self.concurrent = False
         self.section = None
 
     def all_members(self, schema):
@@ -189,6 +190,7 @@ class Parser:
     def command(self, d):
         d.oob = self.accept('oob')
         d.instant = self.accept('instant')
+        d.concurrent = not d.instant and self.accept('concurrent')
         d.features = self.features()
         if self.accept(':'):
             d.argument = self.type()

@@ -81,6 +81,7 @@ struct schema_command {
 	const struct schema_type *ret;  /* NULL: returns the empty object */
 	bool oob;                       /* may be executed out of band */
 	bool instant;                   /* never waits: need not wait for others' commands either */
+	bool concurrent;                /* may wait, and lets other clients' commands go on then */
 	const char *const *features;
 };
 

@@ -25,11 +25,13 @@ bool qmp_is_out_of_band(struct json_t *json)
 	return json_object_get(json, "exec-oob") && !json_object_get(json, "execute");
 }
 
-bool qmp_is_instant(struct json_t *json)
+enum qmp_order qmp_order(struct json_t *json)
 {
 	const char *name = json_string_value(json_object_get(json, "execute"));
 	const struct schema_command *command = name ? schema_command_find(name) : NULL;
-	return command && command->instant;
+	if (!command)
+		return QMP_IN_TURN;
+	return command->instant ? QMP_INSTANT : command->concurrent ? QMP_CONCURRENT : QMP_IN_TURN;
 }
 
 static int take_command(struct envelope *e, const char *key, json_t *value, struct error **errp)

@@ -18,8 +18,15 @@ struct qmp_mode {
 /* True when @json asks to be executed out of band: it has "exec-oob" and no "execute". */
 bool qmp_is_out_of_band(struct json_t *json);
 
-/* True when @json asks for a command that never waits. */
-bool qmp_is_instant(struct json_t *json);
+/* How a command goes with those of other sessions. */
+enum qmp_order {
+	QMP_IN_TURN,    /* none of them is executed meanwhile, but for those below */
+	QMP_CONCURRENT, /* it may wait, and lets others be executed then */
+	QMP_INSTANT,    /* it never waits */
+};
+
+/* What @json asks for; what is no command is refused in its turn. */
+enum qmp_order qmp_order(struct json_t *json);
 
 /*
  * Execute the request @json, which stays the caller's, and write the one reply

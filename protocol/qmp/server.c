@@ -21,6 +21,7 @@ struct qmp_server *qmp_server_new(struct loop *loop, schema_handler *const *hand
 	server->version = version;
 	list_init(&server->sessions);
 	co_mutex_init(&server->in_band);
+	co_group_init(&server->concurrent);
 	co_group_init(&server->open);
 	server->input = xalloc(1, QMP_READ_MAX);
 	return server;
@@ -86,6 +87,11 @@ void co_fn qmp_server_quiesce(struct qmp_server *server)
 	qmp_server_stop(server);
 	qmp_server_hold(server);
 	qmp_server_release(server);
+}
+
+void co_fn qmp_server_settle(struct qmp_server *server)
+{
+	co_group_wait(&server->concurrent);
 }
 
 struct deadline {

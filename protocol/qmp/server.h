@@ -3,10 +3,12 @@
  * The QMP server: what all monitors of one daemon share.
  *
  * Any number of clients may be connected at once, each with a session of its
- * own (session.h). Commands of all sessions are executed one at a time, in the
- * order in which the sessions ask; only out-of-band commands and those that never
- * wait (instant ones) overtake. Events go to every session that has finished its
- * negotiation.
+ * own (session.h), which executes its commands in their order. Those of all
+ * sessions are executed one at a time, in the order in which the sessions ask, but
+ * for three kinds: out-of-band commands and those that never wait (instant ones)
+ * overtake, and those that may wait for storage that hangs (concurrent ones) neither
+ * wait for their turn nor hold it. Events go to every session that has finished
+ * its negotiation.
  *
  * Everything runs on the loop's thread.
  */
@@ -30,7 +32,8 @@ struct qmp_server {
 	const struct version_info *version; /* for the greeting */
 	struct list sessions;        /* struct qmp_session.link */
 	struct co_mutex in_band;     /* held while a command is executed */
-	bool is_held;                /* also instant commands wait */
+	struct co_group concurrent;  /* commands that are executed beside that */
+	bool is_held;                /* also instant and concurrent commands wait */
 	struct qmp_session *current; /* whose in-band command began last; valid until that waits */
 	struct co_group open;        /* sessions that exist */
 	bool stopping;               /* no further command is started */
@@ -53,12 +56,14 @@ void qmp_server_release(struct qmp_server *server);
 /* Start no further command from now on. */
 void qmp_server_stop(struct qmp_server *server);
 
-/* Start no further command, and wait until those under way have been answered. */
+/* Start no further command, and wait until the one whose turn it is has been answered. */
 void co_fn qmp_server_quiesce(struct qmp_server *server);
+/* Wait until the concurrent commands under way have ended. */
+void co_fn qmp_server_settle(struct qmp_server *server);
 
 /*
  * End all sessions, each when its client has taken what waits for it or
- * @timeout_ns has passed, and free the server, which is quiesced.
+ * @timeout_ns has passed, and free the server, which is quiesced and settled.
  */
 void co_fn qmp_server_free(struct qmp_server *server, uint64_t timeout_ns);
 

@@ -154,6 +154,20 @@ static void co_fn lane_pause(struct lane *l)
 	co_yield();
 }
 
+/* Wait until a command may be executed. True when it has the turn, and has to give it back. */
+static bool co_fn take_turn(const struct lane *l, enum qmp_order order)
+{
+	struct qmp_server *server = l->session->server;
+	if (l->is_oob || (order != QMP_IN_TURN && !server->is_held))
+		return false;
+	co_mutex_lock(&server->in_band);
+	if (order == QMP_IN_TURN)
+		return true;
+	/* It was only held back. */
+	co_mutex_unlock(&server->in_band);
+	return false;
+}
+
 static void co_fn execute(struct lane *l, struct request *request)
 {
 	struct qmp_session *s = l->session;
@@ -164,21 +178,18 @@ static void co_fn execute(struct lane *l, struct request *request)
 		send_reply(l);
 		return;
 	}
-	bool is_instant = qmp_is_instant(request->json);
-	bool is_exclusive = !l->is_oob && (server->is_held || !is_instant);
-	if (is_exclusive)
-		co_mutex_lock(&server->in_band);
-	/* An instant command runs while the other one waits. */
-	if (is_exclusive && is_instant) {
-		co_mutex_unlock(&server->in_band);
-		is_exclusive = false;
-	}
+	enum qmp_order order = qmp_order(request->json);
+	bool has_turn = take_turn(l, order);
 	if (!l->is_oob)
 		server->current = s;
 	bool begun = !server->stopping && !s->dead;
+	if (order == QMP_CONCURRENT)
+		co_group_add(&server->concurrent);
 	if (begun)
 		qmp_dispatch(server, &s->mode, request->json, &l->reply);
-	if (is_exclusive)
+	if (order == QMP_CONCURRENT)
+		co_group_done(&server->concurrent);
+	if (has_turn)
 		co_mutex_unlock(&server->in_band);
 	if (begun)
 		send_reply(l);

@@ -25,7 +25,7 @@ static struct loop *loop;
 static struct qmp_server *server;
 static schema_handler *handlers[SCHEMA_COMMAND_COUNT];
 static unsigned running, most_running, finished;
-static struct co_queue gate; /* where block_resize waits */
+static struct co_queue gate; /* where commands that take a while wait */
 
 static int co_fn capabilities(const void *args, void *ret, struct error **errp)
 {
@@ -49,8 +49,8 @@ static int co_fn query_version(const void *args, void *ret, struct error **errp)
 	return 0;
 }
 
-/* Takes a while: waits at the gate. */
-static int co_fn block_resize(const void *args, void *ret, struct error **errp)
+/* Waits at the gate. */
+static int co_fn take_a_while(const void *args, void *ret, struct error **errp)
 {
 	running++;
 	most_running = MAX(running, most_running);
@@ -176,7 +176,8 @@ static void co_fn start(void)
 	co_queue_init(&gate);
 	set_handler("qmp_capabilities", capabilities);
 	set_handler("query-version", query_version);
-	set_handler("block_resize", block_resize);
+	set_handler("blockdev-set-active", take_a_while);
+	set_handler("block_resize", take_a_while);
 	set_handler("blockdev-del", blockdev_del);
 	server = qmp_server_new(loop, handlers, v);
 }
@@ -272,6 +273,8 @@ SESSION_TEST(half_closed_client_gets_every_reply)
 	stop();
 }
 
+/* Two that take a while, one in its turn, one beside others. */
+#define ACTIVE "{\"execute\": \"blockdev-set-active\", \"arguments\": {\"active\": true}}"
 #define RESIZE "{\"execute\": \"block_resize\", \"arguments\": {\"size\": 1}}"
 
 SESSION_TEST(commands_of_all_clients_run_one_at_a_time)
@@ -281,7 +284,7 @@ SESSION_TEST(commands_of_all_clients_run_one_at_a_time)
 	for (unsigned i = 0; i < 3; i++)
 		negotiate(&c[i]);
 	for (unsigned i = 0; i < 3; i++)
-		say(&c[i], RESIZE "{\"execute\": \"query-version\"}");
+		say(&c[i], ACTIVE "{\"execute\": \"query-version\"}");
 	for (unsigned i = 0; i < 3; i++) {
 		while (!co_queue_wake_one(&gate))
 			co_sleep_ns(MS);
@@ -297,6 +300,58 @@ SESSION_TEST(commands_of_all_clients_run_one_at_a_time)
 	stop();
 }
 
+static void co_fn wait_until_running(unsigned count)
+{
+	for (unsigned tries = 0; running < count; tries++) {
+		ck_assert(tries < 2000);
+		co_sleep_ns(MS);
+	}
+}
+
+SESSION_TEST(concurrent_command_holds_up_its_own_session_only)
+{
+	struct client c[3];
+	start();
+	for (unsigned i = 0; i < 3; i++)
+		negotiate(&c[i]);
+	for (unsigned i = 0; i < 2; i++)
+		say(&c[i], RESIZE "{\"execute\": \"query-version\"}");
+	wait_until_running(2);
+	say(&c[2], "{\"execute\": \"query-version\"}" ACTIVE);
+	expect(&c[2], VERSION "}\r\n");
+	wait_until_running(3);
+	for (unsigned i = 0; i < 3; i++)
+		expect_nothing(&c[i]);
+	co_queue_wake_all(&gate);
+	for (unsigned i = 0; i < 2; i++)
+		expect(&c[i], "{\"return\": {}}\r\n" VERSION "}\r\n");
+	expect(&c[2], "{\"return\": {}}\r\n");
+	for (unsigned i = 0; i < 3; i++)
+		close(c[i].fd);
+	stop();
+}
+
+SESSION_TEST(held_commands_wait_whatever_their_kind)
+{
+	struct client c[2];
+	start();
+	for (unsigned i = 0; i < 2; i++)
+		negotiate(&c[i]);
+	qmp_server_hold(server);
+	say(&c[0], RESIZE);
+	say(&c[1], "{\"execute\": \"query-version\"}");
+	expect_nothing(&c[1]);
+	ck_assert_uint_eq(running, 0);
+	qmp_server_release(server);
+	expect(&c[1], VERSION "}\r\n");
+	wait_until_running(1);
+	co_queue_wake_all(&gate);
+	expect(&c[0], "{\"return\": {}}\r\n");
+	for (unsigned i = 0; i < 2; i++)
+		close(c[i].fd);
+	stop();
+}
+
 static void co_fn open_gate(void *arg)
 {
 	co_sleep_ns(20 * MS);
@@ -309,7 +364,7 @@ SESSION_TEST(vanished_client_leaves_its_command_to_finish)
 	struct client c, other;
 	start();
 	negotiate(&c);
-	say(&c, RESIZE);
+	say(&c, ACTIVE);
 	while (running == 0)
 		co_sleep_ns(MS);
 	close(c.fd);
@@ -340,7 +395,7 @@ SESSION_TEST(out_of_band_overtakes_a_command_that_waits)
 	connect_client(&c, false);
 	say(&c, "{\"execute\": \"qmp_capabilities\", \"arguments\": {\"enable\": [\"oob\"]}}");
 	expect(&c, GREETING "{\"return\": {}}\r\n");
-	say(&c, RESIZE RESIZE "{\"exec-oob\": \"query-version\", \"id\": 1}");
+	say(&c, ACTIVE ACTIVE "{\"exec-oob\": \"query-version\", \"id\": 1}");
 	/* Refused, as no command of this interface may overtake, but refused at once. */
 	expect(&c, NO_OOB("1"));
 	ck_assert_uint_eq(running, 1);
@@ -360,7 +415,7 @@ SESSION_TEST(no_more_is_read_while_requests_wait)
 	struct client c;
 	start();
 	negotiate(&c);
-	say(&c, RESIZE);
+	say(&c, ACTIVE);
 	while (running == 0)
 		co_sleep_ns(MS);
 	/* Far more than the daemon and the socket hold while nobody takes it. */
@@ -512,7 +567,7 @@ SESSION_TEST(stop_answers_what_runs_and_drops_what_waits)
 	struct client c;
 	start();
 	negotiate(&c);
-	say(&c, RESIZE "{\"execute\": \"query-version\", \"id\": 1}");
+	say(&c, ACTIVE "{\"execute\": \"query-version\", \"id\": 1}");
 	while (running == 0)
 		co_sleep_ns(MS);
 	finished = 0;
@@ -520,6 +575,23 @@ SESSION_TEST(stop_answers_what_runs_and_drops_what_waits)
 	stop();
 	ck_assert_uint_eq(finished, 1);
 	expect(&c, "{\"return\": {}}\r\n");
+	expect_end(&c);
+}
+
+SESSION_TEST(settling_waits_for_concurrent_commands)
+{
+	struct client c;
+	start();
+	negotiate(&c);
+	say(&c, RESIZE "{\"execute\": \"query-version\"}");
+	wait_until_running(1);
+	qmp_server_quiesce(server); /* nobody has the turn */
+	ck_assert_uint_eq(running, 1);
+	co_start(loop, open_gate, NULL);
+	qmp_server_settle(server);
+	ck_assert_uint_eq(running, 0);
+	expect(&c, "{\"return\": {}}\r\n"); /* what follows came too late */
+	stop();
 	expect_end(&c);
 }
 
@@ -545,6 +617,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(garbage_is_answered_and_the_session_goes_on),
 	UNIT_TEST(half_closed_client_gets_every_reply),
 	UNIT_TEST(commands_of_all_clients_run_one_at_a_time),
+	UNIT_TEST(concurrent_command_holds_up_its_own_session_only),
+	UNIT_TEST(held_commands_wait_whatever_their_kind),
 	UNIT_TEST(vanished_client_leaves_its_command_to_finish),
 	UNIT_TEST(out_of_band_overtakes_a_command_that_waits),
 	UNIT_TEST(no_more_is_read_while_requests_wait),
@@ -553,6 +627,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(client_that_does_not_read_is_not_served_further),
 	UNIT_TEST(client_whose_events_pile_up_is_dropped),
 	UNIT_TEST(stop_answers_what_runs_and_drops_what_waits),
+	UNIT_TEST(settling_waits_for_concurrent_commands),
 	UNIT_TEST(stop_does_not_wait_for_who_does_not_read),
 };
 UNIT_MAIN("qmp_session", tests)
