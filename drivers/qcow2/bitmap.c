@@ -11,10 +11,10 @@
 
 /* --- Opening -------------------------------------------------------------------- */
 
-/* Whether a bitmap takes more memory, and space, than we give to one. */
-static bool is_too_large(const struct qcow2 *q, unsigned granularity_bits)
+/* Whether a bitmap of @size bytes takes more memory, and space, than we give to one. */
+static bool is_too_large(const struct qcow2 *q, uint64_t size, unsigned granularity_bits)
 {
-	uint64_t entries = qcow2_bitmap_table_entries(q, q->node->size, granularity_bits);
+	uint64_t entries = qcow2_bitmap_table_entries(q, size, granularity_bits);
 
 	return entries > BITMAP_TABLE_ENTRIES_MAX || entries > BITMAP_BYTES_MAX / q->cluster_bytes;
 }
@@ -24,7 +24,7 @@ static int co_fn open_bitmap(struct qcow2 *q, const struct qcow2_bitmap *e, stru
 {
 	struct bitmap *b;
 
-	if (is_too_large(q, e->granularity_bits))
+	if (is_too_large(q, q->node->size, e->granularity_bits))
 		return error_set(errp, -EFBIG, "Bitmap '%s' is too large", e->name);
 	int r = bitmap_create(q->node, e->name, UINT32_C(1) << e->granularity_bits, &b, errp);
 
@@ -236,7 +236,22 @@ int co_fn qcow2_bitmaps_store(struct qcow2 *q, struct error **errp)
 
 /* --- The driver's calls --------------------------------------------------------------- */
 
-int qcow2_bitmaps_check_resize(struct qcow2 *q, struct error **errp)
+/* One that cannot be stored would take all others along when they are. */
+static int check_sizes(struct qcow2 *q, uint64_t size, struct error **errp)
+{
+	struct bitmap *b = NULL;
+
+	while (size > q->node->size && (b = bitmap_next(q->node, b))) {
+		unsigned granularity_bits = __builtin_ctz(dirty_bitmap_granularity(b->bits));
+
+		if (b->persistent && is_too_large(q, size, granularity_bits))
+			return error_set(errp, -EFBIG, "Bitmap '%s' would take too much space in an "
+					 "image of %" PRIu64 " bytes", b->name, size);
+	}
+	return 0;
+}
+
+int qcow2_bitmaps_check_resize(struct qcow2 *q, uint64_t size, struct error **errp)
 {
 	struct qcow2_bitmap *e;
 
@@ -250,7 +265,7 @@ int qcow2_bitmaps_check_resize(struct qcow2 *q, struct error **errp)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return check_sizes(q, size, errp);
 }
 
 /* Entries and bytes that the directory would have with all that is persistent by now. */
@@ -288,7 +303,7 @@ int co_fn qcow2_can_store_bitmap(struct node *n, const char *name, uint32_t gran
 				 BITMAP_NAME_MAX);
 	if (qcow2_bitmap_find(&q->bitmaps, name) && !bitmap_find(n, name))
 		return error_set(errp, -EEXIST, "Bitmap with the same name is already stored");
-	if (is_too_large(q, __builtin_ctz(granularity)))
+	if (is_too_large(q, n->size, __builtin_ctz(granularity)))
 		return error_set(errp, -EINVAL, "Too much space will be occupied by the bitmap. "
 				 "Use larger granularity");
 	measure_directory(q, &count, &bytes);

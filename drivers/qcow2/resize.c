@@ -166,7 +166,7 @@ int co_fn qcow2_truncate(struct node *n, uint64_t size, enum preallocation preal
 		return r;
 	if (q->header.snapshot_count > 0 && q->header.version < 3)
 		return error_set(errp, -ENOTSUP, "Can't resize a v2 image which has snapshots");
-	r = qcow2_bitmaps_check_resize(q, errp);
+	r = qcow2_bitmaps_check_resize(q, size, errp);
 	if (r < 0)
 		return r;
 	if (size < q->header.size && preallocation != PREALLOCATION_OFF)

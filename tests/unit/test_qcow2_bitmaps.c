@@ -325,6 +325,29 @@ IMAGE_TEST(another_size_fits)
 	image_close(i);
 }
 
+IMAGE_TEST(what_could_not_be_stored_does_not_grow)
+{
+	struct error *error = NULL;
+
+	image_create_ok(i, "size=1M");
+	image_open_ok(i, "");
+	add(i, "b", 65536);
+	add(i, "fine", 512);
+	image_write(i, 0, 65536, 1);
+	ck_assert_int_eq(edge_set_permissions(i->edge, PERM_ALL, PERM_ALL, NULL), 0);
+	consumer_enter(&i->consumer);
+	ck_assert_int_eq(edge_truncate(i->edge, UINT64_C(64) << 40, PREALLOCATION_OFF, &error),
+			 -EFBIG);
+	consumer_leave(&i->consumer);
+	ck_assert_str_eq(error->message, "Bitmap 'fine' would take too much space in an image of "
+					 "70368744177664 bytes");
+	error_free(error);
+	image_reopen(i, "");
+	ck_assert_uint_eq(i->node->size, MiB);
+	ck_assert(!get(i, "b")->inconsistent && !get(i, "fine")->inconsistent);
+	image_close(i);
+}
+
 /* Where the directory lies, and where its first entry's table. */
 static uint8_t *directory(struct image *i)
 {
@@ -464,6 +487,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(a_mark_that_has_failed_comes_again),
 	IMAGE_ROW(failures_are_told_and_lose_nothing),
 	IMAGE_ROW(another_size_fits),
+	IMAGE_ROW(what_could_not_be_stored_does_not_grow),
 	IMAGE_ROW(damaged_directories_are_refused),
 	IMAGE_ROW(impossible_tables_make_inconsistent_bitmaps),
 	IMAGE_ROW(unknown_kinds_are_kept_and_not_shown),
