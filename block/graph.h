@@ -43,6 +43,8 @@ struct graph_observer {
 			  uint64_t offset, uint64_t bytes);
 	/* Too few of the nodes with the same data agree. */
 	void (*vote_failed)(const struct node *n, uint64_t offset, uint64_t bytes);
+	/* Something could not be stored when a node was closed, and is lost: @error says what. */
+	void (*store_failed)(const struct error *error);
 };
 
 /*

@@ -157,9 +157,15 @@ static void on_vote_failed(const struct node *n, uint64_t offset, uint64_t bytes
 	event_limit_emit(SCHEMA_EVENT_QUORUM_FAILURE, n->name, &event);
 }
 
+static void on_store_failed(const struct error *error)
+{
+	log_error("%s", error->message);
+}
+
 const struct graph_observer graph_events = {
 	.threshold_exceeded = on_threshold_exceeded,
 	.image_damaged = on_image_damaged,
 	.child_bad = on_child_bad,
 	.vote_failed = on_vote_failed,
+	.store_failed = on_store_failed,
 };

@@ -5,6 +5,7 @@
  * Node's loop.
  */
 #include "block/bitmap.h"
+#include "block/graph.h"
 #include "block/open.h"
 #include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/cluster.h"
@@ -341,11 +342,14 @@ int co_fn qcow2_activate(struct node *n, struct error **errp)
 
 void co_fn qcow2_close(struct node *n)
 {
+	const struct graph_observer *observer = n->graph->observer;
+	_cleanup_error_ struct error *error = NULL;
 	struct qcow2 *q = n->state;
 
-	/* Nobody is left to be told of a failure; the image is whole, but may have leaks. */
+	/* Nobody else is left to be told of a failure; the image is whole, but may have leaks. */
 	if (q->writable) {
-		(void)qcow2_bitmaps_store(q, NULL);
+		if (qcow2_bitmaps_store(q, &error) < 0 && observer->store_failed)
+			observer->store_failed(error);
 		(void)qcow2_end_writing(q);
 	}
 	state_finish(q);

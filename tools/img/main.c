@@ -41,6 +41,13 @@ static void open_standard_streams(void)
 		close(fd);
 }
 
+static void on_store_failed(const struct error *error)
+{
+	img_warn("%s", error->message);
+}
+
+static const struct graph_observer observer = {.store_failed = on_store_failed};
+
 static int start(void)
 {
 	_cleanup_error_ struct error *error = NULL;
@@ -49,6 +56,7 @@ static int start(void)
 	if (!the_img.loop)
 		return img_error("%s", error->message);
 	the_img.graph = graph_new(the_img.loop, driver_table);
+	the_img.graph->observer = &observer;
 	return 0;
 }
 
