@@ -161,6 +161,130 @@ FIXTURE_TEST(limits_follow_the_child)
 	node_unref(n);
 }
 
+/* A disk behind a network: opening and closing wait for an answer. */
+static struct driver far_driver;
+static struct co_queue opens, closes;
+static bool answers_at_once;
+
+static int co_fn far_open(struct node *n, const struct blockdev_options *options, void *arg,
+			  struct error **errp)
+{
+	if (!answers_at_once)
+		co_queue_wait(&opens);
+	return disk_driver.open(n, options, arg, errp);
+}
+
+static void co_fn far_close(struct node *n)
+{
+	if (!answers_at_once)
+		co_queue_wait(&closes);
+	disk_driver.close(n);
+}
+
+static void start_server(void)
+{
+	co_queue_init(&opens);
+	co_queue_init(&closes);
+	answers_at_once = false;
+	far_driver = disk_driver;
+	far_driver.is_remote = true;
+	far_driver.open = far_open;
+	far_driver.close = far_close;
+}
+
+/* Somebody who opens a node of a name, or closes it, apart. */
+struct errand {
+	struct fixture *f;
+	struct disk *disk;
+	const char *name; /* NULL: close */
+	struct node *node;
+	int result;
+	bool is_over;
+};
+
+static void co_fn run_errand(void *arg)
+{
+	struct errand *e = arg;
+	struct graph_apart apart;
+	graph_change_begin_apart(e->f->graph, &apart);
+	if (e->name)
+		e->result = node_open_internal(e->f->graph, &far_driver, e->name, false, e->disk,
+					       &e->node, NULL);
+	else
+		node_unref(e->node);
+	graph_change_end_apart(e->f->graph, &apart);
+	e->is_over = true;
+}
+
+static void co_fn start_errand(struct errand *e)
+{
+	e->is_over = false;
+	co_start(e->f->loop, run_errand, e);
+	co_sleep_ns(1000);
+}
+
+static void co_fn close_quickly(struct errand *e)
+{
+	answers_at_once = true;
+	e->name = NULL;
+	start_errand(e);
+	ck_assert(e->is_over);
+}
+
+FIXTURE_TEST(what_is_opened_apart_is_nobody_elses_business)
+{
+	struct errand e = {.f = f, .disk = disk_new(f, "d", 4096), .name = "n"};
+	start_server();
+	start_errand(&e);
+	ck_assert(!e.is_over);
+	graph_change_begin(f->graph);
+	ck_assert_ptr_null(node_find(f->graph, "n"));
+	struct node *n = NULL;
+	struct error *error = NULL;
+	ck_assert_int_eq(node_open_internal(f->graph, &disk_driver, "n", false, e.disk, &n, &error),
+			 -EEXIST);
+	error_expect(&error, "Duplicate nodes with node-name='n'");
+	graph_change_end(f->graph);
+	co_queue_wake_all(&opens);
+	co_sleep_ns(1000);
+	ck_assert(e.is_over && e.result == 0);
+	ck_assert_ptr_eq(node_find(f->graph, "n"), e.node);
+	ck_assert(node_is_listed(e.node));
+	close_quickly(&e);
+}
+
+FIXTURE_TEST(far_storage_is_opened_after_it_has_been_closed)
+{
+	struct disk *d = disk_new(f, "d", 4096);
+	struct errand old = {.f = f, .disk = d, .name = "n"}, new = old;
+	start_server();
+	answers_at_once = true;
+	start_errand(&old);
+	answers_at_once = false;
+	old.name = NULL;
+	start_errand(&old);
+	ck_assert(!old.is_over);
+
+	/* The name is free, and the graph may change; who does not let it change cannot wait. */
+	answers_at_once = true;
+	graph_change_begin(f->graph);
+	struct node *n = NULL;
+	struct error *error = NULL;
+	ck_assert_ptr_null(node_find(f->graph, "n"));
+	ck_assert_int_eq(node_open_internal(f->graph, &far_driver, "n", false, d, &n, &error),
+			 -EBUSY);
+	error_expect(&error, "'d' is still being closed");
+	graph_change_end(f->graph);
+	unsigned before = d->closes;
+	start_errand(&new);
+	ck_assert(!new.is_over);
+	co_queue_wake_all(&closes);
+	co_sleep_ns(1000);
+	ck_assert(old.is_over && new.is_over && new.result == 0);
+	ck_assert_uint_eq(d->closes, before + 1);
+	close_quickly(&new);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(names_are_checked),
 	FIXTURE_ROW(nodes_are_found_by_name),
@@ -171,6 +295,8 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(long_chain_closes),
 	FIXTURE_ROW(size_is_told_upwards),
 	FIXTURE_ROW(limits_follow_the_child),
+	FIXTURE_ROW(what_is_opened_apart_is_nobody_elses_business),
+	FIXTURE_ROW(far_storage_is_opened_after_it_has_been_closed),
 };
 
 UNIT_MAIN("node", tests)
