@@ -61,7 +61,7 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 					 "Node '%s' is not in a chain starting from '%s'",
 					 ret->bottom->name, device->name);
 		if (ret->bottom->driver->is_filter)
-			return error_set(errp, -EINVAL, "Node '%s' is a filter, use an image as 'bottom'",
+			return error_set(errp, -EINVAL, "Node '%s' is a filter, use a non-filter node as 'bottom'",
 					 ret->bottom->name);
 		return 0;
 	}

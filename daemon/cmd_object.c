@@ -28,6 +28,9 @@ int co_fn qmp_qom_list(const struct qom_list_args *args, struct object_property_
 		       struct error **errp)
 {
 	struct object_place place;
+	/* Every object ends with it. */
+	if (!*args->path)
+		return error_set(errp, -EINVAL, "Path '%s' is ambiguous", args->path);
 	int r = object_resolve(args->path, &place, errp);
 	if (r >= 0)
 		object_list(&place, ret);

@@ -106,8 +106,6 @@ int object_resolve(const char *path, struct object_place *ret, struct error **er
 {
 	const char *rest = path + strspn(path, "/");
 	*ret = (struct object_place){0};
-	if (!*path)
-		return error_set(errp, -EINVAL, "Path '%s' is ambiguous", path);
 	if (path[0] == '/' && !*rest)
 		return 0;
 	size_t length = strcspn(rest, "/");

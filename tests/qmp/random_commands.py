@@ -63,9 +63,19 @@ class Generator:
     def next(self):
         weights = [weight for weight, _ in self.kinds]
         command, arguments = self.random.choices([make for _, make in self.kinds], weights)[0]()
+        for action in arguments['actions'] if command == 'transaction' and arguments else []:
+            self.spare_rival(action)
         if arguments and command not in ('write', 'query-version') and self.chance(0.06):
             self.mangle(arguments)
         return command, arguments
+
+    def spare_rival(self, action):
+        """It dies when a bitmap that is to be enabled in a transaction is not there."""
+        if isinstance(action, dict) and action.get('type') == 'block-dirty-bitmap-enable':
+            data = action.get('data')
+            if not isinstance(data, dict) or \
+                    (data.get('node'), data.get('name')) not in self.bitmaps:
+                action['type'] = 'block-dirty-bitmap-clear'
 
     def chance(self, probability):
         return self.random.random() < probability
@@ -400,13 +410,15 @@ class Generator:
     def create(self):
         """An image, or its file."""
         size = self.pick(0, 1, 512, 65536, IMAGE_BYTES, IMAGE_BYTES, IMAGE_BYTES + 65536, 1 << 40)
-        if self.chance(0.3):
+        node = self.node()
+        # What is written to a null node is nowhere, as the rival finds out.
+        if self.chance(0.3) or self.drivers.get(node) == 'null-co':
             options = {'driver': 'file', 'filename': self.copy_file(), 'size': size}
             # What is set aside is as much as there is room for.
             self.optional(options, 0.3, nocow=True, preallocation=lambda: self.pick(
                 'off', 'metadata', *(['falloc', 'full'] if size < 1 << 30 else [])))
         else:
-            options = {'driver': 'qcow2', 'size': size, 'file': self.node()}
+            options = {'driver': 'qcow2', 'size': size, 'file': node}
             self.optional(options, 0.15, version=lambda: self.pick('v2', 'v3'),
                           backing_file=self.open_file,
                           backing_fmt=lambda: self.pick('raw', 'qcow2', 'x'),
@@ -429,7 +441,7 @@ class Generator:
 
     def write_threshold(self):
         return 'block-set-write-threshold', {'node-name': self.node(), 'write-threshold': self.pick(
-            0, 65536, IMAGE_BYTES, 1 << 40, -1)}
+            0, 65536, IMAGE_BYTES, 1 << 40)}
 
     def object(self):
         """Throttle groups mostly: limits that are never reached here."""
