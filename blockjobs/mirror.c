@@ -22,6 +22,7 @@ struct mirror {
 	enum mirror_sync_mode mode;
 	bool target_is_zero;
 	bool target_is_new;
+	bool passes_on; /* what users write goes to both places, as soon as they come */
 };
 
 static struct mirror *mirror_of(const struct job *j)
@@ -101,11 +102,16 @@ static int change(struct job *j, const struct block_job_change_options *options,
 		  struct error **errp)
 {
 	struct mirror *m = mirror_of(j);
-	if (options->u.mirror.copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
-		sync_pass_on(&m->sync);
-	else if (m->sync.tracker.second)
+	bool is_active = m->passes_on || m->sync.tracker.second;
+	if (options->u.mirror.copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING) {
+		m->passes_on = true;
+		/* While the job is being set up there are no users yet. */
+		if (m->common.copy)
+			sync_pass_on(&m->sync);
+	} else if (is_active) {
 		return error_set(errp, -ENOTSUP, "The copy mode of job '%s' cannot go back to '%s'",
 				 j->id, mirror_copy_mode_name(options->u.mirror.copy_mode));
+	}
 	job_kick(j);
 	return 0;
 }
@@ -161,7 +167,7 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 	job_block(&c->job, m->source, 0);
 	job_block(&c->job, m->target, 0);
 	copy_job_begin(c);
-	if (args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING) {
+	if (m->passes_on) {
 		sync_pass_on(&m->sync);
 		c->shown.is_recording = false;
 	}
@@ -181,6 +187,7 @@ static void configure(struct mirror *m, const struct blockdev_mirror_args *args,
 		m->base = node_backing(m->source);
 	m->target_is_new = image && image->is_new;
 	m->target_is_zero = args->target_is_zero;
+	m->passes_on = args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
 	m->common.allocates_zeroes = image && image->allocates_zeroes;
 	m->common.buffer_limit = (uint64_t)args->buf_size;
 	m->common.on_source_error = args->on_source_error;

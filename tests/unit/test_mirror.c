@@ -398,6 +398,40 @@ CHAIN_TEST(the_mode_changes_one_way)
 	expect_clean(c);
 }
 
+static const struct job_observer *plain;
+
+/* A client that hears of the job at once. */
+static void change_when_created(const struct job *j)
+{
+	plain->status_changed(j);
+	if (j->status == JOB_STATUS_CREATED)
+		ck_assert_int_eq(change_mode((struct job *)j, JOB_TYPE_MIRROR,
+					     MIRROR_COPY_MODE_WRITE_BLOCKING, NULL), 0);
+}
+
+CHAIN_TEST(the_mode_may_change_before_the_job_begins)
+{
+	c->delay_ns = 10000;
+	set_up(c);
+	struct chain_user u;
+	chain_user_init(&u, c, chain_find(c, "o2"));
+	plain = c->jobs.observer;
+	struct job_observer eager = *plain;
+	eager.status_changed = change_when_created;
+	c->jobs.observer = &eager;
+	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=full");
+	c->jobs.observer = plain;
+	ck_assert_int_lt(change_mode(j, JOB_TYPE_MIRROR, MIRROR_COPY_MODE_BACKGROUND, NULL), 0);
+	chain_wait_for(c, "READY");
+	for (int i = 0; i < 20; i++)
+		ck_assert(write_is_synced(c, &u, j));
+	ck_assert_int_eq(job_verb_cancel(j, false, NULL), 0);
+	chain_wait_for(c, "null");
+	chain_user_finish(&u);
+	chain_expect(c, chain_find(c, "dst"));
+	expect_clean(c);
+}
+
 /* Writers who never rest, above a target that is slower than they are. */
 static void co_fn ruthless_writers(struct chain *c)
 {
@@ -589,6 +623,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(old_data_of_the_target_end_below_a_long_hole),
 	CHAIN_ROW(an_empty_target_stays_sparse),
 	CHAIN_ROW(the_mode_changes_one_way),
+	CHAIN_ROW(the_mode_may_change_before_the_job_begins),
 	CHAIN_ROW(ruthless_writers),
 	CHAIN_ROW(a_copy_under_way_does_not_end_on_top_of_a_write),
 	CHAIN_ROW(overlapping_writes_end_alike_in_both_places),
