@@ -282,6 +282,24 @@ bool node_is_remote(struct node *n)
 	return false;
 }
 
+void node_close_failed(struct node *n, struct error *error)
+{
+	const struct graph_observer *o = n->graph->observer;
+	if (o->store_failed)
+		o->store_failed(error);
+	error_free(error);
+}
+
+static void co_fn flush_at_close(struct node *n)
+{
+	struct error *error = NULL;
+	int r = node_flush(n);
+	if (r >= 0)
+		return;
+	error_set_errno(&error, r, "Could not flush node '%s' as it was closed", n->name);
+	node_close_failed(n, error);
+}
+
 /*
  * Flush and close @n, which nobody finds any more. While the lock for changes is let go of,
  * this is work of the node's, so that what is below it changes only afterwards: a change
@@ -292,8 +310,7 @@ static void co_fn close_node(struct node *n)
 	struct graph *g = n->graph;
 	node_work_begin(n);
 	struct graph_apart *apart = node_is_remote(n) ? graph_apart_leave(g) : NULL;
-	/* A failure has no one left to be told to. */
-	node_flush(n);
+	flush_at_close(n);
 	n->is_open = false;
 	if (n->driver->close)
 		n->driver->close(n);

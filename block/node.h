@@ -148,6 +148,8 @@ static inline bool node_is_listed(const struct node *n)
 struct node *node_ref(struct node *n);
 /* Drop a reference; the last one flushes, closes and frees. NULL is allowed. */
 void co_fn node_unref(struct node *n);
+/* For drivers' close(): tell the graph's observer what could not be stored. Frees @error. */
+void node_close_failed(struct node *n, struct error *error);
 
 /*
  * Make a node of @driver without user options, such as a job's filter or a

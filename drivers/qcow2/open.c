@@ -342,15 +342,19 @@ int co_fn qcow2_activate(struct node *n, struct error **errp)
 
 void co_fn qcow2_close(struct node *n)
 {
-	const struct graph_observer *observer = n->graph->observer;
-	_cleanup_error_ struct error *error = NULL;
+	struct error *error = NULL;
 	struct qcow2 *q = n->state;
 
-	/* Nobody else is left to be told of a failure; the image is whole, but may have leaks. */
+	/* The image is whole whatever comes of this, but may have leaks. */
 	if (q->writable) {
-		if (qcow2_bitmaps_store(q, &error) < 0 && observer->store_failed)
-			observer->store_failed(error);
-		(void)qcow2_end_writing(q);
+		if (qcow2_bitmaps_store(q, &error) < 0)
+			node_close_failed(n, TAKE(error));
+		int r = qcow2_end_writing(q);
+		if (r < 0) {
+			error_set_errno(&error, r, "Could not complete the tables of node '%s' as it "
+					"was closed", n->name);
+			node_close_failed(n, error);
+		}
 	}
 	state_finish(q);
 }
