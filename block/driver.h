@@ -223,6 +223,7 @@ struct driver {
 	/* Optional: both are open on the same file. Finds loops in backing chains. Must not wait. */
 	bool (*same_medium)(const struct node *a, const struct node *b);
 
+	bool is_fixed; /* nothing of it can be changed by a reopen that names it */
 	/*
 	 * Optional; without them only options of the core and children may change.
 	 * Prepare sees n->read_only and the cache options as they shall be; n's

@@ -55,17 +55,22 @@ static bool is_named_by_options(const struct node *n, const struct edge *e)
 	return !n->options || options_find(n->options, name);
 }
 
+/* Whether a name tells that @n is there: a user's filter is not seen in it. */
+static bool is_seen_in_name(const struct node *n)
+{
+	return !n->driver->is_filter || !n->options || n->driver->plain_name;
+}
+
 /* True when the node is what opening its storage by name gives. */
 static bool is_default(const struct node *n)
 {
 	if (!n->file || has_strong_option(n) || is_backing_overridden(n))
 		return false;
-	/* Nor does it tell of a filter, unless it has a way to. */
-	if (n->driver->is_filter && !n->driver->plain_name)
-		return false;
-	/* A name does not tell that there are two formats, one in the other, or a user's filter. */
 	const struct node *below = n->file->child;
-	if (below->driver->is_format || (below->driver->is_filter && below->options))
+	if (!is_seen_in_name(n) || !is_seen_in_name(below))
+		return false;
+	/* Nor does it tell that there are two formats, one in the other; blkdebug's leaves them out. */
+	if (below->driver->is_format && !n->driver->plain_name)
 		return false;
 	const struct edge *e;
 	list_for_each (e, &n->children, parent_link) {

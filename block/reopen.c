@@ -196,6 +196,10 @@ static int check_options(const struct item *it, struct error **errp)
 				 it->node->name);
 	if (it->options->driver != it->node->options->driver)
 		return refuse_change(it, "driver", errp);
+	if (it->node->driver->is_fixed)
+		return error_set(errp, -ENOTSUP,
+				 "Block format '%s' used by node '%s' does not support reopening files",
+				 it->node->driver->name, it->node->name);
 	if (it->modes.force_share != it->node->force_share)
 		return refuse_change(it, "force-share", errp);
 	if (!it->modes.active)

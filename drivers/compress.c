@@ -65,6 +65,7 @@ const struct driver compress_driver = {
 	.is_filter = true,
 	.supports_fua = true,
 	.can_compress = true,
+	.is_fixed = true,
 	.open = open_filter,
 	.write = write_filter,
 	.zero = zero_filter,

@@ -132,16 +132,6 @@ static void cbw_permissions(struct node *n, const char *name, unsigned role, uns
 		*ret_permissions |= PERM_CONSISTENT_READ;
 }
 
-/* Both children stay what they are: the one is compared with what was saved to the other. */
-static int co_fn cbw_reopen_prepare(struct reopen *r, struct error **errp)
-{
-	if (r->options == r->node->options)
-		return 0;
-	return error_set(errp, -ENOTSUP,
-			 "Block format '%s' used by node '%s' does not support reopening files",
-			 r->node->driver->name, r->node->name);
-}
-
 const struct driver copy_before_write_driver = {
 	.name = "copy-before-write",
 	.state_size = sizeof(struct cbw *),
@@ -156,5 +146,6 @@ const struct driver copy_before_write_driver = {
 	.truncate = cbw_truncate,
 	.cbw = cbw_of,
 	.child_permissions = cbw_permissions,
-	.reopen_prepare = cbw_reopen_prepare,
+	/* Both children stay what they are: the one is compared with what was saved to the other. */
+	.is_fixed = true,
 };

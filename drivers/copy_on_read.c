@@ -137,6 +137,7 @@ const struct driver copy_on_read_driver = {
 	.is_filter = true,
 	.supports_fua = true,
 	.can_compress = true,
+	.is_fixed = true,
 	.open = open_filter,
 	.close = close_filter,
 	.read = read_filter,

@@ -61,6 +61,7 @@ static void access_permissions(struct node *n, const char *name, unsigned role,
 const struct driver snapshot_access_driver = {
 	.name = "snapshot-access",
 	.named_as_child = true,
+	.is_fixed = true,
 	.open = access_open,
 	.read = access_read,
 	.discard = access_discard,

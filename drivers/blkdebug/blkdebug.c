@@ -38,7 +38,7 @@ static int read_config(void *arg)
 		return -errno;
 	c->text = xalloc(1, CONFIG_BYTES_MAX + 1);
 	size_t bytes = fread(c->text, 1, CONFIG_BYTES_MAX, f);
-	int r = ferror(f) ? -EIO : bytes == CONFIG_BYTES_MAX ? -EFBIG : 0;
+	int r = ferror(f) ? -errno : bytes == CONFIG_BYTES_MAX ? -EFBIG : 0;
 	fclose(f);
 	return r;
 }

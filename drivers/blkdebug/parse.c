@@ -27,6 +27,17 @@ static int bad_line(const struct parse *p, const char *problem, struct error **e
 			 p->line, problem);
 }
 
+/* Other than elsewhere, a state that a file does not tell is 0. */
+static void add_default(struct parse *p)
+{
+	if (strncmp(p->options, "new_state=", strlen("new_state=")) == 0 ||
+	    strstr(p->options, ",new_state="))
+		return;
+	char *longer = xasprintf("%s%snew_state=0", p->options, *p->options ? "," : "");
+	free(p->options);
+	p->options = longer;
+}
+
 /* Make the rule of the section that ends here. */
 static int end_section(struct parse *p, struct error **errp)
 {
@@ -35,6 +46,8 @@ static int end_section(struct parse *p, struct error **errp)
 	bool is_error = strcmp(p->section, "inject-error") == 0;
 	const struct schema_type *type = is_error ? &blkdebug_inject_error_options_type
 						  : &blkdebug_set_state_options_type;
+	if (!is_error)
+		add_default(p);
 	void *object;
 	int r = schema_decode_keyval(type, p->options, NULL, &object, errp);
 	if (r < 0)

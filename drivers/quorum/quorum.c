@@ -294,6 +294,7 @@ const struct driver quorum_driver = {
 	.name = "quorum",
 	.state_size = sizeof(struct quorum),
 	.votes = true,
+	.is_fixed = true,
 	.supports_fua = true,
 	.strong_options = strong_options,
 	.open = quorum_open,

@@ -114,7 +114,7 @@ START_TEST(a_file_with_mistakes_is_refused)
 		{"[inject-error]\nevent=none\nerrno=-1\n", "Parameter 'errno' must be from 0"},
 		{"[inject-error]\nevent=none\nsector=-2\n", "Parameter 'sector' is out of range"},
 		{"[inject-error]\nevent=none\ndelay-ns=-2\n", "'delay-ns' must not be negative"},
-		{"[set-state]\nevent=none\n", "Parameter 'new_state' is missing"},
+		{"[set-state]\nevent=none\nnew_state=x\n", "Parameter 'new_state' expects"},
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct rules r;
