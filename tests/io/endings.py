@@ -99,6 +99,8 @@ class Trial:
         self.daemon, self.qmp, self.job = daemon, daemon.qmp, job
         self.fault, self.faulty = None, None
         self.client = None  # a libnbd handle on top, for the phases' own writes
+        self.writes_on = False  # another client does
+        self.poured = None  # what keeps the throttle full
         self.extra = []     # what was written by a phase: (offset, data)
 
     def add_image(self, name, **options):
@@ -138,11 +140,11 @@ class Trial:
                          value={f"bps-{direction}": 1})
         handle = nbd.NBD()
         handle.connect_uri(self.uri("poured"))
-        if direction == "read":
-            handle.pread(POURED, 0)
-        else:
-            handle.pwrite(bytes(POURED), 0)
-        handle.shutdown()
+        buffer = nbd.Buffer(POURED)
+        # It waits itself where a client's request has filled the bucket before.
+        (handle.aio_pread if direction == "read" else handle.aio_pwrite)(buffer, 0)
+        handle.flush()  # the request has arrived
+        self.poured = (handle, buffer)
 
     # What the phases consist of.
 
@@ -271,7 +273,7 @@ def completing_stuck(t):
     """The last sweep waits, with the users, for the target."""
     t.get_ready()
     t.hold("write")
-    if not t.job.protects:
+    if not t.job.protects and not t.writes_on:
         t.write(9, 3 << 20, 1 << 19)
     t.qmp.execute("job-complete", id="j")
 
