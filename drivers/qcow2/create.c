@@ -280,9 +280,13 @@ static int co_fn write_to_node(struct creation *c, struct node *file, struct err
 				     PERM_CONSISTENT_READ, &c->file, errp);
 
 	if (r == 0) {
+		/* Nobody else can write to it, or take it away: commands need not wait for storage. */
+		bool was_locked;
+		graph_change_suspend(file->graph, &was_locked);
 		consumer_enter(&c->consumer);
 		r = write_image(c, errp);
 		consumer_leave(&c->consumer);
+		graph_change_resume(file->graph, was_locked);
 		edge_detach(c->file);
 	}
 	consumer_finish(&c->consumer);
