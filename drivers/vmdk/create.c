@@ -371,9 +371,13 @@ static int co_fn write_to_nodes(struct creation *c, struct node *file, struct no
 			attached++;
 	}
 	if (r == 0) {
+		/* Nobody else can write to them, or take them away: commands need not wait. */
+		bool was_locked;
+		graph_change_suspend(file->graph, &was_locked);
 		consumer_enter(&c->consumer);
 		r = write_files(c, errp);
 		consumer_leave(&c->consumer);
+		graph_change_resume(file->graph, was_locked);
 	}
 	while (attached > 0)
 		edge_detach(c->extents[--attached]);
