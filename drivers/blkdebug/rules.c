@@ -94,19 +94,21 @@ static void put_in_force(struct rules *r, struct rule *rule, bool is_first)
 	while (is_first && (old = list_first(&r->in_force, struct rule, force_link)))
 		list_del_init(&old->force_link);
 	list_del_init(&rule->force_link);
-	list_insert_between(&rule->force_link, &r->in_force, r->in_force.next);
+	list_add_tail(&r->in_force, &rule->force_link);
 }
 
 void rules_happen(struct rules *r, enum blkdebug_event event)
 {
 	int64_t new_state = r->state;
-	bool is_first = true;
+	bool is_first = true, has_changed = false;
 	struct rule *rule;
 	list_for_each (rule, &r->by_event[event], link) {
 		if (rule->state != 0 && rule->state != r->state)
 			continue;
 		if (rule->sets_state) {
-			new_state = rule->new_state;
+			if (!has_changed)
+				new_state = rule->new_state;
+			has_changed = true;
 			continue;
 		}
 		put_in_force(r, rule, is_first);

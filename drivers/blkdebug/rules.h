@@ -4,8 +4,8 @@
  *
  * 1. A rule for a fault lies idle until its event happens in its state. All such
  *    rules of one event then take the place of those that were in force.
- * 2. Of the rules in force that fit a request, the one given last decides.
- * 3. The state changes after all rules of an event have been looked at.
+ * 2. Of the rules in force that fit a request, the one given first decides.
+ * 3. The state changes after all rules of an event have been looked at, as the first says.
  * 4. A rule with @once is gone when it has decided about a request.
  */
 #ifndef DRIVERS_BLKDEBUG_RULES_H
@@ -17,7 +17,7 @@
 
 struct rules {
 	struct list by_event[BLKDEBUG_EVENT__COUNT]; /* struct rule.link, in their order */
-	struct list in_force;                        /* struct rule.force_link, the last one first */
+	struct list in_force;                        /* struct rule.force_link, in their order */
 	int64_t state;
 };
 

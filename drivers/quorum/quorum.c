@@ -151,7 +151,7 @@ static int co_fn quorum_flush(struct node *n)
 	struct quorum_part *parts _cleanup_free_ = quorum_parts_new(q);
 	unsigned count = q->count;
 	quorum_run(n, parts, count, flush_part, NULL);
-	return quorum_judge(n, parts, count, QUORUM_OP_TYPE_FLUSH, 0, n->size);
+	return quorum_judge(n, parts, count, QUORUM_OP_TYPE_FLUSH, 0, 0);
 }
 
 /* Zeroes are what all children call so; about the rest nothing is said. */

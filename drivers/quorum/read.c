@@ -4,9 +4,9 @@
  * Node's loop.
  *
  * 1. A child that cannot be read has no vote.
- * 2. The content that most children show wins, that of the first of them in case of
- *    a tie; it must have as many votes as the threshold says.
- * 3. Who is outvoted is told of, and, if wanted, written to before the read ends, so
+ * 2. The content that most children show wins; in case of a tie that which comes up last,
+ *    in the children's order. It must have as many votes as the threshold says.
+ * 3. Who is outvoted so is told of, and, if wanted, written to before the read ends, so
  *    that a later write cannot be overwritten.
  */
 #include <stdlib.h>
@@ -34,6 +34,16 @@ static bool agree(const struct read *r, const struct quorum_part *a, const struc
 	return a == b || memcmp(a->data, b->data, r->bytes) == 0;
 }
 
+/* Whether a child before the one of number @i shows what that shows. */
+static bool has_come_up(const struct read *r, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++) {
+		if (r->parts[j].result >= 0 && agree(r, &r->parts[i], &r->parts[j]))
+			return true;
+	}
+	return false;
+}
+
 /* The winner of the vote; *ret_votes says how many it has. NULL when none could be read. */
 static struct quorum_part *find_winner(const struct read *r, unsigned *ret_votes)
 {
@@ -41,11 +51,11 @@ static struct quorum_part *find_winner(const struct read *r, unsigned *ret_votes
 	*ret_votes = 0;
 	for (unsigned i = 0; i < r->count; i++) {
 		unsigned votes = 0;
-		if (r->parts[i].result < 0)
+		if (r->parts[i].result < 0 || has_come_up(r, i))
 			continue;
-		for (unsigned j = 0; j < r->count; j++)
+		for (unsigned j = i; j < r->count; j++)
 			votes += r->parts[j].result >= 0 && agree(r, &r->parts[i], &r->parts[j]);
-		if (votes > *ret_votes) {
+		if (votes >= *ret_votes) {
 			*ret_votes = votes;
 			winner = &r->parts[i];
 		}
@@ -75,16 +85,16 @@ static int co_fn vote(struct read *r)
 	const struct quorum *q = r->node->state;
 	unsigned votes;
 	struct quorum_part *winner = find_winner(r, &votes);
-	bool is_disputed = false;
+	bool is_disputed = false, is_decided = votes >= q->threshold;
 	for (unsigned i = 0; i < r->count; i++) {
 		if (r->parts[i].result < 0 || agree(r, winner, &r->parts[i]))
 			continue;
 		is_disputed = true;
-		if (!q->is_verify)
+		if (is_decided && !q->is_verify)
 			quorum_report_bad(r->node, r->parts[i].child->child, QUORUM_OP_TYPE_READ, 0,
 					  r->offset, r->bytes);
 	}
-	if (votes < q->threshold || (is_disputed && q->is_verify)) {
+	if (!is_decided || (is_disputed && q->is_verify)) {
 		quorum_report_failure(r->node, r->offset, r->bytes);
 		return -EIO;
 	}

@@ -80,6 +80,7 @@ void quorum_report_failure(const struct node *n, uint64_t offset, uint64_t bytes
 		n->graph->observer->vote_failed(n, offset, bytes);
 }
 
+/* Of those that come up equally often, the last. */
 static int most_frequent_error(const struct quorum_part *parts, unsigned count)
 {
 	int winner = -EIO;
@@ -88,7 +89,7 @@ static int most_frequent_error(const struct quorum_part *parts, unsigned count)
 		unsigned same = 0;
 		for (unsigned j = 0; j < count; j++)
 			same += parts[j].result == parts[i].result;
-		if (parts[i].result < 0 && same > most) {
+		if (parts[i].result < 0 && same >= most) {
 			most = same;
 			winner = parts[i].result;
 		}
@@ -110,6 +111,7 @@ int quorum_judge(struct node *n, const struct quorum_part *parts, unsigned count
 	}
 	if (succeeded >= q->threshold)
 		return 0;
-	quorum_report_failure(n, offset, bytes);
+	if (op != QUORUM_OP_TYPE_FLUSH)
+		quorum_report_failure(n, offset, bytes);
 	return most_frequent_error(parts, count);
 }

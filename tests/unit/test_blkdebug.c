@@ -65,11 +65,11 @@ START_TEST(an_event_with_rules_ends_those_of_another)
 }
 END_TEST
 
-START_TEST(of_several_rules_that_fit_the_last_decides)
+START_TEST(of_several_rules_that_fit_the_first_decides)
 {
 	struct rules r;
-	parse_ok(&r, "[inject-error]\nevent=read_aio\nerrno=1\n"
-		     "[inject-error]\nevent=read_aio\nerrno=2\nsector=3\niotype=read\n");
+	parse_ok(&r, "[inject-error]\nevent=read_aio\nerrno=2\nsector=3\niotype=read\n"
+		     "[inject-error]\nevent=read_aio\nerrno=1\n");
 	rules_happen(&r, BLKDEBUG_EVENT_READ_AIO);
 	ck_assert_int_eq(match(&r, BLKDEBUG_IO_TYPE_READ, 0, 3 * 512), -1);
 	ck_assert_int_eq(match(&r, BLKDEBUG_IO_TYPE_READ, 0, 3 * 512 + 1), -2);
@@ -385,7 +385,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(rules_lie_idle_until_their_event),
 	UNIT_TEST(a_rule_with_once_is_gone_afterwards),
 	UNIT_TEST(an_event_with_rules_ends_those_of_another),
-	UNIT_TEST(of_several_rules_that_fit_the_last_decides),
+	UNIT_TEST(of_several_rules_that_fit_the_first_decides),
 	UNIT_TEST(states_change_after_all_rules_of_an_event),
 	UNIT_TEST(a_file_with_mistakes_is_refused),
 	IMAGE_ROW(without_rules_everything_passes),
