@@ -19,14 +19,14 @@ POURED = 128 << 10
 class Job:
     """A command that starts a job on the images base <- mid <- top, dst and raw.
 
-    @reads and @writes are the images whose data it needs; @ready: it becomes so; @moves: its
-    completion gives the users another node; @protects: users' writes to top wait for @writes.
+    @reads and @writes are the images whose data it needs; @ready: it becomes so; @protects: users'
+    writes to top wait for @writes; @over: the image below dst.
     """
 
     def __init__(self, command, reads, writes, ready=False, protects=False, is_block=True,
-                 **arguments):
+                 over=None, **arguments):
         self.command, self.reads, self.writes, self.ready = command, reads, writes, ready
-        self.protects, self.is_block = protects, is_block
+        self.protects, self.is_block, self.over = protects, is_block, over
         self.arguments = {k.replace("_", "-"): v for k, v in arguments.items()}
 
     def message(self, daemon, **options):
@@ -71,7 +71,7 @@ JOBS = {
     "commit-blocking": Job("block-commit", "mid", "base", ready=True, protects=True, device="top",
                            copy_mode="write-blocking"),
     "mirror-full": mirror("full", "base"),
-    "mirror-top": mirror("top", "top"),
+    "mirror-top": mirror("top", "top", over="mid"),
     "mirror-none": mirror("none", None),
     "mirror-blocking": mirror("full", "base", protects=True, copy_mode="write-blocking"),
     "drive-mirror": Job("drive-mirror", "base", None, ready=True, device="top",
@@ -122,7 +122,11 @@ class Trial:
         self.qmp.execute("object-add", {"qom-type": "throttle-group", "id": "tg"})
         for name, backing in (("base", None), ("mid", "base"), ("top", "mid")):
             self.add_image(name, backing=backing, read_only=name != "top")
-        for name in ("dst", "dst2", "raw"):
+        if self.job.over:
+            run("qemu-img", "rebase", "-u", "-b", f"{self.job.over}.qcow2", "-F", "qcow2",
+                self.daemon.path("dst.qcow2"))
+        self.add_image("dst", backing=self.job.over)
+        for name in ("dst2", "raw"):
             self.add_image(name)
         self.qmp.execute("blockdev-add", driver="throttle", node_name="poured",
                          throttle_group="tg",
@@ -326,6 +330,11 @@ def is_sync_none(job):
     return job.arguments.get("sync") == "none"
 
 
+def is_completed(job):
+    """Whether clients complete such a job: what goes on for ever does not end well by itself."""
+    return not isinstance(job, Group) and not is_sync_none(job)
+
+
 # Phase: (which jobs know it, the fault that it needs and where: an attribute of the job).
 PHASES = {
     unanswered: (lambda j: True, None),
@@ -343,19 +352,17 @@ PHASES = {
     failed: (lambda j: j.reads and j.is_block, ("error", "read")),
     ready: (lambda j: j.ready, None),
     standby: (lambda j: j.ready, None),
-    completing: (lambda j: j.ready, None),
-    completing_stuck: (lambda j: j.ready and j.writes, ("throttle", "write")),
+    completing: (lambda j: j.ready and is_completed(j), None),
+    completing_stuck: (lambda j: j.ready and j.writes and is_completed(j), ("throttle", "write")),
     leaving: (lambda j: j.ready, None),
     cancelling: (lambda j: j.is_block, None),
     cancelling_stuck: (lambda j: j.is_block and j.writes and not is_sync_none(j),
                        ("throttle", "write")),
     cancelled: (lambda j: j.is_block, None),
     waiting: (lambda j: isinstance(j, Group), None),
-    pending: (lambda j: j.is_block and not isinstance(j, Group) and
-              not (is_sync_none(j) and not j.ready), None),
-    finalizing: (lambda j: j.is_block and not isinstance(j, Group) and
-                 not (is_sync_none(j) and not j.ready), None),
-    concluded: (lambda j: not isinstance(j, Group) and not (is_sync_none(j) and not j.ready), None),
+    pending: (lambda j: j.is_block and is_completed(j), None),
+    finalizing: (lambda j: j.is_block and is_completed(j), None),
+    concluded: (is_completed, None),
 }
 # Here the job cannot go on by itself: it is at work when the daemon ends.
 SETTLED = {running, stuck_writing, paused, stopped_reading, stopped_writing, ready, standby,
