@@ -214,15 +214,18 @@ int job_verb_resume(struct job *j, struct error **errp);
 /* @force false: a ready job ends well, without its final step; a paused one is refused. */
 int job_verb_cancel(struct job *j, bool force, struct error **errp);
 /*
- * True when a cancelled @j would end without delay, so that clients may wait for that:
- * nothing is in flight, and it does not bring its nodes in step first.
+ * True when a cancelled @j should end without delay, so that clients may wait for that:
+ * nothing of it is in flight, and it does not bring its nodes in step first.
  */
 bool job_can_end_at_once(const struct job *j);
 int job_verb_complete(struct job *j, struct error **errp);
 int job_verb_set_speed(struct job *j, int64_t speed, struct error **errp);
 int job_verb_finalize(struct job *j, struct error **errp);
-/* Wait until @j and all of its transaction have concluded; they may be gone then. */
-void co_fn job_wait_concluded(struct job *j);
+/*
+ * Wait until @j and all of its transaction have concluded, for @timeout_ns at most if that
+ * is not 0; they may be gone then.
+ */
+void co_fn job_wait_concluded(struct job *j, uint64_t timeout_ns);
 /* @options are for a job of the type that they say. */
 int job_verb_change(struct job *j, const struct block_job_change_options *options,
 		    struct error **errp);

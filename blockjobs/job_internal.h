@@ -42,8 +42,8 @@ int co_fn job_tx_await_turn(struct job *j, enum job_tx_stage stage);
 void co_fn job_tx_await_end(struct job *j);
 /* Wait until a client or the absence of jobs without auto_finalize lets all go on. As above. */
 int co_fn job_tx_wait_finalize(struct job *j);
-/* Wait until all jobs have concluded; @ended is their table's. */
-void co_fn job_tx_wait_gone(struct job_tx *tx, struct co_queue *ended);
+/* Wait until all jobs have concluded, for @timeout_ns at most if that is not 0. */
+void co_fn job_tx_wait_gone(struct job_tx *tx, struct job_table *t, uint64_t timeout_ns);
 /* True when all jobs are at rest, and nothing of theirs is in flight. */
 bool job_tx_is_at_rest(const struct job_tx *tx);
 /* Let all pending jobs go on. */

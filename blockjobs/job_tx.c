@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "block/graph.h"
 #include "blockjobs/job_internal.h"
 
 struct job_tx {
@@ -127,12 +128,31 @@ int co_fn job_tx_wait_finalize(struct job *j)
 	}
 }
 
-void co_fn job_tx_wait_gone(struct job_tx *tx, struct co_queue *ended)
+struct patience {
+	struct loop_timer timer;
+	struct co_queue *queue;
+	bool is_lost;
+};
+
+static void lose_patience(struct loop_timer *t)
 {
+	struct patience *p = container_of(t, struct patience, timer);
+	p->is_lost = true;
+	co_queue_wake_all(p->queue);
+}
+
+void co_fn job_tx_wait_gone(struct job_tx *tx, struct job_table *t, uint64_t timeout_ns)
+{
+	struct loop *loop = t->graph->loop;
+	struct patience p = {.queue = &t->ended};
+	loop_timer_init(loop, &p.timer, lose_patience);
+	if (timeout_ns > 0)
+		loop_timer_set(&p.timer, loop_now_ns(loop) + timeout_ns);
 	tx->references++;
-	while (!list_is_empty(&tx->jobs))
-		co_queue_wait(ended);
+	while (!list_is_empty(&tx->jobs) && !p.is_lost)
+		co_queue_wait(&t->ended);
 	job_tx_unref(tx);
+	loop_timer_cancel(&p.timer);
 }
 
 bool job_tx_is_at_rest(const struct job_tx *tx)

@@ -145,10 +145,10 @@ int job_verb_finalize(struct job *j, struct error **errp)
 	return r;
 }
 
-void co_fn job_wait_concluded(struct job *j)
+void co_fn job_wait_concluded(struct job *j, uint64_t timeout_ns)
 {
 	if (j->tx)
-		job_tx_wait_gone(j->tx, &j->table->ended);
+		job_tx_wait_gone(j->tx, j->table, timeout_ns);
 }
 
 int job_verb_dismiss(struct job *j, struct error **errp)

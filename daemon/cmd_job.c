@@ -12,6 +12,8 @@
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
+#define CANCEL_PATIENCE_NS UINT64_C(2000000000)
+
 /* A job that is still being set up is nobody's business. */
 static bool is_visible(const struct job *j)
 {
@@ -95,15 +97,16 @@ int co_fn qmp_job_resume(const struct job_resume_args *args, struct error **errp
 }
 
 /*
- * The reply comes behind the events of the end where that takes no time to speak of: who
- * changes the graph just now may wait for storage that hangs.
+ * The reply comes behind the events of the end where that takes no time to speak of: not
+ * while another changes the graph, who may wait for storage that hangs; nor when the users'
+ * requests turn out to hang, and with them the drain by which the job leaves the graph.
  */
 static int co_fn cancel(struct job *j, bool force, struct error **errp)
 {
 	bool ends_at_once = job_can_end_at_once(j) && !graph_is_changing(the_daemon.graph);
 	int r = job_verb_cancel(j, force, errp);
 	if (r >= 0 && ends_at_once)
-		job_wait_concluded(j);
+		job_wait_concluded(j, CANCEL_PATIENCE_NS);
 	return r;
 }
 
@@ -124,7 +127,7 @@ static int co_fn finalize(struct job *j, struct error **errp)
 {
 	int r = job_verb_finalize(j, errp);
 	if (r >= 0)
-		job_wait_concluded(j);
+		job_wait_concluded(j, 0);
 	return r;
 }
 

@@ -17,6 +17,7 @@ struct work {
 	uint64_t steps, step_ns; /* before the end, or before it gets ready */
 	int error;               /* of run() */
 	int prepare_error;
+	uint64_t finish_ns;      /* how long finish() takes */
 	int finished;            /* 1: finish(succeeded), -1: finish(not) */
 	int *ret_finished;       /* gets it, too: the job may be gone */
 };
@@ -61,6 +62,8 @@ static void co_fn work_finish(struct job *j, bool succeeded)
 	struct work *w = work_of(j);
 	ck_assert_int_eq(w->finished, 0);
 	w->finished = succeeded ? 1 : -1;
+	if (w->finish_ns > 0)
+		co_sleep_ns(w->finish_ns);
 	if (w->ret_finished)
 		*w->ret_finished = w->finished;
 }
@@ -453,6 +456,28 @@ FIXTURE_TEST(a_drain_is_a_pause)
 	job_table_finish(&table);
 }
 
+FIXTURE_TEST(patience_with_an_end_is_limited)
+{
+	job_table_init(&table, f->graph, &observer);
+	struct work *w = make(f, "j", true, false);
+	w->gets_ready = true;
+	w->finish_ns = 5000;
+	job_start(&w->job);
+	settle();
+	uint64_t begin_ns = loop_now_ns(f->graph->loop);
+	ck_assert_int_eq(job_verb_cancel(&w->job, true, NULL), 0);
+	job_wait_concluded(&w->job, 1000);
+	ck_assert_uint_eq(loop_now_ns(f->graph->loop) - begin_ns, 1000);
+	ck_assert_int_eq(w->job.status, JOB_STATUS_ABORTING);
+	job_wait_concluded(&w->job, 0);
+	ck_assert_uint_eq(loop_now_ns(f->graph->loop) - begin_ns, 5000);
+	ck_assert_int_eq(w->job.status, JOB_STATUS_CONCLUDED);
+	job_wait_concluded(&w->job, 0);
+	job_verb_dismiss(&w->job, NULL);
+	log_text[0] = '\0';
+	job_table_finish(&table);
+}
+
 FIXTURE_TEST(soft_cancel_lets_a_ready_job_end_well)
 {
 	job_table_init(&table, f->graph, &observer);
@@ -735,6 +760,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(speed_is_kept_and_may_change),
 	FIXTURE_ROW(progress_only_grows),
 	FIXTURE_ROW(a_drain_is_a_pause),
+	FIXTURE_ROW(patience_with_an_end_is_limited),
 	FIXTURE_ROW(error_policies),
 	FIXTURE_ROW(blockers_last_as_long_as_the_job),
 	FIXTURE_ROW(the_end_finds_jobs_in_every_state),
