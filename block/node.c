@@ -171,7 +171,9 @@ int co_fn node_open_internal(struct graph *g, const struct driver *driver, const
 struct node *node_find(struct graph *g, const char *name)
 {
 	struct node *n = find_registered(g, name);
-	return n && n->opener && n->opener != co_self() ? NULL : n;
+	if (!n || !n->is_open)
+		return NULL;
+	return n->opener && n->opener != co_self() ? NULL : n;
 }
 
 struct node *node_find_error(struct graph *g, const char *name, struct error **errp)

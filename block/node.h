@@ -130,8 +130,9 @@ struct edge {
 };
 
 /*
- * Find a node by node-name; NULL when there is none, or it is still being opened by somebody
- * else (graph_change_begin_apart()). No reference is taken.
+ * Find a node by node-name; NULL when there is none, or it is still being opened: what is
+ * to be below it cannot stand upon it, and what somebody else opens comes to light as a whole
+ * (graph_change_begin_apart()). No reference is taken.
  */
 struct node *node_find(struct graph *g, const char *name);
 /* As node_find(), with the class-GenericError sentence of the rival in *errp. */
