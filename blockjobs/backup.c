@@ -191,6 +191,8 @@ static int check_again(struct backup *b, struct error **errp)
 	int r = blocker_check(b->source, BLOCK_OP_BACKUP_SOURCE, errp);
 	if (r >= 0)
 		r = blocker_check(b->target, BLOCK_OP_BACKUP_TARGET, errp);
+	if (r >= 0 && b->sync == MIRROR_SYNC_MODE_TOP)
+		r = copy_job_check_base(node_skip_filters(b->source), errp);
 	if (r < 0)
 		return r;
 	uint64_t bytes = dirty_bitmap_size(cbw_left(b->cbw));

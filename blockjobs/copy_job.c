@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/blocker.h"
 #include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/graph.h"
@@ -183,6 +184,15 @@ int copy_job_check_root(const struct node *device, bool filters_matter, struct e
 			return error_set(errp, -EINVAL, "Need a root block node");
 	}
 	return 0;
+}
+
+int copy_job_check_base(struct node *top, struct error **errp)
+{
+	struct node *base = node_backing(top);
+	/* Filters of users stay. */
+	if (!base || base->options)
+		return 0;
+	return blocker_check(base, BLOCK_OP_COMMIT_TARGET, errp);
 }
 
 int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,

@@ -69,6 +69,11 @@ void copy_job_update_left(struct copy_job *c);
  * only if @filters_matter.
  */
 int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp);
+/*
+ * Refuse a @top whose backing file a job is to rely on while that is the filter of another
+ * job, which leaves when it ends and could not.
+ */
+int copy_job_check_base(struct node *top, struct error **errp);
 
 /*
  * Let the image of @n name @base as its backing file, by @name (NULL: by its own;

@@ -207,6 +207,8 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 {
 	struct mirror_nodes nodes;
 	int r = mirror_select(t->graph, args, &nodes, errp);
+	if (r >= 0 && args->sync == MIRROR_SYNC_MODE_TOP)
+		r = copy_job_check_base(nodes.source, errp);
 	if (r < 0)
 		return r;
 	const struct job_options options = {
