@@ -92,6 +92,10 @@ int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args
 	bool is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	struct node *backing = drive_image_backing(source, args->sync);
 	char *made = NULL;
+	/* Making an image lets go of the lock. */
+	node_ref(source);
+	if (backing)
+		node_ref(backing);
 	r = is_new ? drive_image_create(source, args->target, args->format, backing, &made,
 					    errp)
 		       : 0;
@@ -101,5 +105,7 @@ int co_fn backup_open_drive(struct job_table *t, const struct drive_backup *args
 		(*ret)->made = made;
 	else
 		image_uncreate(t->graph, made);
+	node_unref(backing);
+	node_unref(source);
 	return r;
 }

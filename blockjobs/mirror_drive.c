@@ -40,8 +40,10 @@ static int co_fn open_image(struct node *source, const struct drive_mirror_args 
 	drive_image_set_modes(source, args->unmap, options);
 	options->node_name = xstrdup(args->node_name);
 	r = node_open_with_flags(g, options, NODE_OPEN_ALONE, &image->node, errp);
-	if (r >= 0 && !image->is_new)
-		image->backing = find_backing(source, image->node);
+	struct node *found =
+		r >= 0 && !image->is_new ? find_backing(source, image->node) : NULL;
+	if (found)
+		image->backing = node_ref(found);
 	if (r >= 0 && !image->is_new && !image->backing) {
 		node_unref(TAKE(image->node));
 		r = node_open(g, options, &image->node, errp);
@@ -73,14 +75,21 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 		r = check_replaces(source, args, errp);
 	if (r < 0)
 		return r;
+	/* Making an image lets go of the lock. */
+	node_ref(source);
 	ret->allocates_zeroes = !args->unmap;
 	ret->is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	if (ret->is_new) {
-		ret->backing = drive_image_backing(source, args->sync);
+		struct node *backing = drive_image_backing(source, args->sync);
+		if (backing)
+			ret->backing = node_ref(backing);
 		r = drive_image_create(source, args->target, args->format, ret->backing, NULL,
 				       errp);
 	}
-	return r >= 0 ? open_image(source, args, ret, errp) : r;
+	if (r >= 0)
+		r = open_image(source, args, ret, errp);
+	node_unref(source);
+	return r;
 }
 
 static int co_fn start_locked(struct job_table *t, const struct drive_mirror_args *args,
@@ -88,8 +97,10 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 {
 	struct mirror_image image = {0};
 	int r = prepare_image(t->graph, args, &image, errp);
-	if (r < 0)
+	if (r < 0) {
+		node_unref(image.backing);
 		return r;
+	}
 	/* The two commands mean the same by what they have both. */
 	const struct blockdev_mirror_args mirror = {
 		.job_id = args->job_id,
@@ -109,6 +120,7 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 	r = mirror_start_locked(t, &mirror, &image, errp);
 	/* The job holds it, and with success its users. */
 	node_unref(image.node);
+	node_unref(image.backing);
 	return r;
 }
 
