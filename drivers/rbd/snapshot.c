@@ -61,7 +61,7 @@ static int list_blocking(void *arg)
 		l->count = rbd_snap_list(l->image->handle, l->snapshots, &l->capacity);
 	} while (l->count == -ERANGE);
 	atomic_fetch_sub(&l->image->listers, 1);
-	return l->count;
+	return MIN(l->count, 0);
 }
 
 static void listing_free(void *arg)
