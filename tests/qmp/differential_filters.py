@@ -206,7 +206,7 @@ CASES = [
             {}, {'file': 'r'}, {'target': 't'}, {'file': 'nope', 'target': 't'},
             {'file': 'r', 'target': 'nope'},
             {'file': 'r', 'target': 't', 'bitmap': {'node': 'r', 'name': 'x'}},
-            {'file': 'r', 'target': 't', 'bitmap': {'node': 'x', 'name': 'b'}},
+            {'file': 'r', 'target': 't', 'bitmap': {'node': 'z', 'name': 'b'}},
             {'file': 'r', 'target': 't', 'bitmap': 'x'},
             {'file': 'r', 'target': 't', 'on-cbw-error': 'x'},
             {'file': 'r', 'target': 't', 'cbw-timeout': -1})),
