@@ -101,6 +101,7 @@ void copy_forgive_in_flight(struct copy *c)
 	struct piece *p;
 	list_for_each (p, &c->in_flight, link)
 		p->forgiven = true;
+	c->is_stopped = true;
 }
 
 void co_fn copy_wait_idle(struct copy *c)
@@ -113,6 +114,7 @@ void co_fn copy_wait_idle(struct copy *c)
 static bool co_fn admit(struct copy *c, uint64_t bytes)
 {
 	int r = c->settings.hooks->admit(c->settings.arg, bytes);
+	c->is_stopped = false;
 	if (r < 0 && c->result == 0)
 		c->result = r;
 	return c->result == 0;

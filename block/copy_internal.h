@@ -41,6 +41,7 @@ struct copy {
 	uint64_t room; /* bytes of sweeps in flight at most, as urgent copies need it */
 	uint64_t room_changed_ns;
 	bool is_considerate; /* users are at work */
+	bool is_stopped; /* what is in flight has been forgiven since the last permission to go on */
 	uint64_t data_end; /* what copy_dirty() finds dirty up to there is data */
 	struct dirty_bitmap *bitmap; /* that copy_dirty() sweeps; else NULL */
 	bool is_up;                  /* copy_up() is under way: */

@@ -288,7 +288,6 @@ bool co_fn copy_enter(struct copy *c, uint64_t offset, uint64_t bytes)
 void copy_start_piece(struct copy *c, struct piece *p)
 {
 	list_add_tail(&c->in_flight, &p->link);
-	p->forgiven = false;
 	c->in_flight_bytes += p->bytes;
 	co_start(c->loop, piece_main, p);
 }
@@ -297,6 +296,8 @@ void copy_start_swept(struct copy *c, struct piece *p)
 {
 	c->swept_count++;
 	c->swept_bytes += p->bytes;
+	/* It was under way when the others were forgiven, if it has waited for room since. */
+	p->forgiven = c->is_stopped;
 	copy_start_piece(c, p);
 }
 
