@@ -195,10 +195,13 @@ static int co_fn change_lazy(struct qcow2 *q, bool lazy, struct error **errp)
 {
 	struct qcow2_header new = q->header;
 
-	if (lazy)
+	/* What is cached already will not wait for its refcounts any more: mark the image as well. */
+	if (lazy) {
 		new.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
-	else
+		new.incompatible |= INCOMPATIBLE_DIRTY;
+	} else {
 		new.compatible &= ~(uint64_t)COMPATIBLE_LAZY_REFCOUNTS;
+	}
 	int r = change_header(q, &new, errp);
 
 	if (r == 0)
