@@ -25,6 +25,11 @@ static bool crosses(const struct merge_queue *q, uint64_t begin, uint64_t end)
 	return q->boundary > 0 && begin / q->boundary != (end - 1) / q->boundary;
 }
 
+static unsigned max_count(const struct merge_queue *q, const struct member *leader)
+{
+	return q->outstanding / (leader->t->is_write ? q->write_part : q->read_part);
+}
+
 static bool may_join(const struct merge_queue *q, const struct member *leader,
 		     const struct transfer *t)
 {
@@ -38,12 +43,11 @@ static bool may_join(const struct merge_queue *q, const struct member *leader,
 static void settle(struct loop_deferred *d)
 {
 	struct merge_queue *q = container_of(d, struct merge_queue, settle);
-	unsigned max = MAX(q->outstanding / 2, 1);
 	struct member *m, *leader = NULL;
 
 	while ((m = list_first(&q->waiting, struct member, link))) {
 		list_del_init(&m->link);
-		if (leader && leader->count < max && may_join(q, leader, m->t)) {
+		if (leader && leader->count < max_count(q, leader) && may_join(q, leader, m->t)) {
 			list_add_tail(&leader->run, &m->link);
 			leader->count++;
 			leader->iovecs += m->t->v.count;

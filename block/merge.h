@@ -5,8 +5,8 @@
  *
  * It is for drivers of storage where every request has a high price, however short it is: that
  * behind a network. Requests of a client that is quicker than its storage arrive together, and
- * then a run of them costs little more than one. No run takes more than half of the requests
- * that are under way, so that some travel while others are answered.
+ * then a run of them costs little more than one. Some runs stay under way beside it, so that
+ * some travel while others are answered.
  *
  * Everything happens on the node's loop.
  */
@@ -34,6 +34,8 @@ struct merge_queue {
 	uint64_t max_bytes;
 	unsigned max_iovecs;
 	uint64_t boundary; /* 0 for none */
+	/* No run takes more than this part (a half: 2) of the transfers that are under way. */
+	unsigned read_part, write_part;
 
 	struct loop *loop;
 	struct list waiting; /* for the end of the turn, oldest first */

@@ -110,6 +110,8 @@ static int co_fn image_open(struct node *n, const struct blockdev_options *optio
 		.arg = g,
 		.max_bytes = MERGE_MAX,
 		.max_iovecs = GLUSTER_IOVECS_MAX,
+		.read_part = 2,
+		.write_part = 2,
 	};
 	merge_queue_init(&g->merge, n->loop);
 	list_add_tail(&open_nodes, &g->link);

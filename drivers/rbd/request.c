@@ -137,6 +137,9 @@ void image_requests_init(struct image *image)
 		.max_bytes = MERGE_MAX,
 		.max_iovecs = MERGE_IOVECS_MAX,
 		.boundary = image->object_size,
+		/* With fewer reads under way librbd, the network and the client wait for each other. */
+		.read_part = 4,
+		.write_part = 2,
 	};
 	merge_queue_init(&image->merge, image->loop);
 }

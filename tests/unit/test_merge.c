@@ -104,6 +104,8 @@ static void run_on_medium(co_entry *entry)
 		.max_bytes = 8 * PIECE,
 		.max_iovecs = 6,
 		.boundary = BOUNDARY,
+		.read_part = 2,
+		.write_part = 2,
 	};
 	merge_queue_init(&medium.queue, loop);
 	loop_run_coroutine(loop, entry, NULL);
