@@ -301,8 +301,10 @@ static void opening_release(void *arg)
 	opening_free(o);
 }
 
-static void release_nothing(void *arg)
+/* The image has been closed later than anybody waits. The connection stays. */
+static void closed_release(void *arg)
 {
+	image_free(arg);
 }
 
 static int find_encryption(struct graph *g, const struct blockdev_options_rbd *o,
@@ -412,8 +414,8 @@ void co_fn image_close(struct image *image)
 		image->closer = co_self();
 		co_yield();
 	}
-	int r = co_detached(close_blocking, image, release_nothing, CLOSE_NS);
-	/* A thread that still closes uses the image and the connection, and so does librbd: they stay. */
+	int r = co_detached(close_blocking, image, closed_release, CLOSE_NS);
+	/* The thread that still closes frees the image. Without one, librbd goes on using it: it stays. */
 	if (r == DETACHED_ABANDONED || (r < 0 && image->handle))
 		return;
 	image_free(image);
