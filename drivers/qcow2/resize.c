@@ -7,7 +7,8 @@
  *    that a shrinking cut short has left beyond the end, a longer backing file) is
  *    durably zero before the header has the new size.
  * 2. Shrinking: the header has the new size durably before anything is dropped.
- *    From then on it is the size, whether or not everything can be dropped.
+ *    From then on it is the size, whether or not everything can be dropped, unless
+ *    the tables turn out to be damaged: then the old size is put back.
  */
 #include "drivers/qcow2/bitmap.h"
 #include "drivers/qcow2/cluster.h"
@@ -142,6 +143,15 @@ static void co_fn drop_beyond(struct qcow2 *q, uint64_t size, uint64_t old_size)
 		trim_file(q);
 }
 
+/* Damage was met: what is still there beyond the smaller size stays part of the image. */
+static int co_fn undo_shrink(struct qcow2 *q, uint64_t old_size, struct error **errp)
+{
+	/* That this fails as well is no news: until somebody repairs it, nobody writes the image. */
+	(void)set_header_size(q, old_size, NULL);
+	q->header.size = old_size;
+	return error_set_errno(errp, -EIO, "Failed to discard cropped clusters");
+}
+
 static int co_fn shrink(struct qcow2 *q, uint64_t size, struct error **errp)
 {
 	uint64_t old_size = q->header.size;
@@ -150,7 +160,7 @@ static int co_fn shrink(struct qcow2 *q, uint64_t size, struct error **errp)
 	if (r < 0)
 		return r;
 	drop_beyond(q, size, old_size);
-	return 0;
+	return q->node->corrupt ? undo_shrink(q, old_size, errp) : 0;
 }
 
 int co_fn qcow2_truncate(struct node *n, uint64_t size, enum preallocation preallocation,
