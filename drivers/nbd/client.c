@@ -53,6 +53,33 @@ static void on_delay_over(struct loop_timer *t)
 	co_queue_wake_all(&client->waiters);
 }
 
+/* The pause after one of @pause_ns that was of no use. */
+static uint64_t next_pause(uint64_t pause_ns, uint64_t longest_ns)
+{
+	return pause_ns == 0 ? FIRST_PAUSE_NS : MIN(2 * pause_ns, MAX(longest_ns, FIRST_PAUSE_NS));
+}
+
+/*
+ * How long to wait now that @c broke. Not at all after a connection that was of use; longer
+ * and longer after those that were not, as of a server that hangs up at once. Requests that
+ * wait, and give up after the delay, must see some more attempts.
+ */
+static void set_pause(struct nbd_client *client, const struct nbd_connection *c)
+{
+	if (c->has_served || loop_now_ns(client->loop) - c->up_since_ns >= LONGEST_PAUSE_NS) {
+		client->pause_ns = 0;
+		if (client->sleeper)
+			co_wake(TAKE(client->sleeper));
+		return;
+	}
+	uint64_t delay_ns = client->config.reconnect_delay_ns;
+	client->pause_ns = next_pause(client->pause_ns, delay_ns == 0 ? LONGEST_PAUSE_NS
+						: MIN(delay_ns / 8, LONGEST_PAUSE_NS));
+	/* More would have been faster; those that are left are enough. */
+	if (client->up > 0)
+		client->wanted = client->up;
+}
+
 static void on_lost(struct nbd_connection *c)
 {
 	struct nbd_client *client = c->owner;
@@ -60,6 +87,7 @@ static void on_lost(struct nbd_connection *c)
 	if (client->is_closing)
 		return;
 	log_debug("nbd: the connection to '%s' broke", client->address.text);
+	set_pause(client, c);
 	if (client->up == 0) {
 		client->wanted = client->export.can_multi_conn ? NBD_CONNECTIONS_MAX : 1;
 		client->may_wait = client->config.reconnect_delay_ns > 0 &&
@@ -183,23 +211,23 @@ static int co_fn add_connection(struct nbd_client *client, bool is_extra, struct
 static void co_fn connect_in_background(void *arg)
 {
 	struct nbd_client *client = arg;
-	uint64_t pause_ns = FIRST_PAUSE_NS;
 	while (!client->is_closing && client->up < client->wanted) {
+		if (client->pause_ns > 0)
+			nap(client, client->pause_ns);
+		if (client->is_closing || client->up >= client->wanted)
+			break;
 		bool is_extra = client->up > 0;
 		struct error *error = NULL;
 		int r = add_connection(client, is_extra, &error);
-		if (r >= 0) {
-			pause_ns = FIRST_PAUSE_NS;
+		if (r >= 0)
 			continue;
-		}
 		log_debug("nbd: '%s': %s", client->address.text, error->message);
 		error_free(error);
 		if (client->up > 0) {
 			/* More would have been faster; one is enough. */
 			client->wanted = client->up;
 		} else if (r != -ECANCELED) {
-			nap(client, pause_ns);
-			pause_ns = MIN(2 * pause_ns, LONGEST_PAUSE_NS);
+			client->pause_ns = next_pause(client->pause_ns, LONGEST_PAUSE_NS);
 		}
 	}
 	client->is_connecting = false;

@@ -43,6 +43,7 @@ struct nbd_client {
 
 	struct co_group background;
 	bool is_connecting;       /* the background coroutine is there */
+	uint64_t pause_ns;        /* before its next attempt */
 	struct nbd_connection *attempt; /* what it connects just now */
 	struct coroutine *sleeper;      /* it, between attempts */
 	struct loop_timer nap;

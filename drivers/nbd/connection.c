@@ -69,6 +69,9 @@ static void command_done(struct nbd_command *cmd, int result)
 	cmd->connection->in_flight--;
 	cmd->is_done = true;
 	cmd->result = result;
+	/* A server that is going away has done nothing. */
+	if (result != NBD_LOST && result != -ESHUTDOWN)
+		cmd->connection->has_served = true;
 	if (cmd->waiter)
 		co_wake(TAKE(cmd->waiter));
 }
@@ -458,6 +461,8 @@ int co_fn connection_open(struct nbd_connection *c, const struct nbd_goal *goal,
 	if (r < 0)
 		return error_move(errp, error);
 	c->is_up = true;
+	c->has_served = false;
+	c->up_since_ns = loop_now_ns(c->loop);
 	return 0;
 }
 

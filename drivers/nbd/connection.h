@@ -67,6 +67,8 @@ struct nbd_connection {
 	struct nbd_tunnel *tunnel; /* in front of the handle; NULL when there is none */
 	struct co_group running;   /* what tunnels, this one and former ones, have running */
 	bool is_up;                /* takes commands */
+	bool has_served;           /* has answered a command, since it is up */
+	uint64_t up_since_ns;
 	bool is_cancelled;
 	uint64_t generation;       /* counts handles */
 	unsigned in_flight;
