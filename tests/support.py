@@ -281,6 +281,13 @@ class Writer(threading.Thread):
         if self.pause_s:
             time.sleep(self.pause_s)
 
+    def wait(self, count):
+        """Wait until so many more writes have been done."""
+        end, deadline = self.writes + count, time.monotonic() + TIMEOUT_S
+        while self.writes < end and self.is_alive():
+            assert time.monotonic() < deadline, "no writes any more"
+            time.sleep(0.002)
+
     def stop(self):
         self.stopping.set()
         self.join()
