@@ -16,7 +16,7 @@ import time
 
 CAIRND = os.path.abspath(os.environ.get('CAIRND', 'cairnd'))
 RIVAL = 'qemu-storage-daemon'
-TIME_LIMIT_S = 20
+TIME_LIMIT_S = 60
 
 
 def skip(why):
