@@ -52,10 +52,10 @@ class Ceph:
                 os.kill(pid, signal.SIGCONT)
 
     def rbd(self, *arguments, **options):
-        return run("rbd", "-c", self.conf, *arguments, timeout=60, **options)
+        return run("rbd", "-c", self.conf, *arguments, timeout=120, **options)
 
     def ceph(self, *arguments):
-        return run("ceph", "-c", self.conf, *arguments, timeout=60)
+        return run("ceph", "-c", self.conf, *arguments, timeout=120)
 
     def create(self, name, size, *arguments):
         """A new image in place of any old one."""

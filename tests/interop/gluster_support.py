@@ -133,5 +133,5 @@ class Gluster:
         return self
 
     def __exit__(self, *_):
-        subprocess.run([SCRIPT, "stop", self.dir], timeout=TIMEOUT_S)
+        subprocess.run([SCRIPT, "stop", self.dir], timeout=TIMEOUT_S * 2)
         self.remove()
