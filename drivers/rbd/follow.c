@@ -12,23 +12,13 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-
-static void guard_lock(struct follow *f)
-{
-	while (atomic_flag_test_and_set_explicit(&f->guard, memory_order_acquire))
-		;
-}
-
-static void guard_unlock(struct follow *f)
-{
-	atomic_flag_clear_explicit(&f->guard, memory_order_release);
-}
+#include "drivers/rbd/guard.h"
 
 /* One of @g has ended. Any thread. */
 static void end_one(struct follow_group *g, int r)
 {
 	struct follow *f = g->owner;
-	guard_lock(f);
+	guard_lock(&f->guard);
 	if (r < 0 && f->error == 0)
 		f->error = r;
 	g->count--;
@@ -36,7 +26,7 @@ static void end_one(struct follow_group *g, int r)
 		f->awaited = NULL;
 		loop_post(f->loop, &f->post);
 	}
-	guard_unlock(f); /* the image may be gone from here on */
+	guard_unlock(&f->guard); /* the image may be gone from here on */
 }
 
 /* On a thread of librbd. */
@@ -51,9 +41,9 @@ static void send_flush(struct loop_deferred *d)
 {
 	struct follow *f = container_of(d, struct follow, send);
 	struct follow_group *g = &f->groups[f->current];
-	guard_lock(f);
+	guard_lock(&f->guard);
 	g->count++;
-	guard_unlock(f);
+	guard_unlock(&f->guard);
 	rbd_completion_t completion;
 	int r = rbd_aio_create_completion(g, on_followed, &completion);
 	if (r >= 0) {
@@ -129,17 +119,17 @@ int co_fn follow_wait(struct follow *f)
 	co_mutex_lock(&f->lock);
 	struct follow_group *g = &f->groups[f->current];
 	f->current ^= 1;
-	guard_lock(f);
+	guard_lock(&f->guard);
 	bool is_over = g->count == 0;
 	f->awaited = is_over ? NULL : g;
 	if (!is_over)
 		f->waiter = co_self();
-	guard_unlock(f);
+	guard_unlock(&f->guard);
 	if (!is_over)
 		co_yield();
-	guard_lock(f);
+	guard_lock(&f->guard);
 	int r = f->error;
-	guard_unlock(f);
+	guard_unlock(&f->guard);
 	co_mutex_unlock(&f->lock);
 	return r;
 }
@@ -151,8 +141,8 @@ void follow_end(struct follow *f)
 
 bool follow_is_busy(struct follow *f)
 {
-	guard_lock(f);
+	guard_lock(&f->guard);
 	bool is_busy = f->groups[0].count > 0 || f->groups[1].count > 0;
-	guard_unlock(f);
+	guard_unlock(&f->guard);
 	return is_busy;
 }

@@ -19,6 +19,7 @@
 #include "base/detached.h"
 #include "block/graph.h"
 #include "drivers/rbd/encryption.h"
+#include "drivers/rbd/guard.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -28,24 +29,13 @@
 /* How long the owner of the exclusive lock may take to answer when an image is opened. */
 #define LOCK_WAIT_MS 3000
 
-static void guard_lock(struct image *image)
-{
-	while (atomic_flag_test_and_set_explicit(&image->guard, memory_order_acquire))
-		;
-}
-
-static void guard_unlock(struct image *image)
-{
-	atomic_flag_clear_explicit(&image->guard, memory_order_release);
-}
-
 static void on_size_posted(struct loop_post *post)
 {
 	struct image *image = container_of(post, struct image, post);
-	guard_lock(image);
+	guard_lock(&image->guard);
 	bool is_watching = image->is_watching;
 	image->is_posted = false;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	if (image->closer)
 		co_wake(TAKE(image->closer));
 	/* What was read before a resize of our own says nothing any more. */
@@ -75,18 +65,18 @@ static void ask_size(void *arg)
 	struct image *image = arg;
 	bool is_done = false;
 	while (!is_done) {
-		guard_lock(image);
+		guard_lock(&image->guard);
 		unsigned updates = image->updates;
-		guard_unlock(image);
+		guard_unlock(&image->guard);
 		unsigned resizes = atomic_load(&image->resizes);
 		uint64_t size;
 		int r = rbd_get_size(image->handle, &size);
-		guard_lock(image);
+		guard_lock(&image->guard);
 		is_done = updates == image->updates && resizes == atomic_load(&image->resizes);
 		if (is_done && r >= 0)
 			take_size(image, size, resizes);
 		image->is_asking = !is_done;
-		guard_unlock(image); /* the image may be gone from here on, if that is all */
+		guard_unlock(&image->guard); /* the image may be gone from here on, if that is all */
 	}
 }
 
@@ -94,23 +84,23 @@ static void ask_size(void *arg)
 static void on_update(void *arg)
 {
 	struct image *image = arg;
-	guard_lock(image);
+	guard_lock(&image->guard);
 	image->updates++;
 	bool is_asked = image->is_asking;
 	image->is_asking = true;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	if (is_asked || detached_start(ask_size, image) >= 0)
 		return;
-	guard_lock(image);
+	guard_lock(&image->guard);
 	image->is_asking = false;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 }
 
 static bool is_asking(struct image *image)
 {
-	guard_lock(image);
+	guard_lock(&image->guard);
 	bool ret = image->is_asking;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	return ret;
 }
 
@@ -375,10 +365,10 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 	}
 	opening_free(opening);
 	image_requests_init(image);
-	guard_lock(image);
+	guard_lock(&image->guard);
 	image->is_watching = on_size != NULL;
 	bool was_updated = image->updates > 0;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	/* What it said then was dropped. */
 	if (was_updated)
 		on_update(image);
@@ -406,10 +396,10 @@ void co_fn image_close(struct image *image)
 		return;
 	struct cluster *cluster = image->cluster;
 	follow_end(&image->follow);
-	guard_lock(image);
+	guard_lock(&image->guard);
 	image->is_watching = false;
 	bool is_posted = image->is_posted;
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	if (is_posted) {
 		image->closer = co_self();
 		co_yield();
@@ -442,11 +432,11 @@ int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
 	atomic_fetch_add(&image->resizes, 1);
 	/* It ends with the request timeout of each of its steps. */
 	int r = co_detached(resize_blocking, &z, NULL, 0);
-	guard_lock(image);
+	guard_lock(&image->guard);
 	atomic_fetch_add(&image->resizes, 1);
 	if (r >= 0)
 		atomic_store(&image->size, size);
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	if (r < 0)
 		return error_set_errno(errp, r, "Failed to resize the image");
 	return 0;
@@ -473,10 +463,10 @@ int co_fn image_ask_size(struct image *image, uint64_t *ret)
 	struct resizing z = {.image = image};
 	atomic_fetch_add(&image->resizes, 1);
 	int r = co_detached(ask_blocking, &z, NULL, 0);
-	guard_lock(image);
+	guard_lock(&image->guard);
 	atomic_fetch_add(&image->resizes, 1);
 	if (r >= 0)
 		atomic_store(&image->size, *ret = z.size);
-	guard_unlock(image);
+	guard_unlock(&image->guard);
 	return r;
 }
