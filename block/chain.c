@@ -3,9 +3,12 @@
  * Questions about a backing chain: the nodes that follow one another by filtered
  * and COW children. Loop's thread.
  */
+#include <string.h>
+
 #include "block/driver.h"
 #include "block/node.h"
 #include "block/node_internal.h"
+#include "schema/schema.h"
 
 struct node *node_chain_next(const struct node *n)
 {
@@ -56,6 +59,21 @@ struct node *node_with_snapshots(struct node *n)
 	while (n && !n->driver->snapshot_list)
 		n = shown_child(n);
 	return n;
+}
+
+int co_fn node_find_snapshot(struct node *keeper, const char *id, const char *name,
+			     struct snapshot_info **ret, struct error **errp)
+{
+	struct snapshot_info_list list = {0};
+	*ret = NULL;
+	int r = keeper->driver->snapshot_list(keeper, &list, errp);
+	for (size_t i = 0; r >= 0 && i < list.count && !*ret; i++) {
+		const struct snapshot_info *s = list.items[i];
+		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
+			*ret = schema_clone(&snapshot_info_type, s);
+	}
+	schema_finish(&snapshot_info_list_type, &list);
+	return r;
 }
 
 int co_fn node_driver_info(struct node *n, struct driver_info *ret)

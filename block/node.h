@@ -212,6 +212,12 @@ bool node_grows_zeroed(const struct node *n);
  * and that is its only child. NULL when there is none.
  */
 struct node *node_with_snapshots(struct node *n);
+/*
+ * The first snapshot of @keeper, which node_with_snapshots() has found, with @id and @name, either
+ * of which may be NULL. *ret is the caller's, or NULL when there is none. Errors are the driver's.
+ */
+int co_fn node_find_snapshot(struct node *keeper, const char *id, const char *name,
+			     struct snapshot_info **ret, struct error **errp);
 /* The COW child below @n, through filters; NULL at the base. */
 struct node *node_backing(struct node *n);
 /* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */

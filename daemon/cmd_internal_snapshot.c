@@ -3,8 +3,6 @@
  * Internal snapshots: taking one, alone or in a transaction, and deleting one.
  * Control thread, with the change lock held.
  */
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "block/blocker.h"
 #include "block/driver.h"
@@ -12,7 +10,6 @@
 #include "daemon/daemon.h"
 #include "daemon/transaction.h"
 #include "schema/commands.h"
-#include "schema/schema.h"
 
 /* The node called @device, which no other node uses, unless @op is forbidden on it. */
 static int find_root(const char *device, enum block_operation op, struct node **ret,
@@ -28,24 +25,6 @@ static int find_root(const char *device, enum block_operation op, struct node **
 	}
 	*ret = n;
 	return blocker_check(n, op, errp);
-}
-
-/* The first snapshot with @id and @name, either of which may be NULL; taken out of a new list. */
-static int co_fn find_snapshot(struct node *n, const char *id, const char *name,
-			       struct snapshot_info **ret, struct error **errp)
-{
-	struct snapshot_info_list list = {0};
-	*ret = NULL;
-	struct node *keeper = node_with_snapshots(n);
-	int r = keeper ? keeper->driver->snapshot_list(keeper, &list, errp)
-		       : error_set_errno(errp, -ENOTSUP, "%s", n->driver->name);
-	for (size_t i = 0; r >= 0 && i < list.count && !*ret; i++) {
-		const struct snapshot_info *s = list.items[i];
-		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
-			*ret = schema_clone(&snapshot_info_type, s);
-	}
-	schema_finish(&snapshot_info_list_type, &list);
-	return r;
 }
 
 /* --- Taking ----------------------------------------------------------------------- */
@@ -77,7 +56,7 @@ static int co_fn check(const struct blockdev_snapshot_internal *args, struct nod
 	if (!*args->name)
 		return error_set(errp, -EINVAL, "Name is empty");
 	struct snapshot_info *old;
-	int r = find_snapshot(n, NULL, args->name, &old, errp);
+	int r = node_find_snapshot(keeper, NULL, args->name, &old, errp);
 	if (r < 0)
 		return r;
 	if (!old)
@@ -112,7 +91,7 @@ static void co_fn abort_snapshot(struct transaction *t, struct action *a)
 	struct node *n = a->state;
 	struct snapshot_info *s;
 	/* What cannot be deleted any more stays, unused. */
-	if (find_snapshot(n, NULL, args_of(a)->name, &s, NULL) < 0 || !s)
+	if (node_find_snapshot(n, NULL, args_of(a)->name, &s, NULL) < 0 || !s)
 		return;
 	(void)n->driver->snapshot_delete(n, s->id, NULL);
 	snapshot_info_free(s);
@@ -136,11 +115,10 @@ int co_fn qmp_blockdev_snapshot_internal_sync(const struct blockdev_snapshot_int
 
 /* --- Deleting --------------------------------------------------------------------- */
 
-static int co_fn delete_drained(struct node *n, const char *id, struct error **errp)
+static int co_fn delete_drained(struct node *keeper, const char *id, struct error **errp)
 {
 	struct drain drain;
-	struct node *keeper = node_with_snapshots(n);
-	drain_begin(n->graph, &keeper, 1, &drain);
+	drain_begin(keeper->graph, &keeper, 1, &drain);
 	int r = keeper->driver->snapshot_delete(keeper, id, errp);
 	drain_end(&drain);
 	return r;
@@ -155,10 +133,11 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 		return r;
 	if (!args->id && !args->name)
 		return error_set(errp, -EINVAL, "Name or id must be provided");
-	if (!node_with_snapshots(n))
+	struct node *keeper = node_with_snapshots(n);
+	if (!keeper)
 		return error_set_errno(errp, -ENOTSUP, "Failed to get a snapshot list");
 	struct snapshot_info *s;
-	r = find_snapshot(n, args->id, args->name, &s, errp);
+	r = node_find_snapshot(keeper, args->id, args->name, &s, errp);
 	if (r < 0)
 		return r;
 	if (!s)
@@ -170,7 +149,7 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 	else if (n->read_only)
 		r = error_set(errp, -EROFS, "Device '%s' is read only", args->device);
 	else
-		r = delete_drained(n, s->id, errp);
+		r = delete_drained(keeper, s->id, errp);
 	if (r < 0)
 		snapshot_info_free(s);
 	else

@@ -4,14 +4,10 @@
  */
 #include "tools/img/snapshots.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "block/driver.h"
 #include "block/text.h"
-#include "schema/schema.h"
 
 int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct error **errp)
 {
@@ -20,20 +16,16 @@ int co_fn snapshots_read(struct node *n, struct snapshot_info_list *ret, struct 
 	return keeper ? keeper->driver->snapshot_list(keeper, ret, errp) : 0;
 }
 
-/* The first with @id and @name, either of which may be NULL. */
 static int co_fn find(struct node *n, const char *id, const char *name, char **ret_id)
 {
-	struct snapshot_info_list list = {0};
-	int r = snapshots_read(n, &list, NULL);
+	struct node *keeper = node_with_snapshots(n);
+	struct snapshot_info *s = NULL;
 
-	for (size_t i = 0; r >= 0 && i < list.count && !*ret_id; i++) {
-		const struct snapshot_info *s = list.items[i];
-
-		if ((!id || strcmp(s->id, id) == 0) && (!name || strcmp(s->name, name) == 0))
-			*ret_id = xstrdup(s->id);
-	}
-	schema_finish(&snapshot_info_list_type, &list);
-	return *ret_id ? 0 : -ENOENT;
+	if (!keeper || node_find_snapshot(keeper, id, name, &s, NULL) < 0 || !s)
+		return -ENOENT;
+	*ret_id = TAKE(s->id);
+	snapshot_info_free(s);
+	return 0;
 }
 
 static int not_found(struct error **errp)
