@@ -81,12 +81,23 @@ static void co_fn run_clients(struct client *clients, unsigned count)
 	ck_assert_uint_eq(medium.queue.outstanding, 0);
 }
 
-static void ck_seen(unsigned i, unsigned piece, unsigned pieces)
+struct run {
+	unsigned piece, pieces;
+};
+
+/* The medium was asked for these runs, one after the other, and no others. */
+static void ck_asked_for(const struct run *runs, unsigned count)
 {
-	ck_assert_uint_lt(i, medium.asked);
-	ck_assert_uint_eq(medium.seen[i].offset, (uint64_t)piece * PIECE);
-	ck_assert_uint_eq(medium.seen[i].bytes, (uint64_t)pieces * PIECE);
+	ck_assert_uint_eq(medium.asked, count);
+	for (unsigned i = 0; i < count; i++) {
+		ck_assert_uint_eq(medium.seen[i].offset, (uint64_t)runs[i].piece * PIECE);
+		ck_assert_uint_eq(medium.seen[i].bytes, (uint64_t)runs[i].pieces * PIECE);
+	}
 }
+
+#define CK_ASKED_FOR(...)                                                                          \
+	ck_asked_for((const struct run[]){__VA_ARGS__},                                            \
+		     ARRAY_SIZE(((const struct run[]){__VA_ARGS__})))
 
 /* Not on a simulated loop, whose seed would decide who comes first. */
 static void run_on_medium(co_entry *entry)
@@ -135,9 +146,7 @@ static void co_fn read_in_halves(void *arg)
 {
 	fill_in(clients, 8, 3);
 	run_clients(clients, 8);
-	ck_assert_uint_eq(medium.asked, 2);
-	ck_seen(0, 3, 4);
-	ck_seen(1, 7, 4);
+	CK_ASKED_FOR({3, 4}, {7, 4});
 	for (unsigned i = 0; i < 8; i++)
 		ck_read(&clients[i]);
 }
@@ -152,13 +161,11 @@ static void co_fn read_one_and_two(void *arg)
 {
 	fill_in(clients, 1, 0);
 	run_clients(clients, 1);
-	ck_assert_uint_eq(medium.asked, 1);
+	CK_ASKED_FOR({0, 1});
 	ck_read(&clients[0]);
 	fill_in(clients, 2, 0);
 	run_clients(clients, 2);
-	ck_assert_uint_eq(medium.asked, 2);
-	ck_seen(0, 0, 1);
-	ck_seen(1, 1, 1);
+	CK_ASKED_FOR({0, 1}, {1, 1});
 }
 
 START_TEST(one_or_two_stay_alone)
@@ -172,34 +179,25 @@ static void co_fn keep_the_limits(void *arg)
 	/* Memory: six pieces of it at most. */
 	fill_in(clients, 14, 0);
 	run_clients(clients, 14);
-	ck_assert_uint_eq(medium.asked, 3);
-	ck_seen(0, 0, 6);
-	ck_seen(1, 6, 6);
-	ck_seen(2, 12, 2);
+	CK_ASKED_FOR({0, 6}, {6, 6}, {12, 2});
 	/* Bytes: eight pieces of the medium. */
 	fill_in(clients, 6, 0);
 	for (unsigned i = 0; i < 6; i++)
 		clients[i] = (struct client){.piece = i * 3, .pieces = 3};
 	run_clients(clients, 6);
-	ck_assert_uint_eq(medium.asked, 3);
-	ck_seen(2, 12, 6);
+	CK_ASKED_FOR({0, 6}, {6, 6}, {12, 6});
 	for (unsigned i = 0; i < 6; i++)
 		ck_read(&clients[i]);
 	/* The boundary lies before piece 32. */
 	fill_in(clients, 8, 30);
 	run_clients(clients, 8);
-	ck_assert_uint_eq(medium.asked, 3);
-	ck_seen(0, 30, 2);
-	ck_seen(1, 32, 4);
-	ck_seen(2, 36, 2);
+	CK_ASKED_FOR({30, 2}, {32, 4}, {36, 2});
 	/* One that is too long by itself goes as it is. */
 	fill_in(clients, 4, 0);
 	clients[0].pieces = 12;
 	clients[1].piece = 12;
 	run_clients(clients, 4);
-	ck_assert_uint_eq(medium.asked, 3);
-	ck_seen(0, 0, 12);
-	ck_seen(1, 12, 1);
+	CK_ASKED_FOR({0, 12}, {12, 1}, {2, 2});
 }
 
 START_TEST(limits_are_kept)
@@ -221,12 +219,7 @@ static void co_fn mix(void *arg)
 	clients[7].piece = 22;
 	clients[7].is_write = true;
 	run_clients(clients, 8);
-	ck_assert_uint_eq(medium.asked, 5);
-	ck_seen(0, 0, 2);
-	ck_seen(1, 10, 2);
-	ck_seen(2, 9, 1);
-	ck_seen(3, 20, 1);
-	ck_seen(4, 21, 2);
+	CK_ASKED_FOR({0, 2}, {10, 2}, {9, 1}, {20, 1}, {21, 2});
 	ck_assert(medium.seen[4].is_write);
 	for (unsigned i = 0; i < 6; i++)
 		ck_read(&clients[i]);
