@@ -13,7 +13,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/loop.h"
 #include "base/util.h"
@@ -30,6 +32,8 @@ struct call {
 	struct loop_post post;
 	struct call_wait *wait; /* the loop's thread only */
 };
+
+static atomic_bool any_abandoned;
 
 /* The coroutine's side. */
 struct call_wait {
@@ -58,6 +62,7 @@ static void on_limit(struct loop_timer *t)
 	/* A result that is on its way is taken. */
 	if (!call_decide(wait->call, CALL_ABANDONED))
 		return;
+	atomic_store(&any_abandoned, true);
 	wait->timed_out = true;
 	co_wake(wait->waiter);
 }
@@ -136,4 +141,13 @@ int co_fn co_detached(int (*fn)(void *arg), void *arg, void (*release)(void *arg
 	int r = call->result;
 	free(call);
 	return r;
+}
+
+_Noreturn void detached_exit(int status)
+{
+	if (!atomic_load(&any_abandoned))
+		exit(status);
+	/* Handlers and destructors would free what the libraries' threads still use. */
+	fflush(NULL);
+	_exit(status);
 }

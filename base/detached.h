@@ -36,4 +36,11 @@ int co_fn co_detached(int (*fn)(void *arg), void *arg, void (*release)(void *arg
  */
 int detached_start(void (*fn)(void *arg), void *arg);
 
+/*
+ * End the program with @status, as exit() does; but without exit handlers when a call has
+ * been abandoned, whose library may be at work until the end. From the main thread, when
+ * all loops have ended.
+ */
+_Noreturn void detached_exit(int status);
+
 #endif

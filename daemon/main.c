@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "base/aio.h"
+#include "base/detached.h"
 #include "base/log.h"
 #include "block/driver.h"
 #include "block/graph.h"
@@ -289,5 +290,5 @@ int main(int argc, char **argv)
 		}
 	}
 	options_finish(&options);
-	return status;
+	detached_exit(status);
 }

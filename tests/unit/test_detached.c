@@ -4,6 +4,9 @@
 
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/loop.h"
 #include "base/util.h"
@@ -75,6 +78,13 @@ START_TEST(who_does_not_wait_gives_the_argument_away)
 END_TEST
 
 static int hung = 1;
+static int exit_fd;
+
+static void on_exit_handler(void)
+{
+	if (write(exit_fd, "x", 1) < 0)
+		abort();
+}
 
 static void co_fn leave(void *arg)
 {
@@ -87,6 +97,36 @@ START_TEST(a_hung_call_outlives_the_loop)
 	sem_post(&gate);
 	sem_wait(&done);
 	ck_assert_int_eq(hung, 0);
+}
+END_TEST
+
+/* In a process of its own: what an exit handler has to say, and the status. */
+static bool is_handled(bool hangs)
+{
+	int fds[2];
+	ck_assert_int_eq(pipe(fds), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		exit_fd = fds[1];
+		atexit(on_exit_handler);
+		run(hangs ? leave : call_twice);
+		detached_exit(7);
+	}
+	close(fds[1]);
+	int status;
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 7);
+	char byte;
+	bool ret = read(fds[0], &byte, 1) == 1;
+	close(fds[0]);
+	return ret;
+}
+
+START_TEST(a_hung_call_meets_no_exit_handlers)
+{
+	ck_assert(is_handled(false));
+	ck_assert(!is_handled(true));
 }
 END_TEST
 
@@ -141,6 +181,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(results_come_back),
 	UNIT_TEST(who_does_not_wait_gives_the_argument_away),
 	UNIT_TEST(a_hung_call_outlives_the_loop),
+	UNIT_TEST(a_hung_call_meets_no_exit_handlers),
 	UNIT_TEST(hung_calls_hold_up_nobody),
 	UNIT_TEST(a_simulation_has_no_threads),
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/detached.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "block/graph.h"
@@ -141,5 +142,5 @@ int main(int argc, char **argv)
 		return status;
 	status = close_output(run(argc, argv));
 	stop();
-	return status;
+	detached_exit(status);
 }
