@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support import ROOT, need, run, skip  # noqa: E402
@@ -57,9 +58,17 @@ class Ceph:
     def ceph(self, *arguments):
         return run("ceph", "-c", self.conf, *arguments, timeout=120)
 
+    def remove(self, name):
+        """Remove an image, if it is there; who was slow to close it may be watching it for a while."""
+        deadline = time.monotonic() + 60
+        while "watchers" in subprocess.run(["rbd", "-c", self.conf, "rm", name],
+                                           capture_output=True, text=True).stderr:
+            assert time.monotonic() < deadline, f"image {name} stays in use"
+            time.sleep(0.5)
+
     def create(self, name, size, *arguments):
         """A new image in place of any old one."""
-        subprocess.run(["rbd", "-c", self.conf, "rm", name], capture_output=True)
+        self.remove(name)
         self.rbd("create", name, "--size", f"{size}B", *arguments)
 
     def content(self, name):
