@@ -188,9 +188,6 @@ static void set_children(struct permission_update *u, struct node *n, unsigned n
 			 unsigned shared)
 {
 	struct edge *e;
-	/* A driver that has closed cannot be asked: what it has it keeps until it is gone. */
-	if (list_is_linked(&n->closing_link))
-		return;
 	list_for_each (e, &n->children, parent_link) {
 		unsigned child_needed, child_shared;
 		if (!n->active) {
@@ -243,6 +240,9 @@ static int sum_up(struct node *n, unsigned *ret_needed, unsigned *ret_shared,
 static int update_node(struct permission_update *u, struct node *n, struct error **errp)
 {
 	unsigned needed, shared;
+	/* A driver that has closed cannot be asked or told: what it has it keeps until it is gone. */
+	if (list_is_linked(&n->closing_link))
+		return 0;
 	int r = sum_up(n, &needed, &shared, errp);
 	if (r >= 0)
 		r = check_writable(n, needed, errp);

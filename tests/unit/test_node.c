@@ -285,6 +285,53 @@ FIXTURE_TEST(far_storage_is_opened_after_it_has_been_closed)
 	close_quickly(&new);
 }
 
+/* A filter that must be left alone when it has closed. */
+static struct driver touchy_driver;
+static bool has_closed;
+
+static void co_fn touchy_close(struct node *n)
+{
+	co_queue_wait(&closes);
+	has_closed = true;
+}
+
+static void touchy_set_permissions(struct node *n, unsigned permissions, unsigned shared)
+{
+	ck_assert(!has_closed);
+}
+
+FIXTURE_TEST(who_has_closed_is_not_told_of_changes_below)
+{
+	struct node *a = disk_open(f, disk_new(f, "a", 4096), &disk_driver);
+	struct node *b = disk_open(f, disk_new(f, "b", 4096), &disk_driver);
+	struct errand e = {.f = f};
+	start_server();
+	touchy_driver = filter_driver;
+	touchy_driver.is_remote = true;
+	touchy_driver.close = touchy_close;
+	touchy_driver.set_permissions = touchy_set_permissions;
+	has_closed = false;
+	ck_assert_int_eq(node_open_internal(f->graph, &touchy_driver, NULL, false, a, &e.node, NULL),
+			 0);
+	start_errand(&e);
+
+	/* It has left the graph, and has its child still, while somebody else changes that. */
+	graph_change_begin(f->graph);
+	co_queue_wake_all(&closes);
+	co_sleep_ns(1000);
+	ck_assert(has_closed && !e.is_over);
+	struct graph_tx tx;
+	graph_tx_begin(&tx, f->graph);
+	ck_assert_int_eq(graph_tx_replace_node(&tx, a, b, NULL), 0);
+	ck_assert_int_eq(graph_tx_prepare(&tx, NULL), 0);
+	graph_tx_commit(&tx);
+	graph_change_end(f->graph);
+	co_sleep_ns(1000);
+	ck_assert(e.is_over);
+	node_unref(a);
+	node_unref(b);
+}
+
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(names_are_checked),
 	FIXTURE_ROW(nodes_are_found_by_name),
@@ -297,6 +344,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(limits_follow_the_child),
 	FIXTURE_ROW(what_is_opened_apart_is_nobody_elses_business),
 	FIXTURE_ROW(far_storage_is_opened_after_it_has_been_closed),
+	FIXTURE_ROW(who_has_closed_is_not_told_of_changes_below),
 };
 
 UNIT_MAIN("node", tests)
