@@ -183,9 +183,11 @@ IMAGE_TEST(what_does_not_shrink_is_stored_as_it_is)
 /* A range of zeroes that show already, above a backing file that ends before it. */
 static void co_fn store_zeroes(struct image *i, const char *options, uint64_t offset, uint64_t bytes)
 {
+	unsigned flags = strstr(options, "version=v2") ? REQUEST_UNCHANGED : 0;
+
 	image_create_ok(i, options);
 	image_open_ok(i, "");
-	image_zero(i, offset, bytes, REQUEST_UNCHANGED);
+	image_zero(i, offset, bytes, flags);
 	image_expect(i, offset, bytes, 0);
 	/* They belong to the image now, whatever it will be put upon. */
 	ck_assert_int_ne(image_map(i, offset).type, CLUSTER_UNALLOCATED);
@@ -203,8 +205,34 @@ IMAGE_TEST(zeroes_that_show_already_are_stored)
 		store_zeroes(i, "size=8M,version=v2", 2 * MiB + 512, 512);
 		store_zeroes(i, "size=8M", 2 * MiB, MiB);
 		store_zeroes(i, "size=8M", 2 * MiB + 512, 512);
+		store_zeroes(i, "size=8M", 2 * MiB + CLUSTER - 512, CLUSTER + 1024);
 		store_zeroes(i, "size=8M,extended-l2=on", 2 * MiB + 2048, 4096);
+		store_zeroes(i, "size=8M,extended-l2=on", 2 * MiB + 512, 4096);
 		store_zeroes(i, "size=7680K", 7 * MiB, 512 * KiB);
+	}
+}
+
+/* They do not belong to the rest of the cluster, which somebody else has written. */
+IMAGE_TEST(zeroes_leave_the_rest_of_a_cluster)
+{
+	static const char *const options[] = {"size=8M", "size=8M,extended-l2=on", "size=8M,version=v2"};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(options); n++) {
+		image_create_ok(i, options[n]);
+		image_open_ok(i, "");
+		image_write(i, MiB + 4096, 4096, 1);
+		image_zero(i, MiB + 512, 512, 0);
+		image_zero(i, MiB + 6144, 512, 0);
+		image_expect(i, MiB, 4096, 0);
+		image_expect(i, MiB + 4096, 2048, 1);
+		image_expect(i, MiB + 6144, 512, 0);
+		image_expect(i, MiB + 6656, 1536, 1);
+		image_zero(i, 2 * MiB + 512, 512, 0);
+		image_write(i, 2 * MiB, 512, 2);
+		image_expect(i, 2 * MiB, 512, 2);
+		image_expect(i, 2 * MiB + 512, 512, 0);
+		image_expect_check(i, 0, 0);
+		image_close(i);
 	}
 }
 
@@ -378,6 +406,7 @@ static const struct unit_test tests[] = {
 	IMAGE_ROW(compressed_clusters_share_their_place),
 	IMAGE_ROW(what_does_not_shrink_is_stored_as_it_is),
 	IMAGE_ROW(zeroes_that_show_already_are_stored),
+	IMAGE_ROW(zeroes_leave_the_rest_of_a_cluster),
 	IMAGE_ROW(damaged_compressed_data_is_an_error),
 	IMAGE_ROW(one_reference_per_cluster_means_no_sharing),
 	IMAGE_ROW(short_backing_files_end_in_zeroes),
