@@ -73,6 +73,26 @@ static int co_fn write_second(struct edge *second, uint64_t offset, uint64_t byt
 	return r;
 }
 
+/* Whether the second place holds all granules of the range, so that parts can be written. */
+static bool co_fn second_holds_all(const struct write_tracker *t, uint64_t offset, uint64_t bytes)
+{
+	uint64_t granularity = dirty_bitmap_granularity(t->bitmap);
+	struct node *n = t->second->child;
+	uint64_t end = MIN(align_up(offset + bytes, granularity), n->size);
+	bool is_held = true;
+	if (!t->second_fills_up || is_aligned(offset | bytes, granularity))
+		return true;
+	consumer_join(t->second->consumer);
+	for (uint64_t at = align_down(offset, granularity); is_held && at < end;) {
+		struct extent x;
+		int r = node_status_above(n, NULL, at, end - at, &x, NULL);
+		is_held = r >= 0 && x.bytes > 0 && x.flags & EXTENT_ALLOCATED;
+		at += x.bytes;
+	}
+	consumer_leave(t->second->consumer);
+	return is_held;
+}
+
 /* A request in the two places, or in one and the bitmap. */
 static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			    unsigned flags, bool is_zero)
@@ -87,7 +107,7 @@ static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, str
 	int r = is_zero ? edge_zero(n->file, offset, bytes, flags)
 			: edge_writev(n->file, offset, bytes, v, flags);
 	bool is_done = false;
-	if (second && r >= 0 && !is_dirty(t, offset, bytes))
+	if (second && r >= 0 && !is_dirty(t, offset, bytes) && second_holds_all(t, offset, bytes))
 		is_done = write_second(second, offset, bytes, v, flags, is_zero) >= 0;
 	/* What has failed, or was refused, may have changed a part. */
 	if (!is_done)

@@ -39,6 +39,11 @@ struct write_tracker {
 	 */
 	struct copy *copy; /* whose pieces keep out of the way */
 	struct edge *second;
+	/*
+	 * The second place fills up what has not been copied of a granule that is written
+	 * in part, and not with what shows here: there such a granule gets dirty instead.
+	 */
+	bool second_fills_up;
 };
 
 /*

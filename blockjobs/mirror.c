@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "base/cleanup.h"
+#include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
@@ -58,10 +59,14 @@ static bool co_fn target_shows_zeroes(const struct mirror *m, uint64_t offset, u
 	if (m->target_is_zero)
 		return true;
 	struct extent x;
-	if (node_status(m->target, offset, *bytes, &x) < 0 || x.bytes == 0)
+	/* Where its backing file is left away, only what it holds itself goes on showing. */
+	bool lacks_backing = node_skip_filters(m->target)->backing_name && !node_backing(m->target);
+	int r = lacks_backing ? node_status_above(m->target, NULL, offset, *bytes, &x, NULL)
+			      : node_status(m->target, offset, *bytes, &x);
+	if (r < 0 || x.bytes == 0)
 		return false;
 	*bytes = x.bytes;
-	return x.flags & EXTENT_ZERO;
+	return x.flags & EXTENT_ZERO && (!lacks_backing || x.flags & EXTENT_ALLOCATED);
 }
 
 /* Zeroes are written only over what is not zero; what the target's backing file shows counts. */
@@ -143,12 +148,31 @@ static int link_all(struct copy_job *c, struct graph_tx *tx, void *arg, struct e
 	return r;
 }
 
+/*
+ * The bytes of the target's clusters, where writing a part of one would hide what its
+ * backing file, which it is to get later, shows in the rest; 0 elsewhere.
+ */
+static uint32_t co_fn filled_up_cluster(const struct mirror *m, const struct node *backing)
+{
+	struct driver_info info;
+	if (!m->base || backing || node_backing(m->target) ||
+	    node_driver_info(m->target, &info) < 0 || !is_power_of_2(info.cluster_size) ||
+	    info.cluster_size > DIRTY_BITMAP_GRANULARITY_MAX)
+		return 0;
+	return (uint32_t)info.cluster_size;
+}
+
 /* All that comes before job_start(). */
 static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *args,
 			struct node *backing, struct error **errp)
 {
 	struct copy_job *c = &m->common;
-	int r = sync_init(&m->sync, c, m->source, args->granularity, errp);
+	uint32_t cluster = filled_up_cluster(m, backing);
+	uint32_t granularity = args->granularity;
+	if (cluster > (granularity > 0 ? granularity : COPY_PIECE_MIN))
+		granularity = cluster;
+	int r = sync_init(&m->sync, c, m->source, granularity, errp);
+	m->sync.tracker.second_fills_up = cluster > 0;
 	if (r >= 0)
 		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
 				&m->sync.tracker, &m->common.filter, errp);
