@@ -63,7 +63,8 @@ class Generator:
     def next(self):
         weights = [weight for weight, _ in self.kinds]
         command, arguments = self.random.choices([make for _, make in self.kinds], weights)[0]()
-        for action in arguments['actions'] if command == 'transaction' and arguments else []:
+        actions = (arguments or {}).get('actions')
+        for action in actions if isinstance(actions, list) else []:
             self.spare_rival(action)
         if arguments and command not in ('write', 'query-version') and self.chance(0.06):
             self.mangle(arguments)
