@@ -118,6 +118,8 @@ static int co_fn prepare_overlays(struct commit *c, const struct overlays *overl
 	}
 	int r = pivot(c, overlays, errp);
 	drain_end(&drain);
+	if (r >= 0)
+		copy_job_drop_filter(&c->common);
 	return r;
 }
 

@@ -122,3 +122,9 @@ void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir)
 	assert(r >= 0);
 	drain_end(&drain);
 }
+
+void co_fn copy_job_drop_filter(struct copy_job *c)
+{
+	assert(!c->is_in_graph);
+	node_unref(TAKE(c->filter));
+}

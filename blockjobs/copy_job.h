@@ -20,7 +20,7 @@ struct copy_job {
 	struct job job;
 	struct edge *source, *target; /* of the job's consumer */
 	struct copy *copy;            /* between them; see copy_job_begin() */
-	struct node *filter;          /* above what is copied; the type's reference */
+	struct node *filter;          /* above what is copied; the type's reference, until it has left */
 	bool is_in_graph;             /* the edges and the filter are there */
 	enum blockdev_on_error on_source_error, on_target_error;
 	/* What is left to copy, where a bitmap knows it; progress follows it then. */
@@ -111,6 +111,11 @@ int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *li
  */
 int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *more, void *arg,
 			 struct error **errp);
+/*
+ * Let go of the filter after that, without a drain in force on it and before the change lock is
+ * let go of: who comes next would find a node that has nothing below it.
+ */
+void co_fn copy_job_drop_filter(struct copy_job *c);
 /* As if the job had never been: drain, and leave to @heir, which cannot be refused. */
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir);
 

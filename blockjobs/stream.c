@@ -206,6 +206,8 @@ static int co_fn prepare_locked(struct stream *s, struct error **errp)
 	drain_begin(s->common.job.table->graph, &s->common.filter, 1, &drain);
 	r = copy_job_leave(&s->common, s->top, drop_layers, s, errp);
 	drain_end(&drain);
+	if (r >= 0)
+		copy_job_drop_filter(&s->common);
 	return r;
 }
 

@@ -203,6 +203,8 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 	if (r >= 0)
 		r = leave(s, errp);
 	drain_end(&drain);
+	if (r >= 0)
+		copy_job_drop_filter(s->job);
 	graph_change_end(g);
 	return r;
 }

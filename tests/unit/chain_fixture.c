@@ -611,3 +611,33 @@ struct job *co_fn chain_mirror_ok(struct chain *c, const char *text)
 	int r = chain_mirror(c, text, &error);
 	return newest_job(c, text, r, error);
 }
+
+struct look {
+	struct chain *chain;
+	const char *name;
+	bool is_over, has_found;
+};
+
+static void co_fn look(void *arg)
+{
+	struct look *l = arg;
+	graph_change_begin(l->chain->graph);
+	l->has_found = node_find(l->chain->graph, l->name);
+	graph_change_end(l->chain->graph);
+	l->is_over = true;
+}
+
+void co_fn chain_expect_to_leave_at_once(struct chain *c, struct job *j, const char *filter)
+{
+	struct look l = {.chain = c, .name = filter};
+	graph_change_begin(c->graph);
+	ck_assert_int_eq(job_verb_finalize(j, NULL), 0);
+	co_sleep_ns(1000000000);
+	ck_assert_ptr_nonnull(node_find(c->graph, filter));
+	/* Its turn comes when the job has left, and before the job takes the lock once more. */
+	co_start(c->loop, look, &l);
+	co_sleep_ns(1000000000);
+	graph_change_end(c->graph);
+	chain_wait_for(c, "null");
+	ck_assert(l.is_over && !l.has_found);
+}

@@ -121,6 +121,11 @@ struct job *co_fn chain_mirror_ok(struct chain *c, const char *text);
 /* And both for block-stream. */
 int co_fn chain_stream(struct chain *c, const char *text, struct error **errp);
 struct job *co_fn chain_stream_ok(struct chain *c, const char *text);
+/*
+ * Finalize @j, which is pending, and insist that who waits for the change lock does not
+ * find its node @filter any more.
+ */
+void co_fn chain_expect_to_leave_at_once(struct chain *c, struct job *j, const char *filter);
 /* Wait until the log has the word @word, which it must get. */
 void co_fn chain_wait_for(struct chain *c, const char *word);
 bool chain_log_has(const struct chain *c, const char *word);

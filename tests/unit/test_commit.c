@@ -194,6 +194,16 @@ START_TEST(test_active_with_ruthless_writers)
 }
 END_TEST
 
+CHAIN_TEST(nobody_finds_the_filter_afterwards)
+{
+	set_up(c);
+	struct job *j = chain_commit_ok(c, "device=o3,top-node=o2,base-node=o1,filter-node-name=f,"
+					   "auto-finalize=off");
+	chain_wait_for(c, "PENDING");
+	chain_expect_to_leave_at_once(c, j, "f");
+	chain_close_all(c);
+}
+
 static void co_fn pending_does_not_hold_up_users(struct chain *c)
 {
 	c->delay_ns = 200000;
@@ -634,6 +644,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(named_filter_is_visible),
 	CHAIN_ROW(active_with_writers),
 	CHAIN_ROW(active_with_ruthless_writers),
+	CHAIN_ROW(nobody_finds_the_filter_afterwards),
 	CHAIN_ROW(pending_does_not_hold_up_users),
 	CHAIN_ROW(cancel_before_ready_leaves_the_chain),
 	CHAIN_ROW(cancel_of_intermediate_leaves_the_chain),

@@ -65,6 +65,18 @@ CHAIN_TEST(users_move_to_the_target)
 	chain_expect_image(c, "dst");
 }
 
+CHAIN_TEST(nobody_finds_the_filter_afterwards)
+{
+	set_up(c);
+	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=full,filter-node-name=f,"
+					   "auto-finalize=off");
+	chain_wait_for(c, "READY");
+	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
+	chain_wait_for(c, "PENDING");
+	chain_expect_to_leave_at_once(c, j, "f");
+	expect_clean(c);
+}
+
 static void co_fn read_image(struct chain_user *u, uint8_t *ret)
 {
 	consumer_enter(&u->consumer);
@@ -613,6 +625,7 @@ CHAIN_TEST(nobody_else_uses_the_target)
 
 static const struct unit_test tests[] = {
 	CHAIN_ROW(users_move_to_the_target),
+	CHAIN_ROW(nobody_finds_the_filter_afterwards),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied_when_passed_on),
 	CHAIN_ROW(any_mirror_with_writers),

@@ -42,6 +42,15 @@ CHAIN_TEST(whole_chain_leaves_the_image_alone)
 	chain_expect_image(c, "o3");
 }
 
+CHAIN_TEST(nobody_finds_the_filter_afterwards)
+{
+	set_up(c);
+	struct job *j = chain_stream_ok(c, "device=o3,filter-node-name=f,auto-finalize=off");
+	chain_wait_for(c, "PENDING");
+	chain_expect_to_leave_at_once(c, j, "f");
+	chain_close_all(c);
+}
+
 static void co_fn leave_base_below(struct chain *c, const char *way)
 {
 	set_up(c);
@@ -350,6 +359,7 @@ CHAIN_TEST(ignored_errors_are_told_at_the_end)
 
 static const struct unit_test tests[] = {
 	CHAIN_ROW(whole_chain_leaves_the_image_alone),
+	CHAIN_ROW(nobody_finds_the_filter_afterwards),
 	CHAIN_ROW(base_by_node_name),
 	CHAIN_ROW(base_by_file_name),
 	CHAIN_ROW(bottom_by_node_name),
