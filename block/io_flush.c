@@ -45,11 +45,14 @@ static int co_fn flush_children(struct node *n)
 	return result;
 }
 
-/* A protocol's flush is the disk's; a format's only moves its caches to the children. */
+/*
+ * A protocol's flush is the disk's, which may be left out, unless it is of what the end of
+ * the process would lose; a format's only moves its caches to the children.
+ */
 static bool has_own_flush(const struct node *n)
 {
-	return n->driver->flush && !n->driver->flushes_children &&
-	       !(n->cache_no_flush && list_is_empty(&n->children));
+	bool is_left_out = n->cache_no_flush && !n->holds_writes && list_is_empty(&n->children);
+	return n->driver->flush && !n->driver->flushes_children && !is_left_out;
 }
 
 static void tell_storage(struct node *n, enum blkdebug_event event)

@@ -73,6 +73,8 @@ struct node {
 	bool force_share;
 	bool discard_unmap;
 	bool cache_direct, cache_no_flush;
+	/* Set by drivers: what was written may be in this process until a flush, no-flush or not. */
+	bool holds_writes;
 	enum blockdev_detect_zeroes_options detect_zeroes;
 	bool monitor_owned;  /* holds a reference for blockdev-del */
 	bool implicit;       /* made by a job without a name: hidden from queries, as filters are */

@@ -103,7 +103,7 @@ static int co_fn image_open(struct node *n, const struct blockdev_options *optio
 		return r;
 	g->node = n;
 	g->can_zero = g->can_punch_hole = true;
-	g->writes_behind = o->write_behind;
+	g->writes_behind = n->holds_writes = o->write_behind;
 	gluster_queue_init(&g->queue, n->loop);
 	g->merge = (struct merge_queue){
 		.run = transfer,
@@ -375,7 +375,7 @@ static void image_reopen_commit(struct reopen *r)
 	struct gluster *g = r->node->state;
 	gluster_file_release(g->file);
 	g->file = TAKE(r->state);
-	g->writes_behind = r->options->u.gluster.write_behind;
+	g->writes_behind = r->node->holds_writes = r->options->u.gluster.write_behind;
 }
 
 static void image_reopen_abort(struct reopen *r)

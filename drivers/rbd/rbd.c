@@ -46,6 +46,7 @@ static int co_fn rbd_node_open(struct node *n, const struct blockdev_options *op
 	if (r < 0)
 		return r;
 	n->size = image_size(rbd->image);
+	n->holds_writes = true; /* in librbd's cache, which others may have turned on, too */
 	n->filename = rbd_name_print(o);
 	return 0;
 }

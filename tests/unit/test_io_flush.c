@@ -21,6 +21,12 @@ FIXTURE_TEST(clean_nodes_are_not_flushed)
 	ck_assert_int_eq(user_fill(&u, 0, 512, 2), 0);
 	ck_assert_int_eq(user_flush(&u), 0);
 	ck_assert_uint_eq(d->flushes, 2);
+	/* What the end of the process would lose is not left where it is. */
+	n->holds_writes = true;
+	ck_assert_int_eq(user_flush(&u), 0);
+	ck_assert_int_eq(user_fill(&u, 0, 512, 3), 0);
+	ck_assert_int_eq(user_flush(&u), 0);
+	ck_assert_uint_eq(d->flushes, 3);
 	user_finish(&u);
 	node_unref(n);
 }
