@@ -108,6 +108,7 @@ static bool is_asking(struct image *image)
 static int close_blocking(void *arg)
 {
 	struct image *image = arg;
+	header_watch_end(&image->header_watch);
 	if (image->has_watch)
 		rbd_update_unwatch(image->handle, image->watch);
 	while (is_asking(image) || follow_is_busy(&image->follow) ||
@@ -276,6 +277,9 @@ static int open_blocking(void *arg)
 	if (!image->read_only)
 		image->has_watch = rbd_update_watch(image->handle, &image->watch, on_update,
 						    image) >= 0;
+	else
+		header_watch_begin(&image->header_watch, image->cluster->rados, image->pool,
+				   image->handle, o->name);
 	if (!image->read_only && !image->snapshot) {
 		follow_detect(&image->follow, image->handle);
 		r = check_lock(o);
@@ -331,6 +335,7 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 		.is_cached = is_cached,
 		.is_encrypted = encryption != NULL,
 		.guard = ATOMIC_FLAG_INIT,
+		.header_watch.guard = ATOMIC_FLAG_INIT,
 		.post = {.fn = on_size_posted},
 		.on_size = on_size,
 		.owner = owner,
@@ -417,11 +422,25 @@ struct resizing {
 	uint64_t size;
 };
 
+int image_explain(struct image *image, int r)
+{
+	rbd_lock_mode_t mode;
+	char *owner;
+	size_t count = 1;
+	if (r != -EROFS || image->read_only)
+		return r;
+	int e = rbd_lock_get_owners(image->handle, &mode, &owner, &count);
+	if (e >= 0 && count > 0)
+		rbd_lock_get_owners_cleanup(&owner, count);
+	return e == -ETIMEDOUT ? e : r;
+}
+
 static int resize_blocking(void *arg)
 {
 	const struct resizing *z = arg;
 	/* librbd wants to hear what is stored. */
-	return rbd_resize(z->image->handle, z->image->header_bytes + z->size);
+	return image_explain(z->image, rbd_resize(z->image->handle,
+						  z->image->header_bytes + z->size));
 }
 
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)

@@ -13,6 +13,7 @@
 #include "block/merge.h"
 #include "drivers/rbd/cluster.h"
 #include "drivers/rbd/follow.h"
+#include "drivers/rbd/watch.h"
 
 struct image {
 	struct loop *loop;
@@ -34,6 +35,7 @@ struct image {
 	struct follow follow; /* of an image that is open for writing */
 
 	/* Another client may change the size; see image.c. */
+	struct header_watch header_watch; /* of an image that is open for reading */
 	bool has_watch;
 	uint64_t watch;
 	atomic_uint listers;       /* threads that list the snapshots */
@@ -81,6 +83,13 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 void image_requests_init(struct image *image);
 /* Remember what @r, a result, tells of the connection. */
 void image_note_result(struct image *image, int r);
+
+/*
+ * The reason for @r, what a call of librbd has returned that takes the exclusive lock: "read-only"
+ * is said for any lock that could not be got, also from a cluster that does not answer. May wait: on a
+ * thread of its own.
+ */
+int image_explain(struct image *image, int r);
 
 /* Change the size. */
 int co_fn image_resize(struct image *image, uint64_t size, struct error **errp);

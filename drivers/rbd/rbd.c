@@ -74,6 +74,9 @@ static int co_fn rbd_node_read(struct node *n, uint64_t offset, uint64_t bytes, 
 		done = 0;
 	if (done < 0)
 		return (int)done;
+	/* The objects are missing, and not empty. */
+	if (header_watch_is_gone(&rbd->image->header_watch))
+		return -ENOENT;
 	if ((uint64_t)done < bytes)
 		vec_fill(vec_advance(v, (size_t)done), 0, bytes - (uint64_t)done);
 	return 0;
@@ -214,7 +217,7 @@ static bool rbd_node_same_medium(const struct node *a, const struct node *b)
 	return string_equal(a->filename, b->filename);
 }
 
-/* A reader's image is another one than a writer's: it has no watch, and takes no lock. */
+/* A reader's image is another one than a writer's: librbd has no watch for it, and takes no lock. */
 static int co_fn rbd_node_reopen_prepare(struct reopen *r, struct error **errp)
 {
 	struct node *n = r->node;
@@ -270,8 +273,8 @@ static void rbd_node_reopen_abort(struct reopen *r)
 }
 
 /*
- * Another client may have written, and changed the size. Who reads has no watch by
- * which librbd would notice, and opens the image anew.
+ * Another client may have written, and changed the size. librbd has no watch for readers, by
+ * which it would notice: they open the image anew.
  */
 static int co_fn rbd_node_activate(struct node *n, struct error **errp)
 {

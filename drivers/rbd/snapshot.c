@@ -18,7 +18,7 @@
 #define SILENCE_NS (30 * NS_PER_S)
 
 struct call {
-	rbd_image_t image;
+	struct image *image;
 	const char *name;
 	int (*fn)(rbd_image_t image, const char *name);
 };
@@ -26,7 +26,7 @@ struct call {
 static int run_blocking(void *arg)
 {
 	const struct call *c = arg;
-	return c->fn(c->image, c->name);
+	return image_explain(c->image, c->fn(c->image->handle, c->name));
 }
 
 /* Have @fn done to snapshot @name; @what is for the error. */
@@ -34,7 +34,7 @@ static int co_fn run(struct node *n, const char *name, int (*fn)(rbd_image_t, co
 		     const char *what, struct error **errp)
 {
 	struct rbd *rbd = n->state;
-	struct call c = {.image = rbd->image->handle, .name = name, .fn = fn};
+	struct call c = {.image = rbd->image, .name = name, .fn = fn};
 	rbd->generation++;
 	int r = co_detached(run_blocking, &c, NULL, 0);
 	rbd->generation++;
