@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/node_internal.h"
@@ -205,6 +206,22 @@ void co_fn farewell_flush(void)
 	farewell.flusher = co_self();
 	co_start(the_daemon.loop, wait_for_flushes, NULL);
 	co_yield();
+}
+
+static void tell_of_bitmaps(struct node *n)
+{
+	if (!n->read_only && bitmaps_have_persistent(n))
+		log_error("the persistent dirty bitmaps of node '%s' are not stored: those that its "
+			  "image has are inconsistent", n->name);
+}
+
+void farewell_tell_losses(void)
+{
+	struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link)
+		tell_of_bitmaps(n);
+	list_for_each (n, &the_daemon.graph->closing, closing_link)
+		tell_of_bitmaps(n);
 }
 
 void farewell_finish(void)

@@ -22,6 +22,8 @@ void farewell_close_end(bool has_hung);
 bool farewell_has_given_up(void);
 /* Flush all nodes that are left, as far as their storage answers. */
 void co_fn farewell_flush(void);
+/* Say in the log what the nodes that are left take along, besides requests: their bitmaps. */
+void farewell_tell_losses(void);
 /* All has ended well. */
 void farewell_finish(void);
 

@@ -152,6 +152,7 @@ static void co_fn end_abruptly(void *arg)
 	/* Whoever holds the lock for changes waits for what may never come. */
 	close_nodes(false);
 	farewell_flush();
+	farewell_tell_losses();
 	if (!co_queue_is_empty(&the_daemon.all_closed)) {
 		co_queue_wake_all(&the_daemon.all_closed);
 		/* Sessions whose command hangs cannot be ended; the reply to quit shall leave. */
