@@ -259,6 +259,15 @@ static size_t protocol_length(const char *path)
 	return path[length] == ':' ? length : 0;
 }
 
+/* Where in a URI the path of the server's socket begins; the end of @path in other names. */
+static const char *socket_query(const char *path)
+{
+	size_t length = protocol_length(path);
+	const char *query = length > 0 && string_starts_with(path + length, "://")
+				    ? strstr(path, "?socket=") : NULL;
+	return query ? query : path + strlen(path);
+}
+
 int backing_filename(const char *overlay, const char *backing, char **ret, struct error **errp)
 {
 	if (backing[0] == '/' || protocol_length(backing) > 0) {
@@ -269,11 +278,12 @@ int backing_filename(const char *overlay, const char *backing, char **ret, struc
 		return error_set(errp, -EINVAL,
 				 "Cannot find '%s': the image that names it has no directory: '%s'",
 				 backing, overlay);
-	const char *slash = strrchr(overlay, '/');
+	const char *socket = socket_query(overlay);
+	const char *slash = memrchr(overlay, '/', (size_t)(socket - overlay));
 	size_t directory = slash ? (size_t)(slash + 1 - overlay) : protocol_length(overlay);
 	if (!slash && directory > 0)
 		directory++; /* the colon */
-	*ret = xasprintf("%.*s%s", (int)directory, overlay, backing);
+	*ret = xasprintf("%.*s%s%s", (int)directory, overlay, backing, socket);
 	return 0;
 }
 

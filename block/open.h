@@ -21,7 +21,7 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 
 /*
  * The full name of @backing as written in the image called @overlay: relative
- * paths begin at the overlay's directory. Free with free().
+ * paths begin at the overlay's directory, on its server. Free with free().
  */
 int backing_filename(const char *overlay, const char *backing, char **ret, struct error **errp);
 /* The full name of n->backing_name, which is set. Free with free(). */

@@ -122,6 +122,10 @@ FIXTURE_TEST(backing_names_are_combined)
 		{"a/b", "c", "a/c"},
 		{"file:b", "c", "file:c"},
 		{"file:a/b", "c", "file:a/c"},
+		{"nbd+unix:///b?socket=/run/s", "c", "nbd+unix:///c?socket=/run/s"},
+		{"gluster+unix:///v/a/b?socket=/run/s", "c", "gluster+unix:///v/a/c?socket=/run/s"},
+		{"gluster+unix:///v/b?socket=/run/s", "nbd://x/y", "nbd://x/y"},
+		{"a/b?socket=/run/s", "c", "a/b?socket=/run/c"},
 		{"json:{\"driver\": \"null-co\"}", "/c", "/c"},
 		{"json:{\"driver\": \"null-co\"}", "c", NULL},
 	};
