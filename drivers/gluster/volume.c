@@ -328,6 +328,20 @@ static struct gluster_volume *volume_new(char *key)
 	return v;
 }
 
+static void name_servers(const struct blockdev_options_gluster *o, struct error **errp)
+{
+	for (size_t i = 0; i < o->server.count; i++) {
+		const struct socket_address *a = o->server.items[i];
+		if (a->type == SOCKET_ADDRESS_TYPE_UNIX) {
+			error_hint(errp, "hint: failed on socket %s", a->u.unix_.path);
+			continue;
+		}
+		int port = atoi(a->u.inet.port);
+		error_hint(errp, "hint: failed on host %s and port %d", a->u.inet.host,
+			   port != 0 ? port : GLUSTER_DEFAULT_PORT);
+	}
+}
+
 int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 			     struct gluster_volume **ret, struct error **errp)
 {
@@ -356,6 +370,7 @@ int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 	r = error_set(errp, v->failure,
 		      "Gluster connection for volume %s, path %s failed to connect: %s", o->volume,
 		      o->path, v->failure_text);
+	name_servers(o, errp);
 	gluster_volume_put(v);
 	return r;
 }
