@@ -45,13 +45,42 @@ static struct write_tracker *tracker_of(const struct node *n)
 	return *(struct write_tracker **)n->state;
 }
 
-static void mark(struct write_tracker *t, uint64_t offset, uint64_t bytes)
+static void set_dirty(struct write_tracker *t, uint64_t offset, uint64_t bytes)
 {
 	uint64_t before = dirty_bitmap_count(t->bitmap);
 	dirty_bitmap_set(t->bitmap, offset, bytes);
 	t->marked += dirty_bitmap_count(t->bitmap) - before;
 	if (t->dirtied)
 		t->dirtied(t->arg);
+}
+
+/* Whether parts of all clusters of the range can be written to the second place. */
+static bool co_fn is_held(const struct write_tracker *t, uint64_t offset, uint64_t bytes)
+{
+	bool is_held = true;
+	if (t->cluster == 0 || is_aligned(offset | bytes, t->cluster))
+		return true;
+	struct node *n = t->place->child;
+	uint64_t end = MIN(align_up(offset + bytes, t->cluster), n->size);
+	consumer_join(t->place->consumer);
+	for (uint64_t at = align_down(offset, t->cluster); is_held && at < end;) {
+		struct extent x;
+		int r = node_status_above(n, NULL, at, end - at, &x, NULL);
+		is_held = r >= 0 && x.bytes > 0 && x.flags & EXTENT_ALLOCATED;
+		at += is_held ? x.bytes : 0;
+	}
+	consumer_leave(t->place->consumer);
+	return is_held;
+}
+
+static void mark(struct write_tracker *t, uint64_t offset, uint64_t bytes, bool is_held)
+{
+	if (is_held) {
+		set_dirty(t, offset, bytes);
+		return;
+	}
+	uint64_t start = align_down(offset, t->cluster), end = align_up(offset + bytes, t->cluster);
+	set_dirty(t, start, MIN(end, dirty_bitmap_size(t->bitmap)) - start);
 }
 
 /* True when all of the range is dirty: it will be copied from the first place. */
@@ -73,26 +102,6 @@ static int co_fn write_second(struct edge *second, uint64_t offset, uint64_t byt
 	return r;
 }
 
-/* Whether the second place holds all granules of the range, so that parts can be written. */
-static bool co_fn second_holds_all(const struct write_tracker *t, uint64_t offset, uint64_t bytes)
-{
-	uint64_t granularity = dirty_bitmap_granularity(t->bitmap);
-	struct node *n = t->second->child;
-	uint64_t end = MIN(align_up(offset + bytes, granularity), n->size);
-	bool is_held = true;
-	if (!t->second_fills_up || is_aligned(offset | bytes, granularity))
-		return true;
-	consumer_join(t->second->consumer);
-	for (uint64_t at = align_down(offset, granularity); is_held && at < end;) {
-		struct extent x;
-		int r = node_status_above(n, NULL, at, end - at, &x, NULL);
-		is_held = r >= 0 && x.bytes > 0 && x.flags & EXTENT_ALLOCATED;
-		at += x.bytes;
-	}
-	consumer_leave(t->second->consumer);
-	return is_held;
-}
-
 /* A request in the two places, or in one and the bitmap. */
 static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			    unsigned flags, bool is_zero)
@@ -106,12 +115,12 @@ static int co_fn write_both(struct node *n, uint64_t offset, uint64_t bytes, str
 
 	int r = is_zero ? edge_zero(n->file, offset, bytes, flags)
 			: edge_writev(n->file, offset, bytes, v, flags);
-	bool is_done = false;
-	if (second && r >= 0 && !is_dirty(t, offset, bytes) && second_holds_all(t, offset, bytes))
+	bool is_done = false, held = is_held(t, offset, bytes);
+	if (second && r >= 0 && held && !is_dirty(t, offset, bytes))
 		is_done = write_second(second, offset, bytes, v, flags, is_zero) >= 0;
 	/* What has failed, or was refused, may have changed a part. */
 	if (!is_done)
-		mark(t, offset, bytes);
+		mark(t, offset, bytes, held);
 	if (second)
 		copy_release(copy, &hold);
 	return r;
@@ -131,8 +140,9 @@ static int co_fn mirror_top_zero(struct node *n, uint64_t offset, uint64_t bytes
 /* What a discarded range shows is not known before it is looked at. */
 static int co_fn mirror_top_discard(struct node *n, uint64_t offset, uint64_t bytes)
 {
+	struct write_tracker *t = tracker_of(n);
 	int r = edge_discard(n->file, offset, bytes);
-	mark(tracker_of(n), offset, bytes);
+	mark(t, offset, bytes, is_held(t, offset, bytes));
 	return r;
 }
 

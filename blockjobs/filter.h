@@ -40,10 +40,12 @@ struct write_tracker {
 	struct copy *copy; /* whose pieces keep out of the way */
 	struct edge *second;
 	/*
-	 * The second place fills up what has not been copied of a granule that is written
-	 * in part, and not with what shows here: there such a granule gets dirty instead.
+	 * Where @place, the second one, fills up clusters of so many bytes that are written
+	 * in part, and not with what shows here. What it does not hold yet gets dirty in
+	 * whole clusters. 0 for none.
 	 */
-	bool second_fills_up;
+	uint64_t cluster;
+	struct edge *place;
 };
 
 /*

@@ -9,7 +9,6 @@
 #include <assert.h>
 
 #include "base/cleanup.h"
-#include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
@@ -139,6 +138,7 @@ static int link_all(struct copy_job *c, struct graph_tx *tx, void *arg, struct e
 		r = copy_job_attach(c, tx, "target", m->target,
 				    PERM_WRITE | (is_aligned_size ? 0 : PERM_RESIZE),
 				    PERM_WRITE_UNCHANGED, &c->target, errp);
+	m->sync.tracker.place = c->target;
 	if (r >= 0)
 		r = filter_insert(tx, c->filter, m->source, errp);
 	/* Behind the filter, which would take its place otherwise. */
@@ -152,14 +152,13 @@ static int link_all(struct copy_job *c, struct graph_tx *tx, void *arg, struct e
  * The bytes of the target's clusters, where writing a part of one would hide what its
  * backing file, which it is to get later, shows in the rest; 0 elsewhere.
  */
-static uint32_t co_fn filled_up_cluster(const struct mirror *m, const struct node *backing)
+static uint64_t co_fn filled_up_cluster(const struct mirror *m, const struct node *backing)
 {
 	struct driver_info info;
 	if (!m->base || backing || node_backing(m->target) ||
-	    node_driver_info(m->target, &info) < 0 || !is_power_of_2(info.cluster_size) ||
-	    info.cluster_size > DIRTY_BITMAP_GRANULARITY_MAX)
+	    node_driver_info(m->target, &info) < 0 || !is_power_of_2(info.cluster_size))
 		return 0;
-	return (uint32_t)info.cluster_size;
+	return info.cluster_size;
 }
 
 /* All that comes before job_start(). */
@@ -167,18 +166,14 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 			struct node *backing, struct error **errp)
 {
 	struct copy_job *c = &m->common;
-	uint32_t cluster = filled_up_cluster(m, backing);
-	uint32_t granularity = args->granularity;
-	if (cluster > (granularity > 0 ? granularity : COPY_PIECE_MIN))
-		granularity = cluster;
-	int r = sync_init(&m->sync, c, m->source, granularity, errp);
-	m->sync.tracker.second_fills_up = cluster > 0;
+	int r = sync_init(&m->sync, c, m->source, args->granularity, errp);
 	if (r >= 0)
 		r = filter_open(&mirror_top_driver, args->filter_node_name, m->source,
 				&m->sync.tracker, &m->common.filter, errp);
 	if (r < 0)
 		return r;
 	struct link l = {m, backing};
+	m->sync.tracker.cluster = filled_up_cluster(m, backing);
 	r = copy_job_enter(c, m->source, link_all, &l, errp);
 	if (r < 0) {
 		node_unref(TAKE(m->common.filter));

@@ -80,6 +80,14 @@ bool sync_is_active(const struct sync *s)
 	       dirty_bitmap_count(c->bitmap) == 0 && copy_bytes_in_flight(c->copy) == 0;
 }
 
+static void set_different(struct sync *s, uint64_t offset, uint64_t bytes, uint64_t size)
+{
+	uint64_t cluster = MAX(s->tracker.cluster, 1);
+	uint64_t start = align_down(offset, cluster);
+	uint64_t end = MIN(align_up(offset + bytes, cluster), size);
+	dirty_bitmap_set(s->job->bitmap, start, end - start);
+}
+
 int co_fn sync_find(struct sync *s, uint64_t bytes, sync_compare *compare, bool counts_rest)
 {
 	struct copy_job *c = s->job;
@@ -98,7 +106,7 @@ int co_fn sync_find(struct sync *s, uint64_t bytes, sync_compare *compare, bool 
 		if (r < 0)
 			continue;
 		if (x.differs)
-			dirty_bitmap_set(c->bitmap, offset, x.bytes);
+			set_different(s, offset, x.bytes, bytes);
 		offset += x.bytes;
 	}
 	if (counts_rest)
