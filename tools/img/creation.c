@@ -441,7 +441,16 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct option_help *)a)->name, ((const struct option_help *)b)->name);
 }
 
-static void print_options(const struct driver *format, const struct driver *storage)
+/* @only is a list of names that ends with NULL, or NULL for all. */
+static bool is_listed(const char *name, const char *const *only)
+{
+	while (only && *only && strcmp(*only, name) != 0)
+		only++;
+	return !only || *only;
+}
+
+static void print_options(const struct driver *format, const struct driver *storage,
+			  const char *const *only)
 {
 	struct option_helps h = {0};
 
@@ -450,9 +459,15 @@ static void print_options(const struct driver *format, const struct driver *stor
 	add_members(&h, storage);
 	qsort(h.items, h.count, sizeof(h.items[0]), by_name);
 	for (unsigned i = 0; i < h.count; i++) {
-		print_option_help(h.items[i].name, h.items[i].type);
+		if (is_listed(h.items[i].name, only))
+			print_option_help(h.items[i].name, h.items[i].type);
 		free(h.items[i].name);
 	}
+}
+
+void creation_help_some(const struct driver *format, const char *const *names)
+{
+	print_options(format, NULL, names);
 }
 
 int co_fn creation_help(const char *filename, const char *format)
@@ -474,7 +489,7 @@ int co_fn creation_help(const char *filename, const char *format)
 		puts("Supported options:");
 	else
 		printf("Supported %s options:\n", format);
-	print_options(d, filename && c.storage != d ? c.storage : NULL);
+	print_options(d, filename && c.storage != d ? c.storage : NULL, NULL);
 	if (!filename)
 		puts("\nThe protocol level may support further options.\n"
 		     "Specify the target filename to include those options.");

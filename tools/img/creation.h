@@ -42,5 +42,7 @@ bool creation_gives_zeroes(const struct creation *c);
 
 /* Print the list for @format and, unless NULL, @filename. Returns an exit code. */
 int co_fn creation_help(const char *filename, const char *format);
+/* Print, sorted, those options of images of @format that @names has, which ends with NULL. */
+void creation_help_some(const struct driver *format, const char *const *names);
 
 #endif

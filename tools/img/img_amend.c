@@ -25,7 +25,7 @@ struct request {
 };
 
 static const char *const amendable[] = {"compat", "lazy_refcounts", "refcount_bits", "size",
-					"backing_file", "backing_fmt"};
+					"backing_file", "backing_fmt", NULL};
 
 /* Refuse what is unknown, and what only a new image can have. */
 static int check_names(const struct driver *d, const char *text)
@@ -36,9 +36,9 @@ static int check_names(const struct driver *d, const char *text)
 								      strcspn(at, "=")), at);
 		unsigned i = 0;
 
-		while (i < ARRAY_SIZE(amendable) && strcmp(amendable[i], key) != 0)
+		while (amendable[i] && strcmp(amendable[i], key) != 0)
 			i++;
-		if (i == ARRAY_SIZE(amendable)) {
+		if (!amendable[i]) {
 			img_error("Invalid parameter '%s'", key);
 			if (create_option_find(d, key))
 				fputs("This option is only supported for image creation\n", stderr);
@@ -145,8 +145,7 @@ static int co_fn list_options(const struct request *rq)
 	if (!d->amend)
 		return img_error("Format driver '%s' does not support option amendment", format);
 	printf("Amend options for '%s':\n", format);
-	for (unsigned i = 0; i < ARRAY_SIZE(amendable); i++)
-		printf("  %s\n", amendable[i]);
+	creation_help_some(d, amendable);
 	return 0;
 }
 

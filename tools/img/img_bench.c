@@ -144,7 +144,7 @@ int co_fn img_bench(int argc, char **argv)
 		IMG_COUNT("count", 'c', &rq.count, "request count"),
 		IMG_COUNT("depth", 'd', &rq.depth, "queue depth"),
 		IMG_SIZE("buffer-size", 's', &rq.size, "buffer size"),
-		IMG_SIZE("step-size", 'S', &rq.step, "step size"),
+		IMG_SIZE("step-size", 'S', &rq.step, "step_size"),
 		IMG_SIZE("offset", 'o', &rq.offset, "offset"),
 		IMG_FLAG("write", 'w', &rq.writes),
 		IMG_COUNT("pattern", 0, &rq.pattern, "pattern byte"),

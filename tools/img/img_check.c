@@ -146,7 +146,7 @@ static int co_fn check(struct request *rq, struct image *image)
 
 	if (status != 0)
 		return status;
-	if (rq->as_json)
+	if (rq->as_json && !rq->is_quiet)
 		print_json(image, &result);
 	else if (!rq->is_quiet)
 		print(&result);
