@@ -241,7 +241,8 @@ def stop_on_error(t):
     t.start(**{f"on-{side}error": "stop" for side in sides})
     t.qmp.wait_event("BLOCK_JOB_ERROR", action="stop")
     t.wait_status("paused")
-    assert t.qmp.execute("query-block-jobs")[0]["io-status"] == "failed"
+    j = [j for j in t.qmp.execute("query-block-jobs") if j["device"] == "j"]
+    assert j[0]["io-status"] == "failed"
 
 
 def stopped_reading(t):
@@ -255,7 +256,7 @@ def stopped_writing(t):
 def failed(t):
     t.start(auto_dismiss=False)
     t.wait_status("concluded")
-    assert "error" in t.qmp.execute("query-jobs")[0]
+    t.wait_for(lambda j: "error" in j)
 
 
 def ready(t):
