@@ -46,6 +46,8 @@ static void co_fn amend_finish(struct job *j, bool succeeded)
 
 	if (!a->edge)
 		return;
+	/* The edge may be the node's last. */
+	job_unblock_all(j);
 	graph_change_begin(j->table->graph);
 	edge_detach(a->edge);
 	graph_change_end(j->table->graph);
