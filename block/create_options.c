@@ -43,6 +43,14 @@ static char *schema_name(const char *name)
 	return s;
 }
 
+/* What belongs to the place of an image, but is asked for among the options of making it. */
+static const struct schema_member *find_of_place(const struct driver *d, const char *name)
+{
+	const struct schema_member *place = find(create_options_branch(d), "location");
+	bool is_one = strcmp(name, "debug") == 0 || strcmp(name, "logfile") == 0;
+	return place && is_one ? find(place->type, name) : NULL;
+}
+
 const struct schema_member *create_option_find(const struct driver *d, const char *name)
 {
 	static const char *const others[] = {"file", "filename", "location", "size", "extents"};
@@ -54,7 +62,8 @@ const struct schema_member *create_option_find(const struct driver *d, const cha
 		if (strcmp(wanted, others[i]) == 0)
 			return NULL;
 	}
-	return find(create_options_branch(d), wanted);
+	const struct schema_member *m = find(create_options_branch(d), wanted);
+	return m ? m : find_of_place(d, wanted);
 }
 
 char *create_options_place(const struct driver *storage, const char *protocol)
@@ -127,8 +136,12 @@ static int add_pair(const char *pair, const struct driver *format, const struct 
 	const struct schema_member *m = of_format ? of_format : create_option_find(storage, key);
 	if (!m)
 		return error_set(errp, -EINVAL, "Invalid parameter '%s'", key);
-	if (converted)
+	if (converted && m == find_of_place(storage, key)) {
+		char *placed _cleanup_free_ = xasprintf("location.%s", converted);
+		add(for_storage, placed);
+	} else if (converted) {
 		add(of_format ? for_format : for_storage, converted);
+	}
 	/* What is nested is not checked here. */
 	return strchr(key, '.') ? 0 : check_value(m, key, value, errp);
 }

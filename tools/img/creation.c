@@ -190,6 +190,9 @@ static const struct {
   behind_size[] = {{"lazy_refcounts", true}, {"refcount_bits", true}},
   before_backing[] = {{"adapter_type", false}};
 
+/* Of the place of an image, where its driver has them. */
+static const char *const of_place[] = {"debug", "logfile"};
+
 static bool is_customary(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(before_size); i++)
@@ -229,6 +232,8 @@ static void print_others(const struct creation *c, const struct driver *d)
 		if (!is_customary(name) || d == c->storage)
 			print_option(c, d, name, false);
 	}
+	for (unsigned i = 0; i < ARRAY_SIZE(of_place); i++)
+		print_option(c, d, of_place[i], false);
 }
 
 void creation_print(const struct creation *c)
@@ -337,6 +342,7 @@ static const struct {
 	{"compat", "Version of the format: v2 (also called 0.10) or v3 (1.1)"},
 	{"compat6", "The same as hwversion=6"},
 	{"compression_type", "How clusters are compressed"},
+	{"debug", "How much the library logs, from 0 to 9"},
 	{"encrypt.cipher-alg", "How content is encrypted"},
 	{"encrypt.format", "Encrypt the image"},
 	{"encrypt.key-secret", "ID of the secret that holds the passphrase"},
@@ -344,6 +350,7 @@ static const struct {
 	{"extent_size_hint", "Bytes that the file system allocates at a time, 0 for no hint"},
 	{"hwversion", "Version of the virtual hardware, 4 if not given"},
 	{"lazy_refcounts", "Reference counts are written late"},
+	{"logfile", "Where the library logs to"},
 	{"nocow", "No copy-on-write by the file system (btrfs)"},
 	{"preallocation", "What is allocated from the start"},
 	{"refcount_bits", "Bits of a reference count"},
@@ -430,6 +437,12 @@ static void add_members(struct option_helps *h, const struct driver *d)
 	const struct schema_member *backing = create_option_find(d, "backing_file");
 	const struct schema_member *zeroed = create_option_find(d, "zeroed_grain");
 
+	for (unsigned i = 0; i < ARRAY_SIZE(of_place); i++) {
+		const struct schema_member *m = create_option_find(d, of_place[i]);
+
+		if (m)
+			add_option_help(h, of_place[i], m->type);
+	}
 	if (backing)
 		add_option_help(h, "backing_fmt", backing->type);
 	if (zeroed)
