@@ -9,6 +9,7 @@
 #include "block/driver.h"
 #include "block/io_internal.h"
 #include "block/node_internal.h"
+#include "block/request.h"
 
 /* All data, as they lie: what is true of a node whose driver knows nothing better. */
 static void unknown(struct node *n, uint64_t offset, struct extent *x)
@@ -21,6 +22,23 @@ static void unknown(struct node *n, uint64_t offset, struct extent *x)
 	}
 }
 
+static int co_fn ask_local(struct node *n, uint64_t start, struct extent *x)
+{
+	int r = n->driver->status(n, start, x);
+	n->answers++;
+	return r;
+}
+
+/* A request like any other for who waits for the storage, in nobody's way. */
+static int co_fn ask_remote(struct node *n, uint64_t start, struct extent *x)
+{
+	struct request rq;
+	request_begin(&rq, n, 0, 0);
+	int r = n->driver->status(n, start, x);
+	request_end(&rq);
+	return r;
+}
+
 /* Ask the driver about whole blocks, and cut the answer to [@offset, @offset + @bytes). */
 static int co_fn ask_driver(struct node *n, uint64_t offset, uint64_t bytes, struct extent *x)
 {
@@ -30,8 +48,7 @@ static int co_fn ask_driver(struct node *n, uint64_t offset, uint64_t bytes, str
 	if (!n->driver->status) {
 		unknown(n, start, x);
 	} else {
-		int r = n->driver->status(n, start, x);
-		n->answers++;
+		int r = n->driver->is_remote ? ask_remote(n, start, x) : ask_local(n, start, x);
 		if (r != 0)
 			return r;
 	}

@@ -89,6 +89,7 @@ struct node {
 	char *auto_backing_name;/* what opening backing_name gave, to tell an override */
 
 	struct list requests;       /* struct request.link, in flight */
+	uint64_t begun;             /* requests that have come */
 	uint64_t answers;           /* requests that have ended, well or not */
 	unsigned serialising;       /* how many of them serialise */
 	struct co_queue conflicts;  /* waiting for an overlapping request */

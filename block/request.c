@@ -28,6 +28,7 @@ int co_fn request_begin_serialising(struct request *rq, struct node *n, uint64_t
 {
 	*rq = (struct request){
 		.node = n,
+		.number = n->begun++,
 		.start = align_down(offset, align),
 		.end = align_up(offset + bytes, align),
 		.serialising = true,

@@ -16,6 +16,7 @@
 struct request {
 	struct list link; /* in node.requests */
 	struct node *node;
+	uint64_t number; /* of those of the node that have come */
 	uint64_t start, end; /* the bytes that it touches, widened to blocks if it serialises */
 	bool serialising;
 };
@@ -30,6 +31,7 @@ static inline void co_fn request_begin(struct request *rq, struct node *n, uint6
 				       uint64_t bytes)
 {
 	rq->node = n;
+	rq->number = n->begun++;
 	rq->start = offset;
 	rq->end = offset + bytes;
 	rq->serialising = false;
