@@ -90,10 +90,15 @@ static void configure_copy(struct backup *b, const struct blockdev_backup *args)
 	copy_job_adopt(&b->common, cbw_copy(b->cbw), cbw_left(b->cbw), &s);
 }
 
-static void co_fn drop_nodes(struct backup *b)
+static void co_fn drop_filter(struct backup *b)
 {
 	copy_job_adopt(&b->common, NULL, NULL, NULL);
 	node_unref(TAKE(b->common.filter));
+}
+
+static void co_fn drop_nodes(struct backup *b)
+{
+	drop_filter(b);
 	node_unref(TAKE(b->backing));
 	node_unref(TAKE(b->target));
 	node_unref(TAKE(b->source));
@@ -330,10 +335,16 @@ static void co_fn finish(struct job *j, bool succeeded)
 		consumer_leave(&j->consumer);
 	}
 	cbw_watch(b->cbw, NULL, NULL);
+	copy_job_sound(&b->common, NULL, 0);
 	graph_change_begin(g);
 	leave_graph(b, succeeded, flushes);
-	drop_nodes(b);
+	drop_filter(b);
 	graph_change_end(g);
+	/* Closing a target may take long. */
+	struct graph_apart apart;
+	graph_change_begin_apart(g, &apart);
+	drop_nodes(b);
+	graph_change_end_apart(g, &apart);
 	copy_job_end(&b->common);
 }
 

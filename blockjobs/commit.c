@@ -13,6 +13,7 @@
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
+#include "block/sound.h"
 #include "blockjobs/commit_internal.h"
 
 int co_fn commit_grow_base(struct commit *c, struct error **errp)
@@ -158,8 +159,16 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 int co_fn commit_start(struct job_table *t, const struct block_commit_args *args,
 		       struct error **errp)
 {
+	/* The base may have to be opened anew, for writing. */
+	const struct sound_target targets[] = {
+		{.name = args->device, .flags = SOUND_STORAGE},
+		{.name = args->base_node},
+	};
+	int r = nodes_sound(t->graph, targets, ARRAY_SIZE(targets), errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(t->graph);
-	int r = start_locked(t, args, errp);
+	r = start_locked(t, args, errp);
 	graph_change_end(t->graph);
 	return r;
 }
@@ -174,6 +183,7 @@ void co_fn commit_finish(struct job *j, bool succeeded)
 	/* The edge to it may be its last. */
 	struct node *base = node_ref(c->base);
 
+	copy_job_sound(&c->common, base, c->base_was_read_only ? SOUND_STORAGE : 0);
 	graph_change_begin(g);
 	if (c->common.is_in_graph)
 		copy_job_withdraw(&c->common, c->top);

@@ -140,6 +140,8 @@ static int co_fn prepare(struct job *j, struct error **errp)
 	int r = copy_job_flush(&c->common, errp);
 	if (r < 0)
 		return r;
+	/* The images above have to name another backing file. */
+	copy_job_sound(&c->common, c->device, SOUND_STORAGE);
 	graph_change_begin(j->table->graph);
 	r = prepare_locked(c, errp);
 	graph_change_end(j->table->graph);

@@ -113,6 +113,15 @@ int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *m
 	return 0;
 }
 
+void co_fn copy_job_sound(struct copy_job *c, struct node *n, unsigned flags)
+{
+	const struct sound_target targets[] = {
+		{.node = c->is_in_graph ? c->filter : NULL},
+		{.node = n, .flags = flags},
+	};
+	nodes_sound(c->job.table->graph, targets, ARRAY_SIZE(targets), NULL);
+}
+
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir)
 {
 	struct drain drain;

@@ -11,6 +11,7 @@
 
 #include "block/bitmap.h"
 #include "block/copy.h"
+#include "block/sound.h"
 #include "blockjobs/job.h"
 
 struct dirty_bitmap;
@@ -116,6 +117,12 @@ int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *m
  * let go of: who comes next would find a node that has nothing below it.
  */
 void co_fn copy_job_drop_filter(struct copy_job *c);
+/*
+ * Before the end of the job takes the change lock: wait for storage that hangs below the filter
+ * or at its users, and below @n (NULL: nothing), of which @flags say what is to happen with it
+ * (enum sound_flags). The end comes whatever that says. Without the change lock.
+ */
+void co_fn copy_job_sound(struct copy_job *c, struct node *n, unsigned flags);
 /* As if the job had never been: drain, and leave to @heir, which cannot be refused. */
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir);
 

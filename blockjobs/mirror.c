@@ -255,8 +255,12 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 int co_fn mirror_start(struct job_table *t, const struct blockdev_mirror_args *args,
 		       struct error **errp)
 {
+	const struct sound_target targets[] = {{.name = args->device}, {.name = args->target}};
+	int r = nodes_sound(t->graph, targets, ARRAY_SIZE(targets), errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(t->graph);
-	int r = mirror_start_locked(t, args, NULL, errp);
+	r = mirror_start_locked(t, args, NULL, errp);
 	graph_change_end(t->graph);
 	return r;
 }
@@ -313,11 +317,18 @@ static int co_fn prepare(struct job *j, struct error **errp)
 static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct mirror *m = mirror_of(j);
-	graph_change_begin(j->table->graph);
+	struct graph *g = j->table->graph;
+	struct graph_apart apart;
+	copy_job_sound(&m->common, NULL, 0);
+	graph_change_begin(g);
 	if (m->common.is_in_graph)
 		copy_job_withdraw(&m->common, m->source);
+	node_unref(TAKE(m->common.filter));
+	graph_change_end(g);
+	/* Closing a target may take long. */
+	graph_change_begin_apart(g, &apart);
 	drop_nodes(m);
-	graph_change_end(j->table->graph);
+	graph_change_end_apart(g, &apart);
 	copy_job_end(&m->common);
 }
 

@@ -127,8 +127,11 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 int co_fn mirror_start_drive(struct job_table *t, const struct drive_mirror_args *args,
 			     struct error **errp)
 {
+	int r = nodes_sound(t->graph, &(struct sound_target){.name = args->device}, 1, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(t->graph);
-	int r = start_locked(t, args, errp);
+	r = start_locked(t, args, errp);
 	graph_change_end(t->graph);
 	return r;
 }

@@ -159,8 +159,11 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 int co_fn stream_start(struct job_table *t, const struct block_stream_args *args,
 		       struct error **errp)
 {
+	int r = nodes_sound(t->graph, &(struct sound_target){.name = args->device}, 1, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(t->graph);
-	int r = start_locked(t, args, errp);
+	r = start_locked(t, args, errp);
 	graph_change_end(t->graph);
 	return r;
 }
@@ -218,6 +221,7 @@ static int co_fn prepare(struct job *j, struct error **errp)
 	int r = s->top->backing ? copy_job_flush(&s->common, errp) : 0;
 	if (r < 0)
 		return r;
+	copy_job_sound(&s->common, s->top, s->top->backing ? SOUND_STORAGE : 0);
 	graph_change_begin(j->table->graph);
 	r = prepare_locked(s, errp);
 	graph_change_end(j->table->graph);
@@ -228,6 +232,7 @@ static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct stream *s = stream_of(j);
 	struct graph *g = j->table->graph;
+	copy_job_sound(&s->common, s->top, s->was_read_only ? SOUND_STORAGE : 0);
 	graph_change_begin(g);
 	if (s->common.is_in_graph)
 		copy_job_withdraw(&s->common, s->top);

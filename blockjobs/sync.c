@@ -204,6 +204,7 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 	if (r < 0)
 		return r;
 
+	copy_job_sound(s->job, node_chain_next(filter), 0);
 	graph_change_begin(g);
 	struct drain drain;
 	drain_begin(g, &filter, 1, &drain);
