@@ -8,6 +8,15 @@
 #include "daemon/transaction.h"
 #include "schema/commands.h"
 
+static struct sound_target find_source(const struct transaction_action *args)
+{
+	return (struct sound_target){
+		.name = args->type == TRANSACTION_ACTION_KIND_DRIVE_BACKUP
+				? args->u.drive_backup.data->device
+				: args->u.blockdev_backup.data->device,
+	};
+}
+
 static int co_fn open_backup(struct transaction *t, struct action *a, struct error **errp)
 {
 	const struct transaction_action *args = a->args;
@@ -58,6 +67,7 @@ static void co_fn clean_backup(struct transaction *t, struct action *a)
 /* Of both commands. */
 const struct action_kind backup_action = {
 	.can_group = true,
+	.target = find_source,
 	.open = open_backup,
 	.list_nodes = list_source,
 	.prepare = prepare_backup,

@@ -90,6 +90,15 @@ static int co_fn prepare_add(struct transaction *t, struct action *a, struct err
 	return 0;
 }
 
+static struct sound_target target_of_add(const struct transaction_action *args)
+{
+	const struct block_dirty_bitmap_add *add = args->u.block_dirty_bitmap_add.data;
+	return (struct sound_target){
+		.name = add->node,
+		.flags = add->persistent ? SOUND_STORAGE : 0,
+	};
+}
+
 static void list_node_of_add(struct transaction *t, struct action *a)
 {
 	transaction_drain_later(
@@ -103,6 +112,7 @@ static void co_fn abort_add(struct transaction *t, struct action *a)
 }
 
 const struct action_kind bitmap_add_action = {
+	.target = target_of_add,
 	.list_nodes = list_node_of_add,
 	.prepare = prepare_add,
 	.abort = abort_add,
@@ -115,6 +125,22 @@ const struct action_kind bitmap_add_action = {
 static const struct block_dirty_bitmap *args_of(const struct action *a)
 {
 	return a->args->u.block_dirty_bitmap_remove.data;
+}
+
+/* What the image says of a persistent bitmap may have to change. */
+static struct sound_target target_of(const char *node, const char *bitmap)
+{
+	const struct bitmap *b = bitmap_find_error(the_daemon.graph, node, bitmap, NULL);
+	return (struct sound_target){
+		.name = node,
+		.flags = b && b->persistent ? SOUND_STORAGE : 0,
+	};
+}
+
+static struct sound_target target_of_one(const struct transaction_action *args)
+{
+	const struct block_dirty_bitmap *one = args->u.block_dirty_bitmap_remove.data;
+	return target_of(one->node, one->name);
 }
 
 static void list_node(struct transaction *t, struct action *a)
@@ -170,6 +196,7 @@ static void co_fn abort_remove(struct transaction *t, struct action *a)
 }
 
 const struct action_kind bitmap_remove_action = {
+	.target = target_of_one,
 	.list_nodes = list_node,
 	.prepare = prepare_remove,
 	.commit = commit_remove,
@@ -201,6 +228,7 @@ static int co_fn prepare_clear(struct transaction *t, struct action *a, struct e
 }
 
 const struct action_kind bitmap_clear_action = {
+	.target = target_of_one,
 	.list_nodes = list_node,
 	.prepare = prepare_clear,
 	.abort = abort_bits,
@@ -234,6 +262,7 @@ static void co_fn abort_set_enabled(struct transaction *t, struct action *a)
 }
 
 const struct action_kind bitmap_enable_action = {
+	.target = target_of_one,
 	.list_nodes = list_node,
 	.prepare = prepare_enable,
 	.abort = abort_set_enabled,
@@ -241,6 +270,7 @@ const struct action_kind bitmap_enable_action = {
 };
 
 const struct action_kind bitmap_disable_action = {
+	.target = target_of_one,
 	.list_nodes = list_node,
 	.prepare = prepare_disable,
 	.abort = abort_set_enabled,
@@ -248,6 +278,12 @@ const struct action_kind bitmap_disable_action = {
 };
 
 /* --- Merging ----------------------------------------------------------------------- */
+
+static struct sound_target target_of_merge(const struct transaction_action *args)
+{
+	const struct block_dirty_bitmap_merge *merge = args->u.block_dirty_bitmap_merge.data;
+	return target_of(merge->node, merge->target);
+}
 
 static void list_target(struct transaction *t, struct action *a)
 {
@@ -319,6 +355,7 @@ static int co_fn prepare_merge(struct transaction *t, struct action *a, struct e
 }
 
 const struct action_kind bitmap_merge_action = {
+	.target = target_of_merge,
 	.list_nodes = list_target,
 	.prepare = prepare_merge,
 	.abort = abort_bits,
@@ -327,12 +364,25 @@ const struct action_kind bitmap_merge_action = {
 
 /* --- Commands ------------------------------------------------------------------------ */
 
+/* Only where an image may have to be written: else nothing here waits for storage. */
+static int co_fn sound(const struct action_kind *kind, const struct transaction_action *args,
+		       struct error **errp)
+{
+	const struct sound_target target = kind->target(args);
+	bool writes = kind == &bitmap_add_action || kind == &bitmap_remove_action ||
+		      kind == &bitmap_merge_action;
+	return writes && target.flags ? nodes_sound(the_daemon.graph, &target, 1, errp) : 0;
+}
+
 static int co_fn run_alone(const struct action_kind *kind, const struct transaction_action *args,
 			   struct error **errp)
 {
 	struct action a = {.kind = kind, .args = args};
+	int r = sound(kind, args, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(the_daemon.graph);
-	int r = kind->prepare(NULL, &a, errp);
+	r = kind->prepare(NULL, &a, errp);
 	if (r >= 0 && kind->commit)
 		kind->commit(NULL, &a);
 	kind->clean(NULL, &a);

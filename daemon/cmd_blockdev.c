@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "block/active.h"
 #include "block/blocker.h"
 #include "block/driver.h"
@@ -11,6 +12,7 @@
 #include "block/graph.h"
 #include "block/node.h"
 #include "block/open.h"
+#include "block/sound.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -29,6 +31,24 @@ int co_fn qmp_blockdev_add(const struct blockdev_options *args, struct error **e
 	return r;
 }
 
+/* Storage that does not answer may be what the client wants to leave. */
+static int co_fn sound_all(const struct blockdev_options_list *options, struct error **errp)
+{
+	struct error *error = NULL;
+	struct sound_target *targets _cleanup_free_ =
+		xalloc(MAX(options->count, 1), sizeof(targets[0]));
+	for (size_t i = 0; i < options->count; i++)
+		targets[i] = (struct sound_target){
+			.name = options->items[i]->node_name,
+			.flags = SOUND_FLUSH,
+		};
+	int r = nodes_sound(the_daemon.graph, targets, options->count, &error);
+	if (r < 0 && r != -ETIMEDOUT)
+		return error_move(errp, error);
+	error_free(error);
+	return 0;
+}
+
 int co_fn qmp_blockdev_reopen(const struct blockdev_reopen_args *args, struct error **errp)
 {
 	const struct blockdev_options_list *options = &args->options;
@@ -36,19 +56,42 @@ int co_fn qmp_blockdev_reopen(const struct blockdev_reopen_args *args, struct er
 	for (size_t i = 0; i < options->count; i++)
 		if (!options->items[i]->node_name)
 			return error_set(errp, -EINVAL, "node-name not specified");
+	int r = sound_all(options, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(the_daemon.graph);
-	int r = nodes_reopen(the_daemon.graph,
+	r = nodes_reopen(the_daemon.graph,
 			     (const struct blockdev_options *const *)options->items,
 			     (unsigned)options->count, errp);
 	graph_change_end(the_daemon.graph);
 	return r;
 }
 
+/* Storage is flushed as it is given away, and looked at when it comes back. */
+static int co_fn sound_active(struct graph *g, const char *name, struct error **errp)
+{
+	struct sound_target *targets _cleanup_free_ = NULL;
+	size_t count = 0;
+	struct node *n;
+	list_for_each (n, &g->nodes, link) {
+		if (!node_is_listed(n) || (name && strcmp(n->name, name) != 0))
+			continue;
+		targets = xrealloc(targets, count + 1, sizeof(targets[0]));
+		targets[count++] = (struct sound_target){
+			.node = n,
+			.flags = SOUND_FLUSH | SOUND_STORAGE,
+		};
+	}
+	return nodes_sound(g, targets, count, errp);
+}
+
 int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, struct error **errp)
 {
 	struct graph *g = the_daemon.graph;
-	int r = 0;
 
+	int r = sound_active(g, args->node_name, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(g);
 	struct node *n = args->node_name ? node_find(g, args->node_name) : NULL;
 	if (args->node_name && !n)
@@ -160,6 +203,9 @@ static int co_fn change_locked(const struct x_blockdev_change_args *args, struct
 
 int co_fn qmp_x_blockdev_change(const struct x_blockdev_change_args *args, struct error **errp)
 {
+	/* Storage that does not answer may be what the client wants to remove. */
+	const struct sound_target targets[] = {{.name = args->parent}, {.name = args->node}};
+	nodes_sound(the_daemon.graph, targets, ARRAY_SIZE(targets), NULL);
 	graph_change_begin(the_daemon.graph);
 	int r = change_locked(args, errp);
 	graph_change_end(the_daemon.graph);

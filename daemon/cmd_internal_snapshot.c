@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Internal snapshots: taking one, alone or in a transaction, and deleting one.
- * Control thread, with the change lock held.
+ * Control thread, with the change lock held once storage that hangs has been waited for.
  */
 #include "base/cleanup.h"
 #include "block/blocker.h"
@@ -32,6 +32,14 @@ static int find_root(const char *device, enum block_operation op, struct node **
 static const struct blockdev_snapshot_internal *args_of(const struct action *a)
 {
 	return a->args->u.blockdev_snapshot_internal_sync.data;
+}
+
+static struct sound_target find_storage(const struct transaction_action *args)
+{
+	return (struct sound_target){
+		.name = args->u.blockdev_snapshot_internal_sync.data->device,
+		.flags = SOUND_STORAGE | SOUND_FLUSH,
+	};
 }
 
 static void list_nodes(struct transaction *t, struct action *a)
@@ -98,6 +106,7 @@ static void co_fn abort_snapshot(struct transaction *t, struct action *a)
 }
 
 const struct action_kind internal_snapshot_action = {
+	.target = find_storage,
 	.list_nodes = list_nodes,
 	.prepare = prepare,
 	.abort = abort_snapshot,
@@ -161,8 +170,14 @@ int co_fn qmp_blockdev_snapshot_delete_internal_sync(
 	const struct blockdev_snapshot_delete_internal_sync_args *args, struct snapshot_info **ret,
 	struct error **errp)
 {
+	int r = nodes_sound(the_daemon.graph, &(struct sound_target){
+		.name = args->device,
+		.flags = SOUND_STORAGE,
+	}, 1, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(the_daemon.graph);
-	int r = delete_locked(args, ret, errp);
+	r = delete_locked(args, ret, errp);
 	graph_change_end(the_daemon.graph);
 	return r;
 }

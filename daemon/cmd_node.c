@@ -8,6 +8,7 @@
 #include "block/graph.h"
 #include "block/io.h"
 #include "block/open.h"
+#include "block/sound.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -119,8 +120,14 @@ int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 {
 	struct node *n = NULL;
 
+	int r = nodes_sound(the_daemon.graph, &(struct sound_target){
+		.name = args->device,
+		.flags = SOUND_STORAGE | SOUND_FLUSH,
+	}, 1, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(the_daemon.graph);
-	int r = find_image(args, &n, errp);
+	r = find_image(args, &n, errp);
 	if (r == 0)
 		r = change_backing(n, args->backing_file, errp);
 	graph_change_end(the_daemon.graph);

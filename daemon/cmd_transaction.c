@@ -28,6 +28,18 @@ static void set_index(struct action *a, size_t index)
 	a->state = (void *)(uintptr_t)(index + 1);
 }
 
+/* The base: what is unflushed goes there, and it is opened anew for reading. */
+static struct sound_target find_base(const struct transaction_action *args)
+{
+	const struct blockdev_snapshot_sync *sync = args->u.blockdev_snapshot_sync.data;
+	struct sound_target t = {.flags = SOUND_FLUSH | SOUND_STORAGE};
+	if (args->type == TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT)
+		t.name = args->u.blockdev_snapshot.data->node;
+	else
+		t.name = sync->node_name ? sync->node_name : sync->device;
+	return t;
+}
+
 static int co_fn open_snapshot(struct transaction *t, struct action *a, struct error **errp)
 {
 	const struct transaction_action *args = a->args;
@@ -51,6 +63,7 @@ static int co_fn prepare_snapshot(struct transaction *t, struct action *a, struc
 /* Of both commands. */
 const struct action_kind snapshot_action = {
 	.is_snapshot = true,
+	.target = find_base,
 	.open = open_snapshot,
 	.list_nodes = list_base,
 	.prepare = prepare_snapshot,

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "block/node.h"
 #include "block/snapshot.h"
 #include "blockjobs/job.h"
@@ -155,10 +156,25 @@ static void co_fn clean(struct transaction *t, bool has_failed)
 	free(t->actions);
 }
 
+/* Wait for storage that hangs while others may change the graph. */
+static int co_fn sound(struct graph *g, struct transaction_action *const *actions, size_t count,
+		       struct error **errp)
+{
+	struct sound_target *targets _cleanup_free_ = xalloc(MAX(count, 1), sizeof(targets[0]));
+	for (size_t i = 0; i < count; i++) {
+		const struct action_kind *kind = action_kind_of(actions[i]);
+		targets[i] = kind->target ? kind->target(actions[i]) : (struct sound_target){0};
+	}
+	return nodes_sound(g, targets, count, errp);
+}
+
 int co_fn transaction_run(struct transaction_action *const *actions, size_t count, bool grouped,
 			  struct error **errp)
 {
 	struct graph *g = the_daemon.graph;
+	int r = sound(g, actions, count, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(g);
 	struct transaction t = {
 		.graph = g,
@@ -175,7 +191,7 @@ int co_fn transaction_run(struct transaction_action *const *actions, size_t coun
 	job_table_stand_still(the_daemon.jobs);
 	if (!is_about_bitmaps(&t))
 		job_table_go_on(the_daemon.jobs);
-	int r = grouped ? check_grouped(&t, errp) : 0;
+	r = grouped ? check_grouped(&t, errp) : 0;
 	if (r >= 0)
 		r = run(&t, errp);
 	job_table_go_on(the_daemon.jobs);

@@ -3,7 +3,8 @@
  * Transactions of the monitor: several changes at one moment, all or none.
  *
  * Each kind of action is a row of functions beside its command, named in the table in
- * cmd_transaction.c. With the change lock held throughout, the engine
+ * cmd_transaction.c. When remote storage that hangs has been waited for, for all actions at
+ * the same time (block/sound.h), and with the change lock held throughout, the engine
  *
  *   1. opens each action in order, while users go on: what takes long, such as
  *      creating an image. Snapshots are a special case: all that stand in a row are
@@ -27,6 +28,7 @@
 #define DAEMON_TRANSACTION_H
 
 #include "block/graph.h"
+#include "block/sound.h"
 #include "schema/types.h"
 
 struct action;
@@ -55,6 +57,8 @@ struct transaction {
 struct action_kind {
 	bool can_group;   /* starts a job, which completion-mode=grouped ties to the others */
 	bool is_snapshot; /* its open adds to transaction.snapshots */
+	/* Before all: whose storage is waited for. Must not wait. */
+	struct sound_target (*target)(const struct transaction_action *args);
 	/* Step 1. May wait. What it sets up, clean gives back. */
 	int co_fn (*open)(struct transaction *t, struct action *a, struct error **errp);
 	/* Step 2: call transaction_drain_later() for the nodes that it is about. Must not wait. */
