@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""A world for tests on servers that are stopped with SIGSTOP."""
+import os
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support import Daemon, run  # noqa: E402
+from nbd_servers import connect, nbdkit  # noqa: E402
+
+MIB = 1 << 20
+SIZE = 4 * MIB
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def has_stopped(pid):
+    """Whether all threads of a process have noticed that they are to."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as f:
+            if f.read().rpartition(")")[2].split()[0] != "T":
+                return False
+    return True
+
+
+class World:
+    """A daemon with a local disk "disk", a server with an image, and two sessions."""
+
+    def __init__(self, image="raw"):
+        self.image = image
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="cairn-test-")
+        self.file = f"{self.folder.name}/far.{self.image}"
+        run("qemu-img", "create", "-q", "-f", self.image, self.file, str(SIZE))
+        if self.image != "raw":
+            os.truncate(self.file, 2 * SIZE)  # as a device: an export does not grow
+        self.server = nbdkit(f"{self.folder.name}/far.sock", "file", self.file)
+        self.d = Daemon("--nbd-server", "addr.type=unix,addr.path={dir}/out.sock")
+        self.other = self.d.qmp
+        self.waiting = self.d.new_session()
+        run("qemu-img", "create", "-q", "-f", "qcow2", self.d.path("disk.qcow2"), str(SIZE))
+        self.add_disk(self.other, "disk")
+        self.is_stopped = False
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.go_on()
+        self.waiting.close()
+        self.d.__exit__(kind, value, traceback)
+        self.server.__exit__(None, None, None)
+        self.folder.cleanup()
+
+    def add_disk(self, session, name, **more):
+        session.execute("blockdev-add", driver="qcow2", node_name=name,
+                        file={"driver": "file", "filename": self.d.path("disk.qcow2"),
+                              "node-name": f"{name}-file"}, **more)
+
+    def far(self, **more):
+        return {"driver": "nbd", "server": self.server.address(), **more}
+
+    def patient(self, **more):
+        """The same by somebody who waits for as long as others take, who may be slow."""
+        return self.far(**{"open-timeout": 3600}, **more)
+
+    def stop(self):
+        self.server.process.send_signal(signal.SIGSTOP)
+        self.is_stopped = True
+        wait_until(lambda: has_stopped(self.server.process.pid))
+
+    def go_on(self):
+        if self.is_stopped and self.server.process.poll() is None:
+            self.server.process.send_signal(signal.SIGCONT)
+        self.is_stopped = False
+
+    def clients(self):
+        """Connections to the server, taken or not."""
+        with open("/proc/net/unix", encoding="ascii") as f:
+            return sum(1 for line in f if line.endswith(f" {self.server.socket}\n")) - 1
+
+    def begin_add(self, **options):
+        """Have the first session wait for the server in blockdev-add."""
+        self.stop()
+        before = self.clients()
+        self.waiting.send({"execute": "blockdev-add",
+                           "arguments": {k.replace("_", "-"): v for k, v in options.items()}})
+        wait_until(lambda: self.clients() > before)
+
+    def answer(self, session=None):
+        """What a session, or the first one, got at last."""
+        while True:
+            answer = (session or self.waiting).receive()
+            if "event" not in answer:
+                return answer
+
+    def nodes(self):
+        return {n["node-name"]: n for n in self.other.execute("query-named-block-nodes")}
+
+    def work(self, disk="disk"):
+        """What the second client does with a healthy disk meanwhile."""
+        q = self.other
+        q.execute("blockdev-add", driver="null-co", node_name="w-null", size=SIZE)
+        q.execute("blockdev-snapshot-sync", node_name=disk, snapshot_file=self.d.path("w.qcow2"),
+                  snapshot_node_name="w-top")
+        q.execute("block_resize", node_name="w-top", size=2 * SIZE)
+        q.execute("block-export-add", type="nbd", id="w-x", node_name="w-top", name="w",
+                  writable=True)
+        h = connect(self.d.path("out.sock"), "w")
+        h.pwrite(b"w" * 4096, 0)
+        h.flush()
+        h.shutdown()
+        q.execute("block-export-del", id="w-x", mode="hard")
+        q.wait_event("BLOCK_EXPORT_DELETED", id="w-x")
+        q.execute("block_resize", node_name="w-top", size=SIZE)
+        self.begin_job("w-top", "w-null", sync="none")
+        self.steer()
+        self.begin_job("w-top", "w-null", sync="full", auto_dismiss=False, auto_finalize=False)
+        wait_until(lambda: q.execute("query-jobs")[0]["status"] == "pending")
+        q.execute("job-finalize", id="job")
+        q.execute("job-dismiss", id="job")
+        q.execute("block-commit", device="w-top", job_id="w-commit")
+        q.wait_event("BLOCK_JOB_READY", device="w-commit")
+        q.execute("job-complete", id="w-commit")
+        q.wait_event("BLOCK_JOB_COMPLETED", device="w-commit")
+        for name in ("w-top", "w-null"):
+            q.execute("blockdev-del", node_name=name)
+        assert set(self.nodes()) >= {"disk", "disk-file"}
+        q.execute("x-debug-query-block-graph")
+
+    def begin_job(self, device, target, **more):
+        self.other.events.clear()  # of earlier ones
+        self.other.execute("blockdev-backup", device=device, target=target, job_id="job", **more)
+
+    def steer(self):
+        """The life of a job that ends when it is told to."""
+        q = self.other
+        q.execute("job-pause", id="job")
+        wait_until(lambda: q.execute("query-block-jobs")[0]["status"] == "paused")
+        q.execute("job-resume", id="job")
+        q.execute("block-job-set-speed", device="job", speed=MIB)
+        q.execute("block-job-cancel", device="job")
+        q.wait_event("JOB_STATUS_CHANGE", id="job", status="null")
+
+
+def write_unflushed(w, export):
+    h = connect(w.d.path("out.sock"), export)
+    h.pwrite(b"u" * 4096, 0)
+    h.shutdown()
