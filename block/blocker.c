@@ -48,15 +48,16 @@ static const struct node *find_overlay(const struct node *n)
 
 int blocker_check(struct node *n, enum block_operation op, struct error **errp)
 {
-	const struct node *overlay = op & BLOCKED_BY_OVERLAY ? find_overlay(n) : NULL;
-	if (overlay)
-		return error_set(errp, -EBUSY,
-				 "Node '%s' is busy: node is used as backing hd of '%s'", n->name,
-				 overlay->name);
+	/* Of two reasons that of a job, which most often is the later one, is told. */
 	struct blocker *b;
 	list_for_each (b, &n->blockers, link) {
 		if (b->operations & op)
 			return error_set(errp, -EBUSY, "Node '%s' is busy: %s", n->name, b->reason);
 	}
+	const struct node *overlay = op & BLOCKED_BY_OVERLAY ? find_overlay(n) : NULL;
+	if (overlay)
+		return error_set(errp, -EBUSY,
+				 "Node '%s' is busy: node is used as backing hd of '%s'", n->name,
+				 overlay->name);
 	return 0;
 }

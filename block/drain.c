@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "block/consumer.h"
 #include "block/driver.h"
@@ -36,6 +37,31 @@ static void hold(struct drain *d, struct consumer *c)
 		c->ops->quiesce(c);
 }
 
+/* True when @c uses what the latest walk has met. */
+static bool uses_what_was_met(const struct consumer *c)
+{
+	struct edge *e;
+	list_for_each (e, &c->edges, parent_link) {
+		if (walk_has_met(e->child))
+			return true;
+	}
+	return false;
+}
+
+/* Who comes in above @n during the drain goes on before the others there. */
+static void hold_newcomer(struct drain *d, struct node *n, struct consumer *c)
+{
+	struct node_array above _cleanup_node_array_;
+	walk_above(n->graph, &n, 1, &above);
+	unsigned i = 0;
+	while (i < d->count && !uses_what_was_met(d->consumers[i]))
+		i++;
+	hold(d, c);
+	memmove(d->consumers + i + 1, d->consumers + i,
+		(d->count - 1 - i) * sizeof(d->consumers[0]));
+	d->consumers[i] = c;
+}
+
 static void release(struct consumer *c)
 {
 	assert(c->quiesced > 0);
@@ -46,8 +72,9 @@ static void release(struct consumer *c)
 		c->ops->resume(c);
 }
 
-/* Hold the consumers of all nodes in @above, each once. */
-static void hold_consumers_of(struct drain *d, struct graph *g, const struct node_array *above)
+/* Hold the consumers of all nodes in @above, or the idle ones among them, each once. */
+static void hold_consumers_of(struct drain *d, struct graph *g, const struct node_array *above,
+			      bool only_idle)
 {
 	for (size_t i = 0; i < above->count; i++) {
 		struct edge *e;
@@ -55,7 +82,8 @@ static void hold_consumers_of(struct drain *d, struct graph *g, const struct nod
 			if (!e->consumer || e->consumer->walk_epoch == g->walk_epoch)
 				continue;
 			e->consumer->walk_epoch = g->walk_epoch;
-			hold(d, e->consumer);
+			if (!only_idle || e->consumer->operations == 0)
+				hold(d, e->consumer);
 		}
 	}
 }
@@ -138,7 +166,7 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 
 	struct node_array above _cleanup_node_array_;
 	walk_above(g, nodes, count, &above);
-	hold_consumers_of(ret, g, &above);
+	hold_consumers_of(ret, g, &above, false);
 	hurry(ret, g, &above);
 
 	/* A consumer may go away, or come in, while another is waited for: look afresh each time. */
@@ -163,23 +191,36 @@ void drain_end(struct drain *d)
 	*d = (struct drain){0};
 }
 
+void drain_idle(struct graph *g, struct node *n)
+{
+	struct drain d = {0};
+	struct node_array above _cleanup_node_array_;
+	walk_above(g, &n, 1, &above);
+	hold_consumers_of(&d, g, &above, true);
+	for (unsigned i = 0; i < d.count; i++)
+		release(d.consumers[i]);
+	free(d.consumers);
+}
+
+/* The node of @d that @child leads to, or NULL. */
+static struct node *find_drained(const struct drain *d, struct node *child)
+{
+	struct node_array below _cleanup_node_array_;
+	walk_below(child->graph, &child, 1, &below);
+	for (unsigned i = 0; i < d->node_count; i++) {
+		if (walk_has_met(d->nodes[i]))
+			return d->nodes[i];
+	}
+	return NULL;
+}
+
 void drain_consumer_attached(struct consumer *c, struct node *child)
 {
-	struct graph *g = child->graph;
-	if (list_is_empty(&g->drains))
-		return;
-	struct node_array below _cleanup_node_array_;
-	walk_below(g, &child, 1, &below);
-
 	struct drain *d;
-	list_for_each (d, &g->drains, link) {
-		for (unsigned i = 0; i < d->node_count; i++) {
-			if (walk_has_met(d->nodes[i])) {
-				if (!is_held_by(d, c))
-					hold(d, c);
-				break;
-			}
-		}
+	list_for_each (d, &child->graph->drains, link) {
+		struct node *n = is_held_by(d, c) ? NULL : find_drained(d, child);
+		if (n)
+			hold_newcomer(d, n, c);
 	}
 }
 

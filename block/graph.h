@@ -164,6 +164,12 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 void drain_end(struct drain *d);
 
 /*
+ * Hold the consumers above @n that are inside no operation, and release them at once: what
+ * hears of drains is told as of one, and nobody waits. Loop's thread, with the change lock.
+ */
+void drain_idle(struct graph *g, struct node *n);
+
+/*
  * A graph transaction: changes take effect in the graph's links at once, so
  * that later steps see them, and are undone in reverse order by an abort.
  * Permissions are recomputed and checked by graph_tx_prepare(); a commit cannot

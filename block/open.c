@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "block/driver.h"
+#include "block/graph.h"
 #include "block/node_internal.h"
 #include "block/open_internal.h"
 #include "block/options.h"
@@ -215,4 +216,15 @@ int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const 
 	/* The edge holds the child from now on. */
 	node_unref(child);
 	return r;
+}
+
+void node_announce_use(struct graph *g, const struct blockdev_options *options)
+{
+	struct child_ref ref;
+	while (options_child_named(options, "file", &ref)) {
+		struct node *n = ref.reference ? node_find(g, ref.reference) : NULL;
+		for (int i = 0; n && i < 2; i++)
+			drain_idle(g, n);
+		options = ref.definition;
+	}
 }

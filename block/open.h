@@ -34,6 +34,13 @@ int node_backing_filename(const struct node *n, char **ret, struct error **errp)
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp);
 
+/*
+ * Before a client's node is opened: have jobs that are at rest on the node that @options name
+ * as "file" tell of two pauses, as clients know it from the reference program. Nobody waits.
+ * Control thread, with the change lock held.
+ */
+void node_announce_use(struct graph *g, const struct blockdev_options *options);
+
 enum node_open_flags {
 	NODE_OPEN_ALONE = 1 << 0,     /* without its backing file, which may be missing */
 	NODE_OPEN_FOR_CHECK = 1 << 1, /* however damaged it is: driver->check comes first */

@@ -18,7 +18,11 @@ static int check_base(struct node *base, struct error **errp)
 	if (node_chain_length(base) >= GRAPH_CHAIN_MAX)
 		return error_set(errp, -E2BIG, "The backing chain of node '%s' has %u layers already",
 				 base->name, GRAPH_CHAIN_MAX);
-	return blocker_check(base, BLOCK_OP_EXTERNAL_SNAPSHOT, errp);
+	int r = blocker_check(base, BLOCK_OP_EXTERNAL_SNAPSHOT, errp);
+	/* Its jobs' clients hear of what was to come, as from the reference program. */
+	if (r < 0)
+		drain_idle(base->graph, base);
+	return r;
 }
 
 static struct node *find_base(struct graph *g, const struct blockdev_snapshot_sync *args,

@@ -123,5 +123,8 @@ int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 		r = check_bitmap_arguments(args, errp);
 	if (r >= 0)
 		r = check_bitmap_and_nodes(ret, args, errp);
+	/* Clients of a job on the source hear of what was to come. */
+	if (r < 0)
+		drain_idle(g, ret->source);
 	return r;
 }

@@ -24,6 +24,7 @@ int co_fn qmp_blockdev_add(const struct blockdev_options *args, struct error **e
 	if (!args->node_name)
 		return error_set(errp, -EINVAL, "'node-name' must be specified for the root node");
 	graph_change_begin_apart(the_daemon.graph, &apart);
+	node_announce_use(the_daemon.graph, args);
 	int r = node_open(the_daemon.graph, args, &n, errp);
 	if (r == 0)
 		n->monitor_owned = true; /* takes over the reference */

@@ -187,6 +187,8 @@ static void co_fn remove_export(void *arg)
 		co_queue_wait(&e->unused);
 	graph_change_begin(r->graph);
 	e->type->finish(e);
+	for (int i = 0; i < 2; i++)
+		drain_idle(r->graph, e->edge->child); /* as the reference program does */
 	edge_detach(e->edge);
 	graph_change_end(r->graph);
 
