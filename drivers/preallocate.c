@@ -190,9 +190,17 @@ static int co_fn truncate_filter(struct node *n, uint64_t size, enum preallocati
 	return r;
 }
 
+/* What was given once must be given again. */
 static int co_fn reopen_prepare(struct reopen *r, struct error **errp)
 {
-	return check_options(&r->options->u.preallocate, errp);
+	const struct blockdev_options_preallocate *old = &r->node->options->u.preallocate;
+	const struct blockdev_options_preallocate *new = &r->options->u.preallocate;
+	bool lacks_align = old->has_prealloc_align && !new->has_prealloc_align;
+
+	if (!lacks_align && !(old->has_prealloc_size && !new->has_prealloc_size))
+		return check_options(new, errp);
+	return error_set(errp, -EINVAL, "Option '%s' cannot be reset to its default value",
+			 lacks_align ? "prealloc-align" : "prealloc-size");
 }
 
 static void reopen_commit(struct reopen *r)

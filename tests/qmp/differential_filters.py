@@ -198,7 +198,9 @@ CASES = [
         add('preallocate', file=RAW, **{'prealloc-size': -1}), add('preallocate', file=RAW, x=1),
         add('preallocate', file=dict(RAW, **{'node-name': 'f'})), NODES, GRAPH,
         ('block_resize', {'node-name': 'x', 'size': 8388608}), NODES,
-        reopen('preallocate', file='f', prealloc_size=4096, prealloc_align=4096), NODES]),
+        reopen('preallocate', file='f', prealloc_size=4096, prealloc_align=4096), NODES,
+        reopen('preallocate', file='f', prealloc_size=4096), reopen('preallocate', file='f'),
+        reopen('preallocate', file='f', prealloc_align=4096), NODES]),
     ('copy-before-write', FILES, [
         add('qcow2', 't', file=IMAGE), null('n'),
         add('raw', 'r', file=RAW), ('block-dirty-bitmap-add', {'node': 'r', 'name': 'b'}),
