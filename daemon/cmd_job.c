@@ -222,7 +222,8 @@ static struct block_job_info *block_job_info(const struct job *j)
 	info->len = (int64_t)j->progress_total;
 	info->offset = (int64_t)j->progress_done;
 	info->busy = !j->idle;
-	info->paused = j->pauses > 0;
+	/* One that was ready counts as paused, as with the reference program, which holds its users. */
+	info->paused = j->pauses > 0 || (j->was_ready && j->status == JOB_STATUS_PENDING);
 	info->speed = (int64_t)j->speed;
 	info->io_status = j->io_status;
 	info->ready = j->status == JOB_STATUS_READY || j->status == JOB_STATUS_STANDBY;
