@@ -115,6 +115,7 @@ static int co_fn mark_dirty(struct qcow2 *q)
 
 static int co_fn allocate_locked(struct qcow2 *q, struct search *s, struct allocation *ret)
 {
+	qcow2_event(q, BLKDEBUG_EVENT_REFBLOCK_ALLOC);
 	bool from_hint = s->first == q->free_hint;
 	int r = q->node->corrupt ? -EIO : mark_dirty(q);
 
