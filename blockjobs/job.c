@@ -455,8 +455,10 @@ enum block_error_action job_request_failed(struct job *j, enum blockdev_on_error
 					   enum io_operation_type operation, int error)
 {
 	enum block_error_action action = choose_action(policy, error);
-	if (j->table->observer->failed)
+	if (j->table->observer->failed && !j->has_reported)
 		j->table->observer->failed(j, operation, action);
+	if (action == BLOCK_ERROR_ACTION_REPORT)
+		j->has_reported = true;
 	if (action == BLOCK_ERROR_ACTION_STOP) {
 		if (!j->user_paused) {
 			j->user_paused = true;

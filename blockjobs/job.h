@@ -64,6 +64,7 @@ struct job {
 	unsigned pauses;   /* reasons to stand still at the next pause point; drains, too */
 	bool idle;         /* its coroutine waits for time or a client */
 	bool was_ready;    /* has announced BLOCK_JOB_READY */
+	bool has_reported; /* an error that ends it; those of requests beside it are not told */
 
 	uint64_t progress_done, progress_total; /* bytes; total is at least done */
 	uint64_t speed;                         /* bytes per second; 0 for no limit */
@@ -201,8 +202,9 @@ void job_progress_add(struct job *j, uint64_t bytes);
 void job_progress_set_left(struct job *j, uint64_t bytes);
 
 /*
- * What to do about a failed request under @policy; announces it. STOP also
- * pauses the job for its user, and notes the error in its io-status.
+ * What to do about a failed request under @policy; announces it, unless an error has been
+ * reported before, which is about to end the job. STOP also pauses the job for its user, and
+ * notes the error in its io-status.
  */
 enum block_error_action job_request_failed(struct job *j, enum blockdev_on_error policy,
 					   enum io_operation_type operation, int error);

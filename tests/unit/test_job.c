@@ -623,8 +623,11 @@ FIXTURE_TEST(error_policies)
 				 rows[i].action);
 		ck_assert_int_eq(j->io_status, rows[i].io_status);
 		bool stops = rows[i].action == BLOCK_ERROR_ACTION_STOP;
-		if (stops) /* a second failure before the pause changes nothing */
+		/* A second failure before the pause changes nothing; one before the end is not told. */
+		if (rows[i].action != BLOCK_ERROR_ACTION_IGNORE)
 			job_request_failed(j, rows[i].policy, IO_OPERATION_TYPE_READ, rows[i].error);
+		if (rows[i].action == BLOCK_ERROR_ACTION_REPORT)
+			expect_log("write report ");
 		co_sleep_ns(10000);
 		ck_assert_int_eq(j->status, stops ? JOB_STATUS_PAUSED : JOB_STATUS_RUNNING);
 		if (stops) {
