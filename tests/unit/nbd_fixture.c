@@ -219,3 +219,9 @@ void co_fn expect_alive(client *c)
 	ask(c, NBD_CMD_FLUSH, 4711, 0, 0, 0);
 	expect_simple(c, 4711, 0);
 }
+
+void co_fn let_arrive(void)
+{
+	for (unsigned i = 0; i < 10; i++)
+		co_sleep_ns(MS);
+}

@@ -125,7 +125,7 @@ SERVER_TEST(vanished_clients_leave_nothing_behind)
 			say(c, message, 3000);
 			break;
 		}
-		co_sleep_ns(5 * MS);
+		let_arrive();
 		socket_stream_free(c);
 		expect_alive(other);
 	}

@@ -18,7 +18,8 @@ SERVER_TEST(exports_in_use_are_removed_by_force_only)
 	error_expect(&error, "export 'e' still in use");
 
 	ask(c, NBD_CMD_READ, 1, 0, 512, 0);
-	co_sleep_ns(10 * MS);
+	while (disk->in_flight == 0)
+		co_sleep_ns(MS);
 	ck_assert_int_eq(export_del(registry, e, BLOCK_EXPORT_REMOVE_MODE_HARD, NULL), 0);
 	/* The read keeps it until it has ended. */
 	ck_assert_uint_eq(deletions, 0);
@@ -106,7 +107,8 @@ SERVER_TEST(the_server_starts_and_stops_again)
 	disk->delay_ns = 20 * MS;
 	client *busy = client_open(false), *new = client_connect();
 	ask(busy, NBD_CMD_READ, 1, 0, 512, 0);
-	co_sleep_ns(5 * MS);
+	while (disk->in_flight == 0)
+		co_sleep_ns(MS);
 	ck_assert_int_eq(nbd_server_stop(server, NULL), 0);
 	ck_assert_uint_eq(disk->in_flight, 0);
 	ck_assert_uint_eq(deletions, 1);

@@ -290,7 +290,7 @@ SERVER_TEST(a_drain_holds_requests_and_loses_none)
 	drain_begin(f->graph, &node, 1, &drain);
 	for (unsigned i = 0; i < 20; i++)
 		ask_write(c, i, i * 4096, 4096, i + 1);
-	co_sleep_ns(10 * MS);
+	let_arrive();
 	ck_assert_uint_eq(disk->writes, 0);
 	drain_end(&drain);
 	for (unsigned i = 0; i < 20; i++) {
@@ -310,14 +310,14 @@ SERVER_TEST(a_node_that_becomes_shorter_ends_requests)
 	struct drain drain;
 	drain_begin(f->graph, &node, 1, &drain);
 	ask(c, NBD_CMD_BLOCK_STATUS, 1, 0, DISK_BYTES, 0);
-	co_sleep_ns(10 * MS);
+	let_arrive();
 	node_set_size(node, DISK_BYTES / 2);
 	drain_end(&drain);
 	expect_error_chunk(c, 1, NBD_EIO, "block status failed: Input/output error");
 	node_set_size(node, DISK_BYTES);
 	drain_begin(f->graph, &node, 1, &drain);
 	ask(c, NBD_CMD_READ, 2, 0, DISK_BYTES, 0);
-	co_sleep_ns(10 * MS);
+	let_arrive();
 	node_set_size(node, DISK_BYTES / 2);
 	drain_end(&drain);
 	expect_error_chunk(c, 2, NBD_EIO, "read failed: Input/output error");

