@@ -176,7 +176,7 @@ static void co_fn start(void)
 	co_queue_init(&gate);
 	set_handler("qmp_capabilities", capabilities);
 	set_handler("query-version", query_version);
-	set_handler("blockdev-set-active", take_a_while);
+	set_handler("nbd-server-stop", take_a_while);
 	set_handler("block_resize", take_a_while);
 	set_handler("blockdev-del", blockdev_del);
 	server = qmp_server_new(loop, handlers, v);
@@ -274,7 +274,7 @@ SESSION_TEST(half_closed_client_gets_every_reply)
 }
 
 /* Two that take a while, one in its turn, one beside others. */
-#define ACTIVE "{\"execute\": \"blockdev-set-active\", \"arguments\": {\"active\": true}}"
+#define IN_TURN "{\"execute\": \"nbd-server-stop\"}"
 #define RESIZE "{\"execute\": \"block_resize\", \"arguments\": {\"size\": 1}}"
 
 SESSION_TEST(commands_of_all_clients_run_one_at_a_time)
@@ -284,7 +284,7 @@ SESSION_TEST(commands_of_all_clients_run_one_at_a_time)
 	for (unsigned i = 0; i < 3; i++)
 		negotiate(&c[i]);
 	for (unsigned i = 0; i < 3; i++)
-		say(&c[i], ACTIVE "{\"execute\": \"query-version\"}");
+		say(&c[i], IN_TURN "{\"execute\": \"query-version\"}");
 	for (unsigned i = 0; i < 3; i++) {
 		while (!co_queue_wake_one(&gate))
 			co_sleep_ns(MS);
@@ -317,7 +317,7 @@ SESSION_TEST(concurrent_command_holds_up_its_own_session_only)
 	for (unsigned i = 0; i < 2; i++)
 		say(&c[i], RESIZE "{\"execute\": \"query-version\"}");
 	wait_until_running(2);
-	say(&c[2], "{\"execute\": \"query-version\"}" ACTIVE);
+	say(&c[2], "{\"execute\": \"query-version\"}" IN_TURN);
 	expect(&c[2], VERSION "}\r\n");
 	wait_until_running(3);
 	for (unsigned i = 0; i < 3; i++)
@@ -364,7 +364,7 @@ SESSION_TEST(vanished_client_leaves_its_command_to_finish)
 	struct client c, other;
 	start();
 	negotiate(&c);
-	say(&c, ACTIVE);
+	say(&c, IN_TURN);
 	while (running == 0)
 		co_sleep_ns(MS);
 	close(c.fd);
@@ -395,7 +395,7 @@ SESSION_TEST(out_of_band_overtakes_a_command_that_waits)
 	connect_client(&c, false);
 	say(&c, "{\"execute\": \"qmp_capabilities\", \"arguments\": {\"enable\": [\"oob\"]}}");
 	expect(&c, GREETING "{\"return\": {}}\r\n");
-	say(&c, ACTIVE ACTIVE "{\"exec-oob\": \"query-version\", \"id\": 1}");
+	say(&c, IN_TURN IN_TURN "{\"exec-oob\": \"query-version\", \"id\": 1}");
 	/* Refused, as no command of this interface may overtake, but refused at once. */
 	expect(&c, NO_OOB("1"));
 	ck_assert_uint_eq(running, 1);
@@ -415,7 +415,7 @@ SESSION_TEST(no_more_is_read_while_requests_wait)
 	struct client c;
 	start();
 	negotiate(&c);
-	say(&c, ACTIVE);
+	say(&c, IN_TURN);
 	while (running == 0)
 		co_sleep_ns(MS);
 	/* Far more than the daemon and the socket hold while nobody takes it. */
@@ -567,7 +567,7 @@ SESSION_TEST(stop_answers_what_runs_and_drops_what_waits)
 	struct client c;
 	start();
 	negotiate(&c);
-	say(&c, ACTIVE "{\"execute\": \"query-version\", \"id\": 1}");
+	say(&c, IN_TURN "{\"execute\": \"query-version\", \"id\": 1}");
 	while (running == 0)
 		co_sleep_ns(MS);
 	finished = 0;
