@@ -206,7 +206,8 @@ static int co_fn prepare_locked(struct stream *s, struct error **errp)
 	if (r < 0)
 		return r;
 	struct drain drain;
-	drain_begin(s->common.job.table->graph, &s->common.filter, 1, &drain);
+	/* Not only those above the filter: somebody may have come to the image itself since. */
+	drain_begin(s->common.job.table->graph, &s->top, 1, &drain);
 	r = copy_job_leave(&s->common, s->top, drop_layers, s, errp);
 	drain_end(&drain);
 	if (r >= 0)

@@ -301,6 +301,24 @@ static void co_fn two_parts(struct chain *c)
 	chain_expect_image(c, "o3");
 }
 
+CHAIN_TEST(who_came_to_the_image_itself_is_waited_for)
+{
+	set_up(c);
+	struct job *j = chain_stream_ok(c, "device=o3,auto-finalize=off");
+	chain_wait_for(c, "PENDING");
+	struct chain_user u;
+	chain_user_init(&u, c, chain_find(c, "o3"));
+	consumer_enter(&u.consumer);
+	ck_assert_int_eq(job_verb_finalize(j, NULL), 0);
+	co_sleep_ns(1000000000);
+	ck_assert_str_eq(chain_below(c, "o3"), "o2");
+	consumer_leave(&u.consumer);
+	chain_wait_for(c, "null");
+	ck_assert_str_eq(chain_below(c, "o3"), "");
+	chain_user_finish(&u);
+	chain_close_all(c);
+}
+
 START_TEST(test_two_parts)
 {
 	for (uint64_t seed = 0; seed < 40; seed++)
@@ -374,6 +392,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(a_short_image_shows_a_part),
 	CHAIN_ROW(users_reads_are_stored_and_those_of_base_are_not),
 	{"stream_with_writers", &test_stream_with_writers, 0},
+	CHAIN_ROW(who_came_to_the_image_itself_is_waited_for),
 	{"two_parts", &test_two_parts, 0},
 	CHAIN_ROW(what_is_in_use_is_refused),
 	CHAIN_ROW(ignored_errors_are_told_at_the_end),
