@@ -7,7 +7,8 @@
  *    the new header promises is durable: a crash leaves the image before or after it.
  * 2. Version 2 has no zero clusters: before the header says so, they become
  *    unallocated or, above a backing file, are filled with zeroes. It may be one that
- *    the header names or one that the node has been given.
+ *    the header names or one that the node has been given. Those of internal snapshots
+ *    stay, and with them the version.
  */
 #include "block/bitmap.h"
 #include "drivers/qcow2/bitmap.h"
@@ -69,12 +70,42 @@ static int check_downgrade(const struct qcow2 *q, struct error **errp)
 	if (lasting != 0)
 		return error_set(errp, -ENOTSUP,
 				 "Cannot downgrade an image with incompatible features set");
-	if (q->header.snapshot_count > 0)
-		return error_set(errp, -ENOTSUP,
-				 "Cannot downgrade an image with internal snapshots");
 	if (!list_is_empty(&q->bitmaps) || bitmaps_have_persistent(q->node))
 		return error_set(errp, -ENOTSUP, "Cannot downgrade an image with bitmaps");
 	return 0;
+}
+
+/* What the L2 tables of a snapshot say must be said in version 2 as well. */
+static int co_fn check_snapshot(struct qcow2 *q, const struct qcow2_snapshot *s,
+				struct error **errp)
+{
+	struct qcow2_table l1;
+	bool has_zeroes = false;
+	int r = qcow2_table_load(&l1, q, s->l1_offset, s->l1_entries);
+
+	if (r == 0) {
+		r = qcow2_references_have_zeroes(q, &l1, &has_zeroes);
+		qcow2_table_finish(&l1);
+	}
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not read the tables of snapshot '%s'",
+				       s->id);
+	if (has_zeroes)
+		return error_set(errp, -ENOTSUP,
+				 "Cannot downgrade an image with internal snapshots that have "
+				 "zero clusters, as '%s' has", s->id);
+	return 0;
+}
+
+static int co_fn check_snapshots(struct qcow2 *q, struct error **errp)
+{
+	int r = q->header.snapshot_count > 0 ? qcow2_settle(q) : 0;
+
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not write the tables");
+	for (uint32_t i = 0; i < q->header.snapshot_count && r == 0; i++)
+		r = check_snapshot(q, &q->snapshots[i], errp);
+	return r;
 }
 
 /* Express one run of zero clusters without their flag. */
@@ -109,6 +140,8 @@ static int co_fn downgrade(struct qcow2 *q, struct error **errp)
 {
 	int r = check_downgrade(q, errp);
 
+	if (r == 0)
+		r = check_snapshots(q, errp);
 	if (r < 0)
 		return r;
 	q->settings.lazy_refcounts = false;

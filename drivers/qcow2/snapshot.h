@@ -39,6 +39,11 @@ void co_fn qcow2_references_undo(struct qcow2 *q, const struct qcow2_table *l1);
 int co_fn qcow2_references_disown(struct qcow2 *q, const struct qcow2_table *l1);
 /* Drop those references later (free.c). What cannot be read leaks. */
 int co_fn qcow2_references_free(struct qcow2 *q, const struct qcow2_table *l1);
+/*
+ * Whether a table of @l1, which is no image's with extended L2 entries, has zero clusters
+ * that are flagged as such. *ret counts only when 0 is returned, not a negative errno.
+ */
+int co_fn qcow2_references_have_zeroes(struct qcow2 *q, const struct qcow2_table *l1, bool *ret);
 /* Set bit 63 of the active tables as the refcounts are. */
 int co_fn qcow2_references_mark(struct qcow2 *q);
 

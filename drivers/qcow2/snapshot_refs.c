@@ -25,6 +25,7 @@ struct walk {
 	bool disowns;   /* rewrite tables whose entries have bit 63 */
 	uint64_t done;  /* references visited */
 	uint64_t limit; /* stop after so many */
+	bool has_zeroes; /* there was a cluster with ENTRY_ZERO */
 };
 
 static int co_fn visit_entry(struct walk *w, struct l2_entry entry)
@@ -34,7 +35,9 @@ static int co_fn visit_entry(struct walk *w, struct l2_entry entry)
 
 	if (entry.descriptor & ENTRY_COMPRESSED)
 		qcow2_compressed_range(q, entry.descriptor, &offset, &bytes);
-	else if (offset == 0)
+	else if (entry.descriptor & ENTRY_ZERO)
+		w->has_zeroes = true;
+	if (offset == 0 && !(entry.descriptor & ENTRY_COMPRESSED))
 		return 0;
 	if (w->done == w->limit)
 		return 0;
@@ -184,6 +187,15 @@ int co_fn qcow2_references_free(struct qcow2 *q, const struct qcow2_table *l1)
 	struct walk w = {.q = q, .visit = give_up, .limit = UINT64_MAX};
 
 	return walk(&w, l1, true);
+}
+
+int co_fn qcow2_references_have_zeroes(struct qcow2 *q, const struct qcow2_table *l1, bool *ret)
+{
+	struct walk w = {.q = q, .visit = leave, .limit = UINT64_MAX};
+	int r = walk(&w, l1, false);
+
+	*ret = w.has_zeroes;
+	return r;
 }
 
 int co_fn qcow2_references_mark(struct qcow2 *q)
