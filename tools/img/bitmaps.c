@@ -17,14 +17,14 @@ int co_fn bitmaps_add(struct image *image, const char *name, uint32_t granularit
 
 	if (!*name)
 		return error_set(errp, -EINVAL, "Bitmap name cannot be empty");
-	if (!n->driver->can_store_bitmap)
-		return error_set(errp, -ENOTSUP,
-				 "Can't store persistent bitmaps to %s: Operation not supported",
-				 n->name);
 	if (granularity == 0)
 		granularity = bitmap_default_granularity(n);
 	int r = bitmap_check_granularity(granularity, errp);
 
+	if (r >= 0 && !n->driver->can_store_bitmap)
+		r = error_set(errp, -ENOTSUP,
+			      "Can't store persistent bitmaps to %s: Operation not supported",
+			      n->name);
 	if (r >= 0 && bitmap_find(n, name))
 		r = error_set(errp, -EEXIST, "Bitmap already exists: %s", name);
 	if (r < 0)

@@ -92,22 +92,22 @@ static int decode(const struct request *rq, const struct node *n, void **ret, st
 	return schema_decode_keyval(&blockdev_create_options_type, whole, NULL, ret, errp);
 }
 
-static int co_fn change_size(const struct request *rq, struct image *image, struct error **errp)
+/* The size that is wanted, or @now: known before anything changes. */
+static int decode_size(const struct request *rq, uint64_t now, uint64_t *ret, struct error **errp)
 {
 	char *value _cleanup_free_ = text_value(rq->options, "size");
-	uint64_t size;
 
-	if (!value)
-		return 0;
-	if (keyval_parse_size(value, &size) < 0 || size > INT64_MAX)
+	*ret = now;
+	if (value && (keyval_parse_size(value, ret) < 0 || *ret > INT64_MAX))
 		return create_options_bad_size("size", errp);
-	return edge_truncate(image->edge, size, PREALLOCATION_OFF, errp);
+	return 0;
 }
 
 static int co_fn amend(const struct request *rq, struct image *image)
 {
 	struct node *n = image->node;
 	struct error *error = NULL;
+	uint64_t size;
 	void *options;
 
 	if (!n->driver->amend)
@@ -116,14 +116,16 @@ static int co_fn amend(const struct request *rq, struct image *image)
 	if (check_names(n->driver, rq->options) != 0 || check_compat(rq) != 0 ||
 	    check_backing(rq, n) != 0)
 		return 1;
-	int r = decode(rq, n, &options, &error);
+	int r = decode_size(rq, n->size, &size, &error);
 
+	if (r >= 0)
+		r = decode(rq, n, &options, &error);
 	if (r >= 0) {
 		img_progress_begin(rq->shows_progress && !rq->is_quiet);
 		r = n->driver->amend(n, options, &error);
 		schema_free(&blockdev_create_options_type, options);
-		if (r >= 0)
-			r = change_size(rq, image, &error);
+		if (r >= 0 && size != n->size)
+			r = edge_truncate(image->edge, size, PREALLOCATION_OFF, &error);
 		img_progress_end(false);
 	}
 	if (r >= 0)
