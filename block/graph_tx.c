@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "block/consumer.h"
 #include "block/drain.h"
+#include "block/driver.h"
 #include "block/edge.h"
 #include "block/node_internal.h"
 #include "block/permission_update.h"
@@ -180,11 +181,25 @@ static int check_new_child(struct node *parent, const char *name, struct node *c
 	return 0;
 }
 
+/*
+ * Refuse the filter of a job that has left: who found it before, and has waited since, may hold it
+ * still, but there is nothing to read.
+ */
+static int check_has_content(const struct node *child, struct error **errp)
+{
+	if (child->driver->is_filter && !child->file)
+		return error_set(errp, -EBUSY, "There is nothing below node '%s' any more",
+				 child->name);
+	return 0;
+}
+
 int graph_tx_attach_node(struct graph_tx *tx, struct node *parent, const char *name,
 			 struct node *child, unsigned role, struct edge **ret_edge,
 			 struct error **errp)
 {
-	int r = check_new_child(parent, name, child, role, errp);
+	int r = check_has_content(child, errp);
+	if (r >= 0)
+		r = check_new_child(parent, name, child, role, errp);
 	if (r < 0)
 		return r;
 	attach(tx, edge_new(parent, NULL, name, child, role), ret_edge);
@@ -195,6 +210,9 @@ int graph_tx_attach_consumer(struct graph_tx *tx, struct consumer *consumer, con
 			     struct node *child, unsigned permissions, unsigned shared,
 			     struct edge **ret_edge, struct error **errp)
 {
+	int r = check_has_content(child, errp);
+	if (r < 0)
+		return r;
 	struct edge *e = edge_new(NULL, consumer, name, child, 0);
 	e->permissions = permissions;
 	e->shared = shared;

@@ -66,6 +66,24 @@ static int check_replaces(struct node *source, const struct drive_mirror_args *a
 	return mirror_find_replaced(source, args->replaces, &n, errp);
 }
 
+/*
+ * The lock was let go of: a filter between may have come or gone, but a new image that names
+ * another backing file than it gets would show other data later.
+ */
+static int co_fn find_backing_again(struct node *source, const struct node *was,
+				    struct node **backing, struct error **errp)
+{
+	struct node *now = node_backing(source);
+	if (node_skip_filters(now) != was)
+		return error_set(errp, -EBUSY, "The backing file of node '%s' has been changed "
+				 "meanwhile", source->name);
+	if (now)
+		node_ref(now);
+	node_unref(*backing);
+	*backing = now;
+	return 0;
+}
+
 static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *args,
 			       struct mirror_image *ret, struct error **errp)
 {
@@ -77,6 +95,9 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 		return r;
 	/* Making an image lets go of the lock. */
 	node_ref(source);
+	struct node *below = node_skip_filters(node_backing(source));
+	if (below)
+		node_ref(below);
 	ret->allocates_zeroes = !args->unmap;
 	ret->is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
 	if (ret->is_new) {
@@ -88,6 +109,11 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 	}
 	if (r >= 0)
 		r = open_image(source, args, ret, errp);
+	if (r >= 0 && ret->is_new && args->sync == MIRROR_SYNC_MODE_TOP)
+		r = find_backing_again(source, below, &ret->backing, errp);
+	if (r < 0)
+		node_unref(TAKE(ret->node));
+	node_unref(below);
 	node_unref(source);
 	return r;
 }

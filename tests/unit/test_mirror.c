@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "block/blocker.h"
 #include "block/driver.h"
+#include "block/node_internal.h"
 #include "tests/unit/chain_fixture.h"
 
 static const char *const names[] = {"base", "o1", "o2"};
@@ -74,6 +75,25 @@ CHAIN_TEST(nobody_finds_the_filter_afterwards)
 	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
 	chain_wait_for(c, "PENDING");
 	chain_expect_to_leave_at_once(c, j, "f");
+	expect_clean(c);
+}
+
+/* Who had found it before, and let go of the lock, cannot build on it. */
+CHAIN_TEST(nothing_comes_above_a_filter_that_has_left)
+{
+	set_up(c);
+	struct job *j = chain_mirror_ok(c, "device=o2,target=dst,sync=full,filter-node-name=f");
+	chain_wait_for(c, "READY");
+	struct node *f = node_ref(node_find(c->graph, "f"));
+	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
+	chain_wait_for(c, "null");
+	struct error *error = NULL;
+	graph_change_begin(c->graph);
+	ck_assert_int_eq(edge_attach_node(node_find(c->graph, "base"), "backing", f, EDGE_COW, NULL,
+					  &error), -EBUSY);
+	chain_expect_error(&error, "There is nothing below node 'f' any more");
+	node_unref(f);
+	graph_change_end(c->graph);
 	expect_clean(c);
 }
 
@@ -626,6 +646,7 @@ CHAIN_TEST(nobody_else_uses_the_target)
 static const struct unit_test tests[] = {
 	CHAIN_ROW(users_move_to_the_target),
 	CHAIN_ROW(nobody_finds_the_filter_afterwards),
+	CHAIN_ROW(nothing_comes_above_a_filter_that_has_left),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied_when_passed_on),
 	CHAIN_ROW(any_mirror_with_writers),
