@@ -13,23 +13,13 @@
 
 #include "base/detached.h"
 #include "base/util.h"
+#include "drivers/rbd/guard.h"
 
 /* Between attempts to watch anew, and looks whether the thread is over. */
 #define RETRY_MS 1000
 #define LOOK_MS 1
 /* More than Ceph's images have. */
 #define ID_MAX_BYTES 256
-
-static void guard_lock(struct header_watch *w)
-{
-	while (atomic_flag_test_and_set_explicit(&w->guard, memory_order_acquire))
-		;
-}
-
-static void guard_unlock(struct header_watch *w)
-{
-	atomic_flag_clear_explicit(&w->guard, memory_order_release);
-}
 
 static void sleep_ms(long ms)
 {
@@ -38,17 +28,17 @@ static void sleep_ms(long ms)
 
 static bool is_trying(struct header_watch *w)
 {
-	guard_lock(w);
+	guard_lock(&w->guard);
 	bool ret = w->is_trying;
-	guard_unlock(w);
+	guard_unlock(&w->guard);
 	return ret;
 }
 
 static bool is_ending(struct header_watch *w)
 {
-	guard_lock(w);
+	guard_lock(&w->guard);
 	bool ret = w->is_ending;
-	guard_unlock(w);
+	guard_unlock(&w->guard);
 	return ret;
 }
 
@@ -66,15 +56,15 @@ static void try_again(void *arg);
 static void on_error(void *arg, uint64_t cookie, int error)
 {
 	struct header_watch *w = arg;
-	guard_lock(w);
+	guard_lock(&w->guard);
 	bool must_start = !w->is_trying && !w->is_ending;
 	w->is_trying |= must_start;
-	guard_unlock(w);
+	guard_unlock(&w->guard);
 	if (!must_start || detached_start(try_again, w) >= 0)
 		return;
-	guard_lock(w);
+	guard_lock(&w->guard);
 	w->is_trying = false;
-	guard_unlock(w);
+	guard_unlock(&w->guard);
 }
 
 static int set(struct header_watch *w)
@@ -109,9 +99,9 @@ static void try_again(void *arg)
 		if (r < 0)
 			sleep_ms(RETRY_MS);
 	}
-	guard_lock(w);
+	guard_lock(&w->guard);
 	w->is_trying = false;
-	guard_unlock(w); /* the watch may be gone from here on */
+	guard_unlock(&w->guard); /* the watch may be gone from here on */
 }
 
 /* The name of the object that is the header of image @name; free with free(). */
@@ -142,9 +132,9 @@ void header_watch_end(struct header_watch *w)
 {
 	if (!w->object)
 		return;
-	guard_lock(w);
+	guard_lock(&w->guard);
 	w->is_ending = true;
-	guard_unlock(w);
+	guard_unlock(&w->guard);
 	while (is_trying(w))
 		sleep_ms(LOOK_MS);
 	unset(w);
