@@ -191,6 +191,19 @@ void drain_end(struct drain *d)
 	*d = (struct drain){0};
 }
 
+void drain_spare(struct drain *d, struct consumer *c)
+{
+	for (unsigned i = 0; i < d->count; i++) {
+		if (d->consumers[i] != c)
+			continue;
+		d->count--;
+		memmove(d->consumers + i, d->consumers + i + 1,
+			(d->count - i) * sizeof(d->consumers[0]));
+		release(c);
+		return;
+	}
+}
+
 void drain_idle(struct graph *g, struct node *n)
 {
 	struct drain d = {0};

@@ -162,6 +162,11 @@ struct drain {
 void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
 		       struct drain *ret);
 void drain_end(struct drain *d);
+/*
+ * Release @c before the end, if it is held: it may start operations, for what the drain is
+ * there for. Drains that begin later hold it again.
+ */
+void drain_spare(struct drain *d, struct consumer *c);
 
 /*
  * Hold the consumers above @n that are inside no operation, and release them at once: what

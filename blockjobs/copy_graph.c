@@ -82,12 +82,16 @@ int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *li
 static int unlink_all(struct copy_job *c, struct graph_tx *tx, struct node *heir,
 		      copy_job_step *more, void *arg, struct error **errp)
 {
+	struct node *below = c->filter->file->child;
 	struct edge *e;
 	detach_all(c, tx);
 	/* The filter withholds what its users may need of the heir. */
 	while ((e = list_first(&c->filter->children, struct edge, parent_link)))
 		graph_tx_detach(tx, e);
 	int r = graph_tx_replace_node(tx, c->filter, heir, errp);
+	/* Where the heir itself shows what the filter did, it goes on to. */
+	if (r >= 0)
+		r = graph_tx_replace_node(tx, c->filter, below, errp);
 	if (r >= 0 && more)
 		r = more(c, tx, arg, errp);
 	return r >= 0 ? graph_tx_prepare(tx, errp) : r;

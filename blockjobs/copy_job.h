@@ -106,9 +106,9 @@ typedef int copy_job_step(struct copy_job *c, struct graph_tx *tx, void *arg,
 int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *link, void *arg,
 			 struct error **errp);
 /*
- * Let all that use the filter use @heir instead, let @more (NULL: nothing) add what is to
- * happen with it, and let go of the edges and of the chain. Users of the filter are
- * drained. On failure all is as before.
+ * Let all that use the filter use @heir instead (and what is below it, where that would be a
+ * cycle), let @more (NULL: nothing) add what is to happen with it, and let go of the edges and
+ * of the chain. Users of the filter are drained. On failure all is as before.
  */
 int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *more, void *arg,
 			 struct error **errp);

@@ -208,6 +208,8 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 	graph_change_begin(g);
 	struct drain drain;
 	drain_begin(g, &filter, 1, &drain);
+	/* It is among the users itself where the second place has come to show the first one. */
+	drain_spare(&drain, &s->job->job.consumer);
 	r = last_sweep(s, errp);
 	if (r >= 0)
 		r = leave(s, errp);
