@@ -11,7 +11,7 @@ from support import run
 
 SIZE = 4 << 20
 REACH_MAX_S = 60
-SLOW = 64 << 10
+SLOW = 8 << 10
 # A read or write of this size keeps others waiting for as many seconds, at one byte a second.
 POURED = 128 << 10
 
@@ -220,14 +220,18 @@ def stuck_writing(t):
     t.wait_status("running")
 
 
+def delayed(t):
+    """It is running now, or has been, where somebody was slow to look."""
+    t.start(auto_dismiss=False)
+    t.wait_for(lambda j: j["status"] != "created")
+
+
 def delayed_reading(t):
-    t.start()
-    t.wait_status("running")
+    delayed(t)
 
 
 def delayed_writing(t):
-    t.start()
-    t.wait_status("running")
+    delayed(t)
 
 
 def paused(t):
