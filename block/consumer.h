@@ -14,6 +14,7 @@
 
 struct consumer;
 struct graph;
+struct node;
 
 struct consumer_ops {
 	/* What an error message calls it, such as "block job 'j1'" or "NBD server". Free with free(). */
@@ -32,6 +33,8 @@ struct consumer {
 	struct list edges; /* struct edge.parent_link */
 	struct graph *graph;
 	const struct consumer_ops *ops;
+	/* Users of this node may join operations; NULL for none. A drain that holds one holds both. */
+	struct node *joined_from;
 	bool bears_inactive; /* sees to it that inactive nodes are only read; see active.h */
 	unsigned operations;
 	unsigned quiesced; /* drains that hold it */
@@ -51,7 +54,8 @@ void co_fn consumer_enter(struct consumer *c);
 void consumer_leave(struct consumer *c);
 /*
  * Begin an operation of @c inside one of another consumer whose edges lead to the
- * same nodes. Never waits: every drain that holds @c waits for the other, too.
+ * same nodes, or to c->joined_from. Never waits: every drain that holds @c waits for the
+ * other, too.
  */
 void consumer_join(struct consumer *c);
 

@@ -138,7 +138,7 @@ void node_work_end(struct node *n)
 static bool is_work_left(struct graph *g, const struct drain *d)
 {
 	struct node_array above _cleanup_node_array_;
-	walk_above(g, d->nodes, d->node_count, &above);
+	walk_users(g, d->nodes, d->node_count, &above);
 	for (size_t i = 0; i < above.count; i++) {
 		if (above.items[i]->work > 0)
 			return true;
@@ -165,7 +165,7 @@ void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned coun
 	list_add_tail(&g->drains, &ret->link);
 
 	struct node_array above _cleanup_node_array_;
-	walk_above(g, nodes, count, &above);
+	walk_users(g, nodes, count, &above);
 	hold_consumers_of(ret, g, &above, false);
 	hurry(ret, g, &above);
 
@@ -215,7 +215,7 @@ void drain_idle(struct graph *g, struct node *n)
 	free(d.consumers);
 }
 
-/* The node of @d that @child leads to, or NULL. */
+/* The node that @child leads to whose users @d holds, or NULL. */
 static struct node *find_drained(const struct drain *d, struct node *child)
 {
 	struct node_array below _cleanup_node_array_;
@@ -223,6 +223,11 @@ static struct node *find_drained(const struct drain *d, struct node *child)
 	for (unsigned i = 0; i < d->node_count; i++) {
 		if (walk_has_met(d->nodes[i]))
 			return d->nodes[i];
+	}
+	for (unsigned i = 0; i < d->count; i++) {
+		struct node *n = d->consumers[i]->joined_from;
+		if (n && walk_has_met(n))
+			return n;
 	}
 	return NULL;
 }

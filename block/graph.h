@@ -137,8 +137,8 @@ struct graph_apart *graph_apart_leave(struct graph *g);
 void co_fn graph_apart_return(struct graph *g, struct graph_apart *a);
 
 /*
- * Drain: consumers whose edges lead to any of @nodes, however far down, start
- * no new operation, and those under way have ended when the call returns, as has
+ * Drain: consumers whose edges lead to any of @nodes, however far down, and those who may
+ * join them (consumer.h), start no new operation, and those under way have ended when the call returns, as has
  * all work of the nodes' own from there down to @nodes. Nobody waits for a rate
  * limit meanwhile. May be nested. The caller must not be inside an operation of
  * such a consumer.

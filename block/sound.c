@@ -101,7 +101,7 @@ static void add_used(struct sounding *s)
 {
 	struct node_array above _cleanup_node_array_, below _cleanup_node_array_;
 	struct node_array used _cleanup_node_array_ = {0};
-	walk_above(s->graph, s->roots.items, s->roots.count, &above);
+	walk_users(s->graph, s->roots.items, s->roots.count, &above);
 	for (size_t i = 0; i < above.count; i++) {
 		struct edge *e, *other;
 		list_for_each (e, &above.items[i]->parents, child_link) {

@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "block/consumer.h"
+
 /* A node whose neighbours are being visited; next is the link of the one to come. */
 struct frame {
 	struct node *node;
@@ -92,4 +94,32 @@ void walk_below(struct graph *g, struct node *const *roots, size_t count, struct
 void walk_above(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret)
 {
 	walk(g, true, roots, count, ret);
+}
+
+/* Add to @roots what the users of @nodes name as joined_from, and the walk has not met. */
+static void add_joined(const struct node_array *nodes, struct node_array *roots)
+{
+	for (size_t i = 0; i < nodes->count; i++) {
+		struct edge *e;
+		list_for_each (e, &nodes->items[i]->parents, child_link) {
+			struct node *n = e->consumer ? e->consumer->joined_from : NULL;
+			if (n && !walk_has_met(n))
+				node_array_add(roots, n);
+		}
+	}
+}
+
+void walk_users(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret)
+{
+	struct node_array all _cleanup_node_array_ = {0};
+	for (size_t i = 0; i < count; i++)
+		node_array_add(&all, roots[i]);
+	for (;;) {
+		size_t known = all.count;
+		walk_above(g, all.items, all.count, ret);
+		add_joined(ret, &all);
+		if (all.count == known)
+			return;
+		node_array_finish(ret);
+	}
 }

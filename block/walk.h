@@ -34,6 +34,12 @@ void walk_below(struct graph *g, struct node *const *roots, size_t count, struct
 /* All nodes that lead to @roots, the roots included, each once and after its children in the list. */
 void walk_above(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret);
 
+/*
+ * As walk_above(), with the nodes whose users a drain of @roots concerns for another reason: they
+ * may join the operations of a consumer that is met.
+ */
+void walk_users(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret);
+
 /* True when the latest walk has met @n. */
 static inline bool walk_has_met(const struct node *n)
 {

@@ -112,7 +112,7 @@ int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *m
 	copy_job_thaw(c);
 	c->is_in_graph = false;
 	c->source = c->target = NULL;
-	c->users = NULL;
+	c->users = c->job.consumer.joined_from = NULL;
 	graph_tx_commit(&tx);
 	return 0;
 }

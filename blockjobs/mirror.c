@@ -180,6 +180,8 @@ static int co_fn set_up(struct mirror *m, const struct blockdev_mirror_args *arg
 		return r;
 	}
 	c->users = m->common.filter;
+	/* Their writes go to the target, too, and ask what it holds. */
+	c->job.consumer.joined_from = m->common.filter;
 	if (m->base)
 		copy_job_freeze(c, m->source, m->base);
 	job_block(&c->job, m->common.filter, 0);

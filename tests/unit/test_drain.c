@@ -129,6 +129,42 @@ FIXTURE_TEST(newcomers_are_held)
 	node_unref(n);
 }
 
+/* Who may join operations is held with the other; also who comes to where they come from. */
+FIXTURE_TEST(who_may_join_is_held)
+{
+	struct disk *d1 = disk_new(f, "d1", 4096), *d2 = disk_new(f, "d2", 4096);
+	d1->delay_ns = d2->delay_ns = 5000;
+	struct node *a = disk_open(f, d1, &disk_driver), *b = disk_open(f, d2, &disk_driver);
+	struct user u;
+	user_init_ok(&u, b);
+	struct writer early, late;
+	writer_start(&early, a);
+	u.consumer.joined_from = a;
+	struct drain drain;
+	drain_begin(f->graph, &b, 1, &drain);
+	ck_assert_uint_eq(drain.count, 2);
+	ck_assert(!early.inside);
+	unsigned before = early.written;
+	writer_start(&late, a);
+	co_sleep_ns(50000);
+	ck_assert_uint_eq(early.written, before);
+	ck_assert_uint_eq(late.written, 0);
+	/* One that is spared may go on at once. */
+	drain_spare(&drain, &early.user.consumer);
+	co_sleep_ns(50000);
+	ck_assert_uint_gt(early.written, before);
+	ck_assert_uint_eq(late.written, 0);
+	drain_end(&drain);
+	co_sleep_ns(50000);
+	ck_assert_uint_gt(late.written, 0);
+	writer_stop(&early);
+	writer_stop(&late);
+	u.consumer.joined_from = NULL;
+	user_finish(&u);
+	node_unref(a);
+	node_unref(b);
+}
+
 FIXTURE_TEST(consumers_and_nodes_may_go)
 {
 	struct disk *d = disk_new(f, "d", 4096);
@@ -190,6 +226,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(drain_waits_and_holds),
 	FIXTURE_ROW(drains_nest),
 	FIXTURE_ROW(newcomers_are_held),
+	FIXTURE_ROW(who_may_join_is_held),
 	FIXTURE_ROW(consumers_and_nodes_may_go),
 	FIXTURE_ROW(operation_in_io_is_waited_for),
 	FIXTURE_ROW_ABORTS(io_outside_of_an_operation_aborts),

@@ -104,6 +104,61 @@ static void co_fn read_image(struct chain_user *u, uint8_t *ret)
 	consumer_leave(&u->consumer);
 }
 
+struct held_write {
+	struct chain_user *user;
+	bool is_done;
+};
+
+static void co_fn write_held(void *arg)
+{
+	struct held_write *w = arg;
+	static const uint8_t block[CHAIN_CLUSTER] = {9};
+	consumer_enter(&w->user->consumer);
+	ck_assert_int_eq(edge_write(w->user->edge, 0, CHAIN_CLUSTER, block, 0), 0);
+	consumer_leave(&w->user->consumer);
+	w->is_done = true;
+}
+
+/* Who changes the target, as by reopening it, must not meet the writes of the source's users. */
+static void co_fn drained_target(struct chain *c, const char *arguments)
+{
+	set_up(c);
+	struct chain_user u;
+	chain_user_init(&u, c, chain_find(c, "o2"));
+	struct job *j = chain_mirror_ok(c, arguments);
+	chain_wait_for(c, "READY");
+	struct node *dst = chain_find(c, "dst");
+	struct drain drain;
+	graph_change_begin(c->graph);
+	drain_begin(c->graph, &dst, 1, &drain);
+	struct held_write w = {.user = &u};
+	co_start(c->graph->loop, write_held, &w);
+	co_sleep_ns(1000000000);
+	ck_assert(!w.is_done);
+	drain_end(&drain);
+	graph_change_end(c->graph);
+	while (!w.is_done)
+		co_sleep_ns(1000000);
+	memset(c->model, 0, CHAIN_CLUSTER);
+	c->model[0] = 9;
+	ck_assert_int_eq(job_verb_complete(j, NULL), 0);
+	chain_wait_for(c, "null");
+	chain_user_finish(&u);
+	chain_expect(c, dst);
+	expect_clean(c);
+}
+
+CHAIN_TEST(a_drained_target_is_left_alone)
+{
+	drained_target(c, "device=o2,target=dst,sync=full,copy-mode=write-blocking");
+}
+
+/* The mode may change at any moment. */
+CHAIN_TEST(a_drained_target_is_left_alone_in_any_mode)
+{
+	drained_target(c, "device=o2,target=dst,sync=full");
+}
+
 /* What cannot be zeroed fast may have been zeroed in part: that is in the target, too. */
 static void co_fn refused_zeroes(struct chain *c, const char *arguments)
 {
@@ -647,6 +702,8 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(users_move_to_the_target),
 	CHAIN_ROW(nobody_finds_the_filter_afterwards),
 	CHAIN_ROW(nothing_comes_above_a_filter_that_has_left),
+	CHAIN_ROW(a_drained_target_is_left_alone),
+	CHAIN_ROW(a_drained_target_is_left_alone_in_any_mode),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied),
 	CHAIN_ROW(what_is_zeroed_in_part_is_copied_when_passed_on),
 	CHAIN_ROW(any_mirror_with_writers),
