@@ -60,13 +60,16 @@ char *text_prefix_keys(const char *text, const char *prefix)
 
 char *text_value(const char *text, const char *key)
 {
-	size_t length = strlen(key);
+	size_t length = strlen(key), bytes = 0;
+	const char *value = NULL;
 	for (const char *end; *text; text = *end ? end + 1 : end) {
 		end = text_pair_end(text);
-		if (strncmp(text, key, length) == 0 && text[length] == '=')
-			return xasprintf("%.*s", (int)(end - text - length - 1), text + length + 1);
+		if (strncmp(text, key, length) == 0 && text[length] == '=') {
+			value = text + length + 1;
+			bytes = end - value;
+		}
 	}
-	return NULL;
+	return value ? xasprintf("%.*s", (int)bytes, value) : NULL;
 }
 
 char *text_without_key(const char *text, const char *key)

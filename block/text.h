@@ -24,7 +24,7 @@ char *text_prefix_keys(const char *text, const char *prefix);
 char *text_without_key(const char *text, const char *key);
 /* The comma or NUL that ends the pair at @pair: two commas are one of its value's. */
 const char *text_pair_end(const char *pair);
-/* The value of @key, which has no comma in it; NULL when it is absent. */
+/* The last value of @key, which has no comma in it; NULL when it is absent. Free with free(). */
 char *text_value(const char *text, const char *key);
 
 /*

@@ -68,6 +68,8 @@ START_TEST(text_is_taken_apart)
 	ck_assert_str_eq(nothing, "");
 	char *plain _cleanup_free_ = text_unescape("x,,y,,,,z");
 	ck_assert_str_eq(plain, "x,y,,z");
+	char *last _cleanup_free_ = text_value("a=1,b=x,a=2,ab=3", "a");
+	ck_assert_str_eq(last, "2");
 	ck_assert(text_has_word("a=1,b,c=2", "b"));
 	ck_assert(!text_has_word("a=1,bb,c=b", "b"));
 	ck_assert(!text_has_word("", "b"));

@@ -64,16 +64,20 @@ static void co_fn print_node(struct node *n, unsigned indent, const char *path)
 static json_t *co_fn encode_node(const struct request *rq, struct node *n)
 {
 	struct image_info *info = node_image_info(n);
-	json_t *json = schema_encode(&image_info_type, info), *children = json_array();
+	json_t *own = schema_encode(&image_info_type, info), *children = json_array();
 	const struct edge *e;
 
 	image_info_free(info);
 	if (!rq->wants_limits)
-		json_object_del(json, "limits");
+		json_object_del(own, "limits");
 	list_for_each (e, &n->children, parent_link)
 		json_array_append_new(children, json_pack("{s:s, s:o}", "name", e->name, "info",
 							  encode_node(rq, e->child)));
-	json_object_set_new(json, "children", children);
+	/* They come first: who looks for the first or last line with a key finds what it always did. */
+	json_t *json = json_pack("{s:o}", "children", children);
+
+	json_object_update(json, own);
+	json_decref(own);
 	return json;
 }
 
