@@ -11,6 +11,7 @@ The daemon under test is $CAIRND, or build/daemon/cairnd; RIVAL is the reference
 program, and None where it is not installed. A script that lacks a tool calls
 skip(), which ends it with code 77.
 """
+import contextlib
 import json
 import os
 import random
@@ -57,6 +58,38 @@ def is_listening(path):
         except (FileNotFoundError, ConnectionRefusedError):
             return False
     return True
+
+
+def has_stopped(pid):
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as f:
+                if f.read().rpartition(")")[2].split()[0] != "T":
+                    return False
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return True
+
+
+def stop_process(pid):
+    """Have a process stand still: each of its threads, which on a busy machine notice late."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not has_stopped(pid):
+        assert time.monotonic() < deadline, f"process {pid} does not stop"
+        time.sleep(0.001)
+
+
+@contextlib.contextmanager
+def stopped(*pids):
+    """Processes that stand still meanwhile."""
+    try:
+        for pid in pids:
+            stop_process(pid)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class QmpError(Exception):

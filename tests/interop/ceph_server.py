@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support import ROOT, need, run, skip  # noqa: E402
+from support import ROOT, need, run, skip, stopped  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "tests", "servers", "ceph")
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "rbd")
@@ -43,14 +43,8 @@ class Ceph:
     @contextlib.contextmanager
     def frozen(self, *which):
         """The monitor, the OSD or both do not answer meanwhile."""
-        pids = [self.pid(w) for w in which]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(*(self.pid(w) for w in which)):
             yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
 
     def rbd(self, *arguments, **options):
         return run("rbd", "-c", self.conf, *arguments, timeout=120, **options)

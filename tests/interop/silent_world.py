@@ -7,7 +7,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support import Daemon, run  # noqa: E402
+from support import Daemon, run, stop_process  # noqa: E402
 from nbd_servers import connect, nbdkit  # noqa: E402
 
 MIB = 1 << 20
@@ -19,15 +19,6 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def has_stopped(pid):
-    """Whether all threads of a process have noticed that they are to."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as f:
-            if f.read().rpartition(")")[2].split()[0] != "T":
-                return False
-    return True
 
 
 class World:
@@ -71,9 +62,8 @@ class World:
         return self.far(**{"open-timeout": 3600}, **more)
 
     def stop(self):
-        self.server.process.send_signal(signal.SIGSTOP)
         self.is_stopped = True
-        wait_until(lambda: has_stopped(self.server.process.pid))
+        stop_process(self.server.process.pid)
 
     def go_on(self):
         if self.is_stopped and self.server.process.poll() is None:
