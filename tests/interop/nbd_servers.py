@@ -67,6 +67,19 @@ def nbdkit(socket, *arguments):
     return Server(socket, "nbdkit", "-f", "--exit-with-parent", "-U", "{socket}", *arguments)
 
 
+def wait_until(condition, complaint):
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.02)
+
+
+def count_clients(path):
+    """The connections that the server at @path has accepted."""
+    with open("/proc/net/unix", encoding="ascii") as f:
+        return sum(1 for line in f if line.endswith(f" {path}\n") and line.split()[5] == "03")
+
+
 def connect(path, export):
     """A client of libnbd's own on an export at a UNIX socket."""
     h = nbd.NBD()
