@@ -19,6 +19,12 @@
 
 #define SECTOR_BYTES 512
 
+/* Others may change the graph while a server is at work; the result is for graph_apart_return(). */
+static struct graph_apart *leave_for(struct graph *g, const struct driver *driver)
+{
+	return driver->is_remote ? graph_apart_leave(g) : NULL;
+}
+
 static int co_fn create(struct graph *g, const struct driver *driver, const char *text,
 			struct error **errp)
 {
@@ -29,7 +35,9 @@ static int co_fn create(struct graph *g, const struct driver *driver, const char
 	int r = schema_decode_keyval(&blockdev_create_options_type, text, NULL, &options, errp);
 	if (r < 0)
 		return r;
+	struct graph_apart *apart = leave_for(g, driver);
 	r = driver->create(g, options, errp);
+	graph_apart_return(g, apart);
 	schema_free(&blockdev_create_options_type, options);
 	return r;
 }
@@ -67,9 +75,11 @@ static int co_fn take_over_node(struct node *n, uint64_t size, struct error **er
 	int r = edge_attach_consumer(&c, "root", n, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE,
 				     PERM_ALL & ~PERM_RESIZE, &e, errp);
 	if (r >= 0) {
+		struct graph_apart *apart = node_is_remote(n) ? graph_apart_leave(n->graph) : NULL;
 		consumer_enter(&c);
 		r = take_over(e, size, errp);
 		consumer_leave(&c);
+		graph_apart_return(n->graph, apart);
 		edge_detach(e);
 	}
 	consumer_finish(&c);
@@ -138,7 +148,9 @@ static void co_fn uncreate_storage(struct graph *g, const char *protocol)
 	const struct driver *driver = find_storage(g, protocol, &options);
 	if (!driver)
 		return;
+	struct graph_apart *apart = leave_for(g, driver);
 	driver->uncreate(g, options);
+	graph_apart_return(g, apart);
 	schema_free(&blockdev_create_options_type, options);
 }
 
@@ -149,7 +161,9 @@ static bool co_fn storage_may_exist(struct graph *g, const char *protocol)
 	const struct driver *driver = find_storage(g, protocol, &options);
 	if (!driver)
 		return true;
+	struct graph_apart *apart = leave_for(g, driver);
 	bool exists = !driver->exists || driver->exists(g, options);
+	graph_apart_return(g, apart);
 	schema_free(&blockdev_create_options_type, options);
 	return exists;
 }
@@ -319,6 +333,52 @@ static void too_large(const struct driver *driver, struct error **error)
 							     : "");
 }
 
+/* An image that is being made at a server, where the lock for changes does not keep others off. */
+struct making {
+	struct list link; /* in graph.making */
+	const char *protocol;
+};
+
+static bool is_being_made(const struct graph *g, const char *protocol)
+{
+	struct making *m;
+	list_for_each (m, &g->making, link) {
+		if (strcmp(m->protocol, protocol) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Two never make the same one at once: each would take it for its own, and the one that fails
+ * would delete what the other has.
+ */
+static int co_fn making_begin(struct making *m, struct graph *g, const char *protocol,
+			      struct error **errp)
+{
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+	const struct driver *driver = graph_load_driver(g, name, NULL);
+	*m = (struct making){.protocol = protocol};
+	list_init(&m->link);
+	if (!driver || !driver->is_remote)
+		return 0;
+	while (is_being_made(g, protocol)) {
+		struct graph_apart *apart = graph_apart_leave(g);
+		if (!apart)
+			return error_set(errp, -EBUSY, "The image is being created already");
+		co_queue_wait(&g->worked);
+		graph_apart_return(g, apart);
+	}
+	list_add_tail(&g->making, &m->link);
+	return 0;
+}
+
+static void making_end(struct making *m, struct graph *g)
+{
+	list_del_init(&m->link);
+	co_queue_wake_all(&g->worked);
+}
+
 int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
 		       struct error **errp)
 {
@@ -344,9 +404,14 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, char **re
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
 	if (r < 0)
 		return r;
+	struct making making;
+	r = making_begin(&making, g, protocol, errp);
+	if (r < 0)
+		return r;
 	bool is_new = ret_made && !storage_may_exist(g, protocol);
 	struct error *error = NULL;
 	r = create_image(g, driver, protocol, spec, &error);
+	making_end(&making, g);
 	if (r == -EFBIG)
 		too_large(driver, &error);
 	if (r < 0)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "block/driver.h"
 #include "block/node.h"
 
@@ -22,6 +23,7 @@ struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 	g->drivers = drivers;
 	list_init(&g->nodes);
 	list_init(&g->closing);
+	list_init(&g->making);
 	list_init(&g->consumers);
 	list_init(&g->drains);
 	list_init(&g->throttle_groups);
@@ -67,6 +69,7 @@ const struct driver *co_fn graph_load_driver(const struct graph *g, const char *
 void co_fn graph_change_begin(struct graph *g)
 {
 	co_mutex_lock(&g->change_lock);
+	g->turns++;
 }
 
 void graph_change_end(struct graph *g)
@@ -79,36 +82,65 @@ bool graph_is_changing(const struct graph *g)
 	return g->change_lock.owner;
 }
 
-void graph_change_suspend(struct graph *g, bool *ret_was_held)
+void graph_change_suspend(struct graph *g, struct graph_suspension *ret)
 {
-	*ret_was_held = g->change_lock.owner && g->change_lock.owner == co_self();
-	assert(!*ret_was_held || !g->apart);
-	if (*ret_was_held)
-		co_mutex_unlock(&g->change_lock);
+	*ret = (struct graph_suspension){0};
+	if (!g->change_lock.owner || g->change_lock.owner != co_self())
+		return;
+	ret->was_held = true;
+	ret->apart = TAKE(g->apart);
+	co_mutex_unlock(&g->change_lock);
 }
 
-void co_fn graph_change_resume(struct graph *g, bool was_held)
+void co_fn graph_change_resume(struct graph *g, const struct graph_suspension *s)
 {
-	if (was_held)
-		co_mutex_lock(&g->change_lock);
-}
-
-void co_fn graph_change_begin_apart(struct graph *g, struct graph_apart *ret)
-{
-	*ret = (struct graph_apart){.owner = co_self()};
-	list_init(&ret->opening);
+	if (!s->was_held)
+		return;
 	graph_change_begin(g);
+	g->apart = s->apart;
+}
+
+void graph_apart_begin(struct graph *g, struct graph_apart *ret)
+{
+	assert(g->change_lock.owner == co_self() && !g->apart);
+	*ret = (struct graph_apart){.owner = co_self(), .party = ret};
+	list_init(&ret->opening);
 	g->apart = ret;
 }
 
-void graph_change_end_apart(struct graph *g, struct graph_apart *a)
+void graph_apart_end(struct graph *g, struct graph_apart *a)
 {
-	assert(g->apart == a);
+	assert(g->apart == a && a->party == a);
 	struct node *n, *following;
 	list_for_each_safe (n, following, &a->opening, opening_link) {
 		list_del_init(&n->opening_link);
 		n->opener = NULL;
 	}
+	g->apart = NULL;
+}
+
+void co_fn graph_change_begin_apart(struct graph *g, struct graph_apart *ret)
+{
+	graph_change_begin(g);
+	graph_apart_begin(g, ret);
+}
+
+void graph_change_end_apart(struct graph *g, struct graph_apart *a)
+{
+	graph_apart_end(g, a);
+	graph_change_end(g);
+}
+
+void co_fn graph_apart_help_begin(struct graph *g, struct graph_apart *party,
+				  struct graph_apart *ret)
+{
+	graph_change_begin_apart(g, ret);
+	ret->party = party;
+}
+
+void graph_apart_help_end(struct graph *g, struct graph_apart *a)
+{
+	assert(g->apart == a && list_is_empty(&a->opening));
 	g->apart = NULL;
 	graph_change_end(g);
 }

@@ -53,7 +53,15 @@ struct graph_observer {
  */
 struct graph_apart {
 	struct coroutine *owner;
+	struct graph_apart *party; /* itself, or whom it helps: what is opened is that one's */
+	bool has_helpers;          /* coroutines that it waits for open nodes in its name */
 	struct list opening; /* struct node.opening_link: nobody else finds them yet */
+};
+
+/* What graph_change_suspend() has let go of. */
+struct graph_suspension {
+	bool was_held;
+	struct graph_apart *apart;
 };
 
 struct graph {
@@ -68,10 +76,12 @@ struct graph {
 	struct list secrets;                 /* struct secret.link */
 	struct list tls_creds;               /* struct tls_creds.link */
 	struct list authz;                   /* struct authz.link */
-	struct co_queue worked;              /* for work of nodes, or their closing, to end */
+	struct co_queue worked;              /* for work of nodes, closing or making to end */
 	struct co_mutex change_lock;
+	uint64_t turns;                      /* how often it has been taken */
 	struct graph_apart *apart;           /* of the lock's holder; NULL when it never lets go */
 	struct list closing;                 /* struct node.closing_link: found by nobody any more */
+	struct list making;                  /* struct making.link: remote images; see create.c */
 	uint64_t next_auto_name;
 	uint64_t walk_epoch; /* see walk.h */
 	struct list unsettled;               /* struct node.unsettled_link; see node_unsettle() */
@@ -110,11 +120,11 @@ void graph_change_end(struct graph *g);
 bool graph_is_changing(const struct graph *g);
 /*
  * Let others change the graph while the caller, who may hold the change lock, does
- * something that takes long. *ret_was_held is for graph_change_resume(); after it the world
+ * something that takes long. *ret is for graph_change_resume(); after it the world
  * has moved.
  */
-void graph_change_suspend(struct graph *g, bool *ret_was_held);
-void co_fn graph_change_resume(struct graph *g, bool was_held);
+void graph_change_suspend(struct graph *g, struct graph_suspension *ret);
+void co_fn graph_change_resume(struct graph *g, const struct graph_suspension *s);
 /*
  * Hold the change lock to open or to close nodes, without holding up others by storage
  * that hangs: the lock is let go of while remote storage is being reached for a node, and
@@ -130,8 +140,22 @@ void co_fn graph_change_resume(struct graph *g, bool was_held);
 void co_fn graph_change_begin_apart(struct graph *g, struct graph_apart *ret);
 void graph_change_end_apart(struct graph *g, struct graph_apart *a);
 /*
- * For block/: let go of the lock if the caller is such a holder, and take it again. The result
- * of the first, NULL for no, is for the second.
+ * The same for a part of the time for which the caller holds the lock: while nothing is drained
+ * and no graph transaction is under way. After the first what was looked up before must be
+ * looked at again; from the second on, which does not wait, nobody else changes anything.
+ */
+void graph_apart_begin(struct graph *g, struct graph_apart *ret);
+void graph_apart_end(struct graph *g, struct graph_apart *a);
+/*
+ * For a coroutine that opens nodes for @party, who has let go of the lock and waits for it: the
+ * lock is taken as by graph_change_begin_apart(), but what is opened stays the party's.
+ */
+void co_fn graph_apart_help_begin(struct graph *g, struct graph_apart *party,
+				  struct graph_apart *ret);
+void graph_apart_help_end(struct graph *g, struct graph_apart *a);
+/*
+ * For those who make and open images: let go of the lock if the caller is such a holder, and
+ * take it again. The result of the first, NULL for no, is for the second.
  */
 struct graph_apart *graph_apart_leave(struct graph *g);
 void co_fn graph_apart_return(struct graph *g, struct graph_apart *a);

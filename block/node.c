@@ -40,6 +40,13 @@ int node_check_name(struct graph *g, const char *name, struct error **errp)
 	return 0;
 }
 
+/* Whose the nodes are that the caller opens; NULL for everybody's. */
+static struct graph_apart *own_party(const struct graph *g)
+{
+	const struct graph_apart *a = g->apart;
+	return a && (a->owner == co_self() || a->has_helpers) ? a->party : NULL;
+}
+
 int node_create(struct graph *g, const struct driver *driver, const char *name, struct node **ret,
 		struct error **errp)
 {
@@ -72,9 +79,10 @@ int node_create(struct graph *g, const struct driver *driver, const char *name, 
 	list_init(&n->unsettled_link);
 	list_init(&n->opening_link);
 	list_init(&n->closing_link);
-	if (g->apart && g->apart->owner == co_self()) {
-		n->opener = co_self();
-		list_add_tail(&g->apart->opening, &n->opening_link);
+	struct graph_apart *party = own_party(g);
+	if (party) {
+		n->opener = party;
+		list_add_tail(&party->opening, &n->opening_link);
 	}
 	co_queue_init(&n->conflicts);
 	co_mutex_init(&n->flush_lock);
@@ -173,7 +181,7 @@ struct node *node_find(struct graph *g, const char *name)
 	struct node *n = find_registered(g, name);
 	if (!n || !n->is_open)
 		return NULL;
-	return n->opener && n->opener != co_self() ? NULL : n;
+	return n->opener && n->opener != own_party(g) ? NULL : n;
 }
 
 struct node *node_find_error(struct graph *g, const char *name, struct error **errp)

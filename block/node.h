@@ -22,6 +22,7 @@ struct consumer;
 struct driver;
 struct edge;
 struct graph;
+struct graph_apart;
 struct layer_map;
 
 #define NODE_NAME_MAX 31
@@ -50,7 +51,7 @@ struct node {
 	unsigned references;
 	bool is_open; /* driver->open has succeeded, and driver->close has not begun */
 
-	struct coroutine *opener;  /* alone knows of the node; NULL when it is there for all. See graph.h */
+	const struct graph_apart *opener; /* alone knows of the node; NULL when it is there for all */
 	struct list opening_link;  /* in graph_apart.opening */
 	struct list closing_link;  /* in graph.closing: unregistered, and not freed yet */
 

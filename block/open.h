@@ -19,6 +19,9 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 				struct blockdev_options **ret, bool *ret_probed,
 				struct error **errp);
 
+/* False when it is known that opening @filename, or making it, asks no server. */
+bool co_fn filename_may_be_remote(struct graph *g, const char *filename);
+
 /*
  * The full name of @backing as written in the image called @overlay: relative
  * paths begin at the overlay's directory, on its server. Free with free().
@@ -83,6 +86,8 @@ char *co_fn image_recorded_name(const char *name, const char *image);
 /*
  * Create the file and the image in it, as snapshot and mirror commands do. *ret_made, where
  * wanted, is its name for image_uncreate() if there was no such file before; else NULL.
+ * The change lock is let go of while a file is written, and in graph_change_begin_apart()'s way
+ * while remote storage is at work. Of two who make the same remote image one waits.
  */
 int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
 		       struct error **errp);

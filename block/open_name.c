@@ -109,3 +109,24 @@ int co_fn options_from_filename(struct graph *g, const char *filename, const cha
 		*ret_probed = probed;
 	return 0;
 }
+
+bool co_fn filename_may_be_remote(struct graph *g, const char *filename)
+{
+	char *text _cleanup_free_ = NULL;
+	if (json_name_is(filename))
+		return true;
+	if (text_from_filename(g, filename, &text, NULL) < 0)
+		return false;
+	/* Each level of what may be wrapped has a driver. */
+	for (const char *end, *pair = text; *pair; pair = *end ? end + 1 : end) {
+		end = text_pair_end(pair);
+		const char *key_end = memchr(pair, '=', (size_t)(end - pair));
+		if (!key_end || key_end - pair < 6 || strncmp(key_end - 6, "driver", 6) != 0)
+			continue;
+		char *name _cleanup_free_ = xasprintf("%.*s", (int)(end - key_end - 1), key_end + 1);
+		const struct driver *d = graph_load_driver(g, name, NULL);
+		if (d && d->is_remote)
+			return true;
+	}
+	return false;
+}

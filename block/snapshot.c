@@ -5,6 +5,7 @@
 #include "block/snapshot_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "block/blocker.h"
@@ -47,15 +48,20 @@ static int check_overlay_name(struct graph *g, const struct blockdev_snapshot_sy
 	return node_check_name(g, args->snapshot_node_name, errp);
 }
 
+/* An overlay without the backing file that it will get does not go by its name yet. */
+static const char *name_of_base(const struct snapshot *s)
+{
+	return s->base_is_new ? s->base->file->child->filename : s->base->filename;
+}
+
 static int co_fn create_image(struct snapshot *s, const struct blockdev_snapshot_sync *args,
 			      const char *format, struct error **errp)
 {
 	if (string_equal(args->snapshot_file, s->base->filename))
 		return error_set(errp, -EINVAL, "Error: Trying to create an image with the same "
 				 "filename as the backing file");
-	/* An overlay without the backing file that it will get does not go by its name yet. */
-	const char *base = s->base_is_new ? s->base->file->child->filename : s->base->filename;
-	char *backing _cleanup_free_ = image_recorded_name(base, args->snapshot_file);
+	s->recorded = xstrdup(name_of_base(s));
+	char *backing _cleanup_free_ = image_recorded_name(s->recorded, args->snapshot_file);
 	struct image_spec spec = {
 		.filename = args->snapshot_file,
 		.format = format,
@@ -122,9 +128,11 @@ int snapshot_plan(struct snapshot *s, struct graph *g, const struct blockdev_sna
 	int r = check_base(base, errp);
 	if (r >= 0)
 		r = check_overlay_name(g, args, errp);
-	if (r >= 0)
-		s->base = node_ref(base);
-	return r;
+	if (r < 0)
+		return r;
+	s->base = node_ref(base);
+	s->turn = g->turns;
+	return 0;
 }
 
 int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync *args,
@@ -134,9 +142,11 @@ int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync 
 	int r = 0;
 	if (args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS)
 		r = create_image(s, args, format, errp);
+	if (r < 0)
+		return r;
 	struct node *overlay;
-	if (r >= 0)
-		r = open_overlay(s->base, args, format, &overlay, errp);
+	s->base_read_only = s->base->read_only;
+	r = open_overlay(s->base, args, format, &overlay, errp);
 	if (r < 0)
 		return r;
 	r = check_overlay(overlay, errp);
@@ -167,6 +177,38 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 		return r;
 	s->base = node_ref(base);
 	s->overlay = node_ref(overlay);
+	s->turn = g->turns;
+	return 0;
+}
+
+/* A job may have taken it out of its chain. */
+static int check_still_there(const struct snapshot *s, struct error **errp)
+{
+	const struct node *n = s->base;
+	if (s->base_is_new || n->monitor_owned || !list_is_empty(&n->parents))
+		return 0;
+	return error_set(errp, -EBUSY, "Node '%s' has left the graph meanwhile", n->name);
+}
+
+int snapshot_check_again(struct snapshot *s, bool is_adopted, struct error **errp)
+{
+	if (s->turn == s->base->graph->turns)
+		return 0;
+	int r = check_still_there(s, errp);
+	if (r >= 0)
+		r = check_base(s->base, errp);
+	if (r >= 0)
+		r = check_overlay(s->overlay, errp);
+	if (r < 0)
+		return r;
+	if (is_adopted && s->overlay->permissions & PERM_CONSISTENT_READ)
+		return error_set(errp, -EBUSY, "The overlay is already in use");
+	if (!is_adopted && s->base_read_only != s->base->read_only)
+		return error_set(errp, -EBUSY, "Node '%s' has been reopened meanwhile",
+				 s->base->name);
+	if (s->recorded && strcmp(s->recorded, name_of_base(s)) != 0)
+		return error_set(errp, -EBUSY, "Node '%s' is called '%s' now, and not '%s' any more",
+				 s->base->name, name_of_base(s), s->recorded);
 	return 0;
 }
 
@@ -203,5 +245,6 @@ void co_fn snapshot_finish(struct snapshot *s)
 	if (s->made)
 		image_uncreate(s->base->graph, s->made);
 	node_unref(s->base);
+	free(s->recorded);
 	*s = (struct snapshot){0};
 }

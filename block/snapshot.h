@@ -6,7 +6,8 @@
  * Many are taken at one moment: first all overlays are made, several at a time,
  * while the users go on; then all users stand still once, and one graph
  * transaction moves them. Control thread, in a coroutine that holds the change
- * lock from the first prepare to the free.
+ * lock from the first prepare to the free. Where prepare lets go of it, since the caller holds
+ * it apart and an overlay is made at a server, everything is checked again before the commit.
  */
 #ifndef BLOCK_SNAPSHOT_H
 #define BLOCK_SNAPSHOT_H
@@ -38,6 +39,12 @@ size_t snapshot_set_add(struct snapshot_set *set, const struct blockdev_snapshot
 int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp);
 
 /*
+ * After the last prepare, when the lock is not let go of any more: if it was, check again what
+ * others may have changed since. Never waits. -EBUSY or as prepare.
+ */
+int snapshot_set_check_again(struct snapshot_set *set, struct error **errp);
+
+/*
  * After a successful prepare: drain the users of all nodes, make what they wrote
  * durable, and move them to the overlays: all or none. The nodes become
  * read-only. An overlay without any user stays open for the monitor, so that the
@@ -47,7 +54,7 @@ int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp);
 
 /*
  * The steps of that commit, for a transaction that does more than take snapshots:
- * flush while the users are at work, so that they stand still for a short time only;
+ * check again, flush while the users are at work, so that they stand still for a short time only;
  * drain the bases; flush again; link each; prepare and commit the graph transaction;
  * settle; end the drain.
  */

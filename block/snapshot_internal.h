@@ -14,6 +14,9 @@ struct snapshot {
 	char *made;           /* the overlay's file, if it was not there before; until it is kept */
 	bool is_made;         /* the overlay is an image of our own making, @base_bytes long */
 	uint64_t base_bytes;
+	char *recorded;       /* what the base was called when the overlay was made; NULL before */
+	bool base_read_only;  /* when the overlay was opened */
+	uint64_t turn;        /* graph.turns when the base was looked at */
 	bool base_is_new;     /* itself an overlay that was made for the set and is not linked yet */
 	bool base_is_adopted; /* itself an overlay that was there before and is not linked yet */
 };
@@ -27,6 +30,8 @@ int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync 
 /* Take an open node as the overlay. Sets both. Never waits. */
 int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
 		   struct error **errp);
+/* See snapshot_set_check_again(). */
+int snapshot_check_again(struct snapshot *s, bool is_adopted, struct error **errp);
 /* Put the overlay between the base and its users, as steps of @tx. */
 int snapshot_link(struct snapshot *s, struct graph_tx *tx, struct error **errp);
 /*

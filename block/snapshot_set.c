@@ -77,22 +77,38 @@ void co_fn snapshot_set_destroy(struct snapshot_set *set)
 struct crew {
 	void co_fn (*work)(struct item *it);
 	struct item *next, *end;
+	struct graph *graph;
+	struct graph_apart *party; /* each takes the lock for changes for itself, to help; or NULL */
 	struct co_group group;
 };
 
 static void co_fn crew_member(void *arg)
 {
 	struct crew *crew = arg;
-	while (crew->next < crew->end)
-		crew->work(crew->next++);
+	struct graph_apart apart;
+	while (crew->next < crew->end) {
+		struct item *it = crew->next++;
+		if (crew->party)
+			graph_apart_help_begin(crew->graph, crew->party, &apart);
+		crew->work(it);
+		if (crew->party)
+			graph_apart_help_end(crew->graph, &apart);
+	}
 	co_group_done(&crew->group);
 }
 
 /* Run @work on all items; the error of the first, in order, that failed. */
 static int co_fn work_on(struct snapshot_set *set, size_t first, size_t end,
-			 void co_fn (*work)(struct item *it), struct error **errp)
+			 void co_fn (*work)(struct item *it), struct graph_apart *party,
+			 struct error **errp)
 {
-	struct crew crew = {.work = work, .next = &set->items[first], .end = &set->items[end]};
+	struct crew crew = {
+		.work = work,
+		.next = &set->items[first],
+		.end = &set->items[end],
+		.graph = set->graph,
+		.party = party,
+	};
 	co_group_init(&crew.group);
 	for (size_t i = first; i < end && i - first < WORKERS_MAX; i++) {
 		co_group_add(&crew.group);
@@ -170,6 +186,31 @@ static void co_fn make_overlay(struct item *it)
 		it->result = snapshot_open(&it->snapshot, it->sync, &it->error);
 }
 
+static bool co_fn is_any_remote(const struct snapshot_set *set, size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++) {
+		const struct item *it = &set->items[i];
+		if (it->sync && filename_may_be_remote(set->graph, it->sync->snapshot_file))
+			return true;
+	}
+	return false;
+}
+
+/* Others may change the graph while servers are at work; files are not worth letting them in. */
+static int co_fn make_overlays(struct snapshot_set *set, size_t first, size_t end,
+			       struct error **errp)
+{
+	struct graph *g = set->graph;
+	struct graph_apart *apart = is_any_remote(set, first, end) ? graph_apart_leave(g) : NULL;
+	if (!apart && g->apart)
+		g->apart->has_helpers = true;
+	int r = work_on(set, first, end, make_overlay, apart, errp);
+	graph_apart_return(g, apart);
+	if (g->apart)
+		g->apart->has_helpers = false;
+	return r;
+}
+
 int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp)
 {
 	while (set->prepared < set->count) {
@@ -183,7 +224,7 @@ int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp)
 				end++;
 		}
 		/* An earlier snapshot's failure comes first, also when it is noticed later. */
-		int made = work_on(set, first, end, make_overlay, errp);
+		int made = make_overlays(set, first, end, errp);
 		if (made < 0) {
 			error_free(error);
 			return made;
@@ -193,6 +234,14 @@ int co_fn snapshot_set_prepare(struct snapshot_set *set, struct error **errp)
 		set->prepared = end;
 	}
 	return 0;
+}
+
+int snapshot_set_check_again(struct snapshot_set *set, struct error **errp)
+{
+	int r = 0;
+	for (size_t i = 0; i < set->prepared && r >= 0; i++)
+		r = snapshot_check_again(&set->items[i].snapshot, set->items[i].adopt, errp);
+	return r;
 }
 
 /* --- Putting them to use ------------------------------------------------------------ */
@@ -207,7 +256,7 @@ static void co_fn flush_base(struct item *it)
 
 int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp)
 {
-	return work_on(set, 0, set->count, flush_base, errp);
+	return work_on(set, 0, set->count, flush_base, NULL, errp);
 }
 
 struct node *snapshot_set_base(const struct snapshot_set *set, size_t index)

@@ -189,7 +189,8 @@ static int link_all(struct backup *b, struct graph_tx *tx, struct error **errp)
 
 /*
  * What may have changed since the backup was opened: an earlier action of the transaction
- * may use the nodes, and a resize that was under way may have ended.
+ * may use the nodes, a resize that was under way may have ended, and while an image was made
+ * others may have changed the graph.
  */
 static int check_again(struct backup *b, struct error **errp)
 {
@@ -200,6 +201,11 @@ static int check_again(struct backup *b, struct error **errp)
 		r = copy_job_check_base(node_skip_filters(b->source), errp);
 	if (r < 0)
 		return r;
+	/* The image of drive-backup names another one. */
+	if (b->backing && b->sync == MIRROR_SYNC_MODE_TOP &&
+	    node_skip_filters(node_backing(b->source)) != node_skip_filters(b->backing))
+		return error_set(errp, -EBUSY, "The backing file of node '%s' has been changed "
+				 "meanwhile", b->source->name);
 	uint64_t bytes = dirty_bitmap_size(cbw_left(b->cbw));
 	if (b->source->size != bytes || b->target->size != bytes)
 		return error_set(errp, -EINVAL, "Source and target image have different sizes");

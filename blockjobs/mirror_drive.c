@@ -67,7 +67,7 @@ static int check_replaces(struct node *source, const struct drive_mirror_args *a
 }
 
 /*
- * The lock was let go of: a filter between may have come or gone, but a new image that names
+ * The lock was let go of. Whatever else may have changed, mirror_select() finds it. A filter between may have come or gone, but a new image that names
  * another backing file than it gets would show other data later.
  */
 static int co_fn find_backing_again(struct node *source, const struct node *was,
@@ -84,6 +84,22 @@ static int co_fn find_backing_again(struct node *source, const struct node *was,
 	return 0;
 }
 
+/* Make the image and open it. While a server does its part, others may change the graph. */
+static int co_fn make_image(struct node *source, const struct drive_mirror_args *args,
+			    struct mirror_image *ret, struct error **errp)
+{
+	struct graph_apart apart;
+	int r = 0;
+	graph_apart_begin(source->graph, &apart);
+	if (ret->is_new)
+		r = drive_image_create(source, args->target, args->format, ret->backing, NULL, errp);
+	if (r >= 0)
+		r = open_image(source, args, ret, errp);
+	graph_apart_end(source->graph, &apart);
+	return r;
+}
+
+/* What *ret has is the caller's, also when this fails. */
 static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *args,
 			       struct mirror_image *ret, struct error **errp)
 {
@@ -100,38 +116,25 @@ static int co_fn prepare_image(struct graph *g, const struct drive_mirror_args *
 		node_ref(below);
 	ret->allocates_zeroes = !args->unmap;
 	ret->is_new = args->mode == NEW_IMAGE_MODE_ABSOLUTE_PATHS;
-	if (ret->is_new) {
-		struct node *backing = drive_image_backing(source, args->sync);
-		if (backing)
-			ret->backing = node_ref(backing);
-		r = drive_image_create(source, args->target, args->format, ret->backing, NULL,
-				       errp);
-	}
-	if (r >= 0)
-		r = open_image(source, args, ret, errp);
+	struct node *backing = ret->is_new ? drive_image_backing(source, args->sync) : NULL;
+	if (backing)
+		ret->backing = node_ref(backing);
+	r = make_image(source, args, ret, errp);
 	if (r >= 0 && ret->is_new && args->sync == MIRROR_SYNC_MODE_TOP)
 		r = find_backing_again(source, below, &ret->backing, errp);
-	if (r < 0)
-		node_unref(TAKE(ret->node));
 	node_unref(below);
 	node_unref(source);
 	return r;
 }
 
-static int co_fn start_locked(struct job_table *t, const struct drive_mirror_args *args,
-			      struct error **errp)
+static int co_fn start_with(struct job_table *t, const struct drive_mirror_args *args,
+			    const struct mirror_image *image, struct error **errp)
 {
-	struct mirror_image image = {0};
-	int r = prepare_image(t->graph, args, &image, errp);
-	if (r < 0) {
-		node_unref(image.backing);
-		return r;
-	}
 	/* The two commands mean the same by what they have both. */
 	const struct blockdev_mirror_args mirror = {
 		.job_id = args->job_id,
 		.device = args->device,
-		.target = image.node->name,
+		.target = image->node->name,
 		.replaces = args->replaces,
 		.sync = args->sync,
 		.speed = args->speed,
@@ -143,10 +146,22 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 		.auto_finalize = args->auto_finalize,
 		.auto_dismiss = args->auto_dismiss,
 	};
-	r = mirror_start_locked(t, &mirror, &image, errp);
+	return mirror_start_locked(t, &mirror, image, errp);
+}
+
+static int co_fn start_locked(struct job_table *t, const struct drive_mirror_args *args,
+			      struct error **errp)
+{
+	struct mirror_image image = {0};
+	struct graph_apart apart;
+	int r = prepare_image(t->graph, args, &image, errp);
+	if (r >= 0)
+		r = start_with(t, args, &image, errp);
+	graph_apart_begin(t->graph, &apart);
 	/* The job holds it, and with success its users. */
 	node_unref(image.node);
 	node_unref(image.backing);
+	graph_apart_end(t->graph, &apart);
 	return r;
 }
 

@@ -108,7 +108,12 @@ static int co_fn run_drained(struct transaction *t, struct error **errp)
 
 static int co_fn run(struct transaction *t, struct error **errp)
 {
+	struct graph_apart apart;
+	graph_apart_begin(t->graph, &apart);
 	int r = open_all(t, errp);
+	graph_apart_end(t->graph, &apart);
+	if (r >= 0)
+		r = snapshot_set_check_again(t->snapshots, errp);
 	/* Most of what is unflushed goes while the users are still at work. */
 	if (r >= 0)
 		r = snapshot_set_flush(t->snapshots, errp);
@@ -145,12 +150,16 @@ static void tell_failed(struct transaction *t)
 /* What was set up in vain goes in the reverse of the order in which it came. */
 static void co_fn clean(struct transaction *t, bool has_failed)
 {
+	/* Closing, and deleting, may take long. */
+	struct graph_apart apart;
+	graph_apart_begin(t->graph, &apart);
 	for (size_t i = 0; i < t->count; i++) {
 		struct action *a = &t->actions[has_failed ? t->count - 1 - i : i];
 		if (a->kind->clean)
 			a->kind->clean(t, a);
 	}
 	snapshot_set_destroy(t->snapshots);
+	graph_apart_end(t->graph, &apart);
 	job_tx_unref(t->jobs);
 	free(t->nodes);
 	free(t->actions);

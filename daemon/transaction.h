@@ -4,11 +4,14 @@
  *
  * Each kind of action is a row of functions beside its command, named in the table in
  * cmd_transaction.c. When remote storage that hangs has been waited for, for all actions at
- * the same time (block/sound.h), and with the change lock held throughout, the engine
+ * the same time (block/sound.h), and with the change lock held, the engine
  *
  *   1. opens each action in order, while users go on: what takes long, such as
  *      creating an image. Snapshots are a special case: all that stand in a row are
- *      made together;
+ *      made together. The lock is let go of while images are made and opened at servers
+ *      (graph_apart_begin()), and what has been made is found by nobody else; so what was found out
+ *      before is checked again, by the set of snapshots at the end of this step, by
+ *      other actions when they are prepared;
  *   2. drains all nodes that the actions name, so that what follows is one moment for
  *      their users: a request falls before all of it, or after;
  *   3. prepares each in order. Each sees what those before it have done;

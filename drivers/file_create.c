@@ -133,12 +133,13 @@ int co_fn file_create(struct graph *g, const struct blockdev_create_options *opt
 		return error_move(errp, request.error);
 	struct creation c = {.options = o, .descriptor = {.fd = request.fd}};
 	/* Writing the whole file takes long, and has nothing to do with the graph. */
-	bool was_locked = false, is_long = o->preallocation == PREALLOC_MODE_FULL;
+	struct graph_suspension suspension;
+	bool is_long = o->preallocation == PREALLOC_MODE_FULL;
 	if (is_long)
-		graph_change_suspend(g, &was_locked);
+		graph_change_suspend(g, &suspension);
 	r = co_blocking(create_blocking, &c);
 	if (is_long)
-		graph_change_resume(g, was_locked);
+		graph_change_resume(g, &suspension);
 	return r < 0 ? error_move(errp, c.error) : 0;
 }
 

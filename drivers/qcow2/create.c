@@ -281,12 +281,12 @@ static int co_fn write_to_node(struct creation *c, struct node *file, struct err
 
 	if (r == 0) {
 		/* Nobody else can write to it, or take it away: commands need not wait for storage. */
-		bool was_locked;
-		graph_change_suspend(file->graph, &was_locked);
+		struct graph_suspension suspension;
+		graph_change_suspend(file->graph, &suspension);
 		consumer_enter(&c->consumer);
 		r = write_image(c, errp);
 		consumer_leave(&c->consumer);
-		graph_change_resume(file->graph, was_locked);
+		graph_change_resume(file->graph, &suspension);
 		edge_detach(c->file);
 	}
 	consumer_finish(&c->consumer);
@@ -298,7 +298,7 @@ static int co_fn preallocate_alone(struct creation *c, struct node *n, enum prea
 				   struct error **errp)
 {
 	struct edge *edge;
-	bool was_locked;
+	struct graph_suspension suspension;
 
 	consumer_init(&c->consumer, n->graph, &creation_ops);
 	int r = edge_attach_consumer(&c->consumer, "root", n, PERM_WRITE | PERM_RESIZE, 0, &edge,
@@ -306,7 +306,7 @@ static int co_fn preallocate_alone(struct creation *c, struct node *n, enum prea
 
 	if (r == 0) {
 		consumer_enter(&c->consumer);
-		graph_change_suspend(n->graph, &was_locked);
+		graph_change_suspend(n->graph, &suspension);
 		r = qcow2_preallocate(n->state, 0, c->options->size, mode, errp);
 		if (r == 0) {
 			r = qcow2_end_writing(n->state);
@@ -315,7 +315,7 @@ static int co_fn preallocate_alone(struct creation *c, struct node *n, enum prea
 		}
 		/* Who has the lock now may be waiting for us. */
 		consumer_leave(&c->consumer);
-		graph_change_resume(n->graph, was_locked);
+		graph_change_resume(n->graph, &suspension);
 		edge_detach(edge);
 	}
 	consumer_finish(&c->consumer);

@@ -372,12 +372,12 @@ static int co_fn write_to_nodes(struct creation *c, struct node *file, struct no
 	}
 	if (r == 0) {
 		/* Nobody else can write to them, or take them away: commands need not wait. */
-		bool was_locked;
-		graph_change_suspend(file->graph, &was_locked);
+		struct graph_suspension suspension;
+		graph_change_suspend(file->graph, &suspension);
 		consumer_enter(&c->consumer);
 		r = write_files(c, errp);
 		consumer_leave(&c->consumer);
-		graph_change_resume(file->graph, was_locked);
+		graph_change_resume(file->graph, &suspension);
 	}
 	while (attached > 0)
 		edge_detach(c->extents[--attached]);
