@@ -16,6 +16,32 @@ struct node *node_chain_next(const struct node *n)
 	return e ? e->child : NULL;
 }
 
+/* The filter directly above @n that users of @n have to use, or NULL. */
+static struct node *entrance_above(const struct node *n)
+{
+	const struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->parent && e->parent->driver->is_entrance && e->parent->file == e)
+			return e->parent;
+	}
+	return NULL;
+}
+
+struct node *node_entrance(struct node *n)
+{
+	for (struct node *above; (above = entrance_above(n));)
+		n = above;
+	return n;
+}
+
+struct node *edge_shown_child(const struct edge *e)
+{
+	struct node *n = e->child;
+	while (e->shows_below && n->driver->is_entrance && n->file)
+		n = n->file->child;
+	return n;
+}
+
 unsigned node_chain_length(const struct node *n)
 {
 	unsigned length = 0;

@@ -65,6 +65,7 @@ struct driver {
 	const char *name; /* as in BlockdevDriver, or an internal filter's name */
 	size_t state_size;
 	bool is_filter;       /* shows its EDGE_FILTERED child's data unchanged */
+	bool is_entrance;     /* who names its child comes in by it, so that it sees all writes */
 	bool votes;           /* shows what most of its children agree on */
 	bool named_as_child;  /* goes by its child's name, whatever its options are */
 	bool is_format;       /* interprets an EDGE_PRIMARY child */

@@ -61,12 +61,20 @@ static bool is_seen_in_name(const struct node *n)
 	return !n->driver->is_filter || !n->options || n->driver->plain_name;
 }
 
+/* Filters of jobs say nothing of their own. */
+static const struct node *skip_unnamed(const struct node *n)
+{
+	while (n && !n->options && n->file)
+		n = n->file->child;
+	return n;
+}
+
 /* True when the node is what opening its storage by name gives. */
 static bool is_default(const struct node *n)
 {
 	if (!n->file || has_strong_option(n) || is_backing_overridden(n))
 		return false;
-	const struct node *below = n->file->child;
+	const struct node *below = skip_unnamed(n->file->child);
 	if (!is_seen_in_name(n) || !is_seen_in_name(below))
 		return false;
 	/* Nor does it tell that there are two formats, one in the other; blkdebug's leaves them out. */
@@ -101,14 +109,6 @@ static struct blockdev_options *add_work(struct works *w, const struct node *n)
 	struct blockdev_options *o = NEW(struct blockdev_options);
 	w->items[w->count++] = (struct work){.node = n, .options = o};
 	return o;
-}
-
-/* Filters of jobs say nothing of their own. */
-static const struct node *skip_unnamed(const struct node *n)
-{
-	while (n && !n->options && n->file)
-		n = n->file->child;
-	return n;
 }
 
 /* What no options have made has but a name. */

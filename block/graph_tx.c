@@ -67,6 +67,7 @@ struct move {
 	struct node *old_child;          /* NULL: the edge is new */
 	struct list *after_in_parent;    /* the link before its own, as it was */
 	struct list *after_in_child;
+	bool showed_below;
 	bool detached;
 };
 
@@ -77,6 +78,7 @@ static struct move *move_new(struct edge *e)
 	m->old_child = e->child;
 	m->after_in_parent = e->parent_link.prev;
 	m->after_in_child = e->child_link.prev;
+	m->showed_below = e->shows_below;
 	return m;
 }
 
@@ -89,6 +91,7 @@ static void move_abort(void *arg)
 	struct node *new_child = e->child;
 	if (m->old_child) {
 		e->child = m->old_child;
+		e->shows_below = m->showed_below;
 		list_add_head(m->after_in_parent, &e->parent_link);
 		list_add_head(m->after_in_child, &e->child_link);
 	}
@@ -237,6 +240,7 @@ static void retarget(struct graph_tx *tx, struct edge *edge, struct node *child)
 	graph_tx_touch(tx, child);
 	graph_tx_add(tx, &move_ops, move_new(edge));
 	list_del_init(&edge->child_link);
+	edge->shows_below = false;
 	edge->child = node_ref(child);
 	list_add_tail(&child->parents, &edge->child_link);
 	if (edge->consumer)

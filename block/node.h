@@ -130,6 +130,8 @@ struct edge {
 	unsigned role;             /* enum edge_role */
 	unsigned permissions, shared;
 	bool stays;      /* graph_tx_replace_node() leaves it where it is */
+	/* It was to lead to what is below the filter that @child is; see node_entrance(). */
+	bool shows_below;
 	unsigned frozen; /* jobs that rely on where it leads: nobody else may redirect it */
 };
 
@@ -226,6 +228,14 @@ int co_fn node_find_snapshot(struct node *keeper, const char *id, const char *na
 struct node *node_backing(struct node *n);
 /* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
 struct node *node_chain_next(const struct node *n);
+/*
+ * Where a user of @n that names it has to come in: the topmost of the filters above it that
+ * see all that is written (struct driver.is_entrance), or @n itself. No reference is taken.
+ * The edge is told of it with shows_below.
+ */
+struct node *node_entrance(struct node *n);
+/* The node that the user of @e has named, where a filter stands between; else the child. */
+struct node *edge_shown_child(const struct edge *e);
 /* True when @below is @top or lies in its backing chain (filters included). */
 bool node_chain_contains(struct node *top, struct node *below);
 

@@ -212,7 +212,14 @@ int co_fn node_open_child(struct node *n, const struct blockdev_ref *ref, const 
 			: open_below(n->graph, ref->u.definition, n, role, &child, errp);
 	if (r < 0)
 		return r;
-	r = edge_attach_node(n, name, child, role, ret, errp);
+	struct node *entrance = role & EDGE_COW ? child : node_entrance(child);
+	struct edge *e;
+	r = edge_attach_node(n, name, entrance, role, &e, errp);
+	if (r >= 0) {
+		e->shows_below = entrance != child;
+		if (ret)
+			*ret = e;
+	}
 	/* The edge holds the child from now on. */
 	node_unref(child);
 	return r;

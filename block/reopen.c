@@ -295,7 +295,7 @@ static int exchange_child(struct graph_tx *tx, struct node *n, const struct sche
 	struct edge *e = find_child(n, m->name);
 	if (!e)
 		return graph_tx_attach_node(tx, n, m->name, child, EDGE_COW, NULL, errp);
-	if (e->child == child)
+	if (edge_shown_child(e) == child)
 		return 0;
 	bool is_equal;
 	int r = check_filter(n, e, child, &is_equal, errp);

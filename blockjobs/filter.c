@@ -157,6 +157,7 @@ const struct driver mirror_top_driver = {
 	.name = "mirror_top",
 	.state_size = sizeof(struct write_tracker *),
 	.is_filter = true,
+	.is_entrance = true,
 	.supports_fua = true,
 	.open = filter_driver_open,
 	.write = mirror_top_write,

@@ -105,11 +105,15 @@ int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, s
 }
 
 /* A user of @n; with @is_export, only one that moves along when the graph changes. */
-static bool has_user(const struct node *n, bool is_export)
+static bool has_user(struct node *n, bool is_export)
 {
 	const struct edge *e;
 	list_for_each(e, &n->parents, child_link)
 		if (e->consumer && !(is_export && e->stays))
+			return true;
+	/* Some come in by the filter of a job. */
+	list_for_each(e, &node_entrance(n)->parents, child_link)
+		if (e->consumer && e->shows_below && edge_shown_child(e) == n)
 			return true;
 	return false;
 }

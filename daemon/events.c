@@ -20,7 +20,7 @@ static void on_export_deleted(void *arg, const char *id)
 
 static void on_export_failed(void *arg, const struct export *e, bool is_read, int error)
 {
-	const char *node_name = e->edge->child->name;
+	const char *node_name = edge_shown_child(e->edge)->name;
 	struct block_io_error_event event = {
 		.qom_path = (char *)"",
 		.device = (char *)"",

@@ -16,7 +16,7 @@ static void list_children(const struct node *n, struct blockdev_child_list *ret)
 	list_for_each(e, &n->children, parent_link) {
 		struct blockdev_child *child = NEW(struct blockdev_child);
 		child->child = xstrdup(e->name);
-		child->node_name = xstrdup(e->child->name);
+		child->node_name = xstrdup(edge_shown_child(e)->name);
 		blockdev_child_list_append(ret, child);
 	}
 }

@@ -10,7 +10,7 @@
 /* The filter below, whichever that is now; NULL when it is none. */
 static struct cbw *cbw_below(const struct node *n)
 {
-	struct node *child = n->file->child;
+	struct node *child = edge_shown_child(n->file);
 	return child->driver->cbw ? child->driver->cbw(child) : NULL;
 }
 

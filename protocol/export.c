@@ -133,9 +133,16 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 	if (r < 0)
 		return r;
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
-	/* NBD clients cannot be told of another size, so nobody may change it below them. */
-	return edge_attach_consumer(&e->consumer, "root", n, permissions, PERM_ALL & ~PERM_RESIZE,
-				    &e->edge, errp);
+	/*
+	 * A job's filter above the node shall see what clients write, and they move with it.
+	 * NBD clients cannot be told of another size, so nobody may change it below them.
+	 */
+	struct node *entrance = node_entrance(n);
+	r = edge_attach_consumer(&e->consumer, "root", entrance, permissions,
+				 PERM_ALL & ~PERM_RESIZE, &e->edge, errp);
+	if (r >= 0)
+		e->edge->shows_below = entrance != n;
+	return r;
 }
 
 static int co_fn add_locked(struct export_registry *r, const struct block_export_options *options,
@@ -268,7 +275,7 @@ static struct block_export_info *info_of(const struct export *e)
 	struct block_export_info *info = NEW(struct block_export_info);
 	info->id = xstrdup(e->id);
 	info->type = e->type->type;
-	info->node_name = xstrdup(e->edge->child->name);
+	info->node_name = xstrdup(edge_shown_child(e->edge)->name);
 	info->shutting_down = e->shutting_down;
 	return info;
 }

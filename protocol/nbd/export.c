@@ -128,7 +128,7 @@ static int co_fn start(struct export *e, const struct block_export_options *opti
 {
 	struct nbd_server *s = arg;
 	const struct block_export_options_nbd *nbd = &options->u.nbd;
-	const char *name = nbd->name ? nbd->name : e->edge->child->name;
+	const char *name = nbd->name ? nbd->name : edge_shown_child(e->edge)->name;
 
 	int r = check_options(s, name, nbd->description, errp);
 	if (r < 0)
