@@ -8,8 +8,6 @@
  */
 #include "drivers/rbd/follow.h"
 
-#include <stdlib.h>
-
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "drivers/rbd/guard.h"
@@ -71,36 +69,14 @@ void follow_init(struct follow *f, struct loop *loop)
 		f->groups[i].owner = f;
 }
 
-/* The value of a setting as it holds for the image, or @missing. */
-static const char *find(const rbd_config_option_t *options, int count, const char *name,
-			const char *missing)
+void follow_detect(struct follow *f, rbd_image_t handle, const struct image_config *c)
 {
-	for (int i = 0; i < count; i++) {
-		if (string_equal(options[i].name, name))
-			return options[i].value;
-	}
-	return missing;
-}
-
-void follow_detect(struct follow *f, rbd_image_t handle)
-{
-	int count = 0, r;
-	rbd_config_option_t *options = NULL;
-	do {
-		options = xrealloc(options, (size_t)count + 1, sizeof(options[0]));
-		r = rbd_config_image_list(handle, options, &count);
-	} while (r == -ERANGE);
-	if (r < 0)
-		count = 0; /* what is not known is taken for the default */
 	f->handle = handle;
-	f->is_needed = string_equal(find(options, count, "rbd_cache", "true"), "true") &&
-		       string_equal(find(options, count, "rbd_cache_policy", "writearound"),
+	f->is_needed = string_equal(image_config_find(c, "rbd_cache", "true"), "true") &&
+		       string_equal(image_config_find(c, "rbd_cache_policy", "writearound"),
 				    "writearound");
 	f->is_active |= !string_equal(
-		find(options, count, "rbd_cache_writethrough_until_flush", "true"), "true");
-	if (r >= 0)
-		rbd_config_image_list_cleanup(options, count);
-	free(options);
+		image_config_find(c, "rbd_cache_writethrough_until_flush", "true"), "true");
 }
 
 void follow_note_flush(struct follow *f)

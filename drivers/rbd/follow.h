@@ -16,6 +16,7 @@
 
 #include "base/coroutine.h"
 #include "base/loop.h"
+#include "drivers/rbd/config.h"
 
 struct follow;
 
@@ -42,8 +43,8 @@ struct follow {
 };
 
 void follow_init(struct follow *f, struct loop *loop);
-/* Look what cache the image has that is open for writing. May wait: a thread of its own. */
-void follow_detect(struct follow *f, rbd_image_t handle);
+/* Look what cache the image has that is open for writing. The thread that opens it. */
+void follow_detect(struct follow *f, rbd_image_t handle, const struct image_config *c);
 /* A flush is about to be sent by somebody else. The loop's thread, or that of follow_detect(). */
 void follow_note_flush(struct follow *f);
 

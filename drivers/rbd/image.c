@@ -248,6 +248,13 @@ static int check_lock(struct opening *o)
 	return 0;
 }
 
+/* Where nothing may be cached, nothing is read ahead; nor where librbd is told not to. */
+static bool may_read_ahead(const struct image_config *c)
+{
+	return string_equal(image_config_find(c, "rbd_cache", "true"), "true") &&
+	       !string_equal(image_config_find(c, "rbd_readahead_max_bytes", ""), "0");
+}
+
 static int open_blocking(void *arg)
 {
 	struct opening *o = arg;
@@ -280,10 +287,14 @@ static int open_blocking(void *arg)
 	else
 		header_watch_begin(&image->header_watch, image->cluster->rados, image->pool,
 				   image->handle, o->name);
+	struct image_config config;
+	image_config_get(&config, image->handle);
+	image->reads_ahead = may_read_ahead(&config);
 	if (!image->read_only && !image->snapshot) {
-		follow_detect(&image->follow, image->handle);
+		follow_detect(&image->follow, image->handle, &config);
 		r = check_lock(o);
 	}
+	image_config_put(&config);
 	return r < 0 ? r : get_facts(o);
 }
 
@@ -401,6 +412,7 @@ void co_fn image_close(struct image *image)
 		return;
 	struct cluster *cluster = image->cluster;
 	follow_end(&image->follow);
+	image_requests_finish(image);
 	guard_lock(&image->guard);
 	image->is_watching = false;
 	bool is_posted = image->is_posted;
@@ -449,8 +461,10 @@ int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
 	if (size > INT64_MAX - image->header_bytes)
 		return error_set_errno(errp, -EFBIG, "Failed to resize the image");
 	atomic_fetch_add(&image->resizes, 1);
+	image_forget(image);
 	/* It ends with the request timeout of each of its steps. */
 	int r = co_detached(resize_blocking, &z, NULL, 0);
+	image_forget(image);
 	guard_lock(&image->guard);
 	atomic_fetch_add(&image->resizes, 1);
 	if (r >= 0)
@@ -474,7 +488,9 @@ static int invalidate_blocking(void *arg)
 
 int co_fn image_invalidate(struct image *image)
 {
-	return co_detached(invalidate_blocking, image, NULL, 0);
+	int r = co_detached(invalidate_blocking, image, NULL, 0);
+	image_forget(image);
+	return r;
 }
 
 int co_fn image_ask_size(struct image *image, uint64_t *ret)

@@ -11,6 +11,7 @@
 #include "base/loop.h"
 #include "base/vec.h"
 #include "block/merge.h"
+#include "block/readahead.h"
 #include "drivers/rbd/cluster.h"
 #include "drivers/rbd/follow.h"
 #include "drivers/rbd/watch.h"
@@ -21,6 +22,8 @@ struct image {
 	rados_ioctx_t pool;
 	rbd_image_t handle;
 	struct merge_queue merge; /* reads and writes */
+	struct readahead ahead;   /* before they are merged */
+	bool reads_ahead;
 	char *snapshot; /* NULL for the image itself */
 	bool read_only, is_cached;
 	bool is_encrypted;
@@ -81,6 +84,13 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 
 /* To be called once, when the facts of @image are known. */
 void image_requests_init(struct image *image);
+/* Free what reads have left, of an image that may have failed to open. */
+void image_requests_finish(struct image *image);
+/*
+ * What has been read says nothing any more. To be called before and after each change of the image that does
+ * not go through image_run(), and when another client is known to have made one.
+ */
+void image_forget(struct image *image);
 /* Remember what @r, a result, tells of the connection. */
 void image_note_result(struct image *image, int r);
 

@@ -23,6 +23,7 @@
 
 static void on_size(struct image *image)
 {
+	image_forget(image);
 	node_set_size(image->owner, image_size(image));
 }
 

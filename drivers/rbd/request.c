@@ -15,6 +15,8 @@
  */
 #define MERGE_MAX (1 * MiB)
 #define MERGE_IOVECS_MAX 256
+/* How far is read ahead at a time; not into the next object, either. */
+#define AHEAD_MAX (1 * MiB)
 
 /*
  * A client that did not answer in time when another one wanted its lock is shut out by the
@@ -117,16 +119,39 @@ static int64_t co_fn fly_transfer(void *arg, const struct transfer *t)
 	});
 }
 
-int64_t co_fn image_run(struct image *image, const struct image_request *request)
+static int64_t co_fn read_merged(void *arg, uint64_t offset, uint64_t bytes, struct vec v)
 {
-	if (request->op != IMAGE_READ && request->op != IMAGE_WRITE)
-		return fly(image, request);
+	struct image *image = arg;
 	return merge_transfer(&image->merge, &(struct transfer){
-		.is_write = request->op == IMAGE_WRITE,
+		.offset = offset,
+		.bytes = bytes,
+		.v = v,
+	});
+}
+
+static int64_t co_fn write_merged(struct image *image, const struct image_request *request)
+{
+	return merge_transfer(&image->merge, &(struct transfer){
+		.is_write = true,
 		.offset = request->offset,
 		.bytes = request->bytes,
 		.v = request->v,
 	});
+}
+
+int64_t co_fn image_run(struct image *image, const struct image_request *request)
+{
+	if (request->op == IMAGE_FLUSH)
+		return fly(image, request);
+	if (request->op == IMAGE_READ)
+		return image->reads_ahead
+			       ? readahead_read(&image->ahead, request->offset, request->bytes,
+						request->v, image_size(image))
+			       : read_merged(image, request->offset, request->bytes, request->v);
+	image_forget(image);
+	int64_t r = request->op == IMAGE_WRITE ? write_merged(image, request) : fly(image, request);
+	image_forget(image);
+	return r;
 }
 
 void image_requests_init(struct image *image)
@@ -142,4 +167,21 @@ void image_requests_init(struct image *image)
 		.write_part = 2,
 	};
 	merge_queue_init(&image->merge, image->loop);
+	image->ahead = (struct readahead){
+		.read = read_merged,
+		.arg = image,
+		.chunk_bytes = MIN(AHEAD_MAX, image->object_size),
+	};
+	readahead_init(&image->ahead, image->loop);
+}
+
+void image_requests_finish(struct image *image)
+{
+	if (image->ahead.loop)
+		readahead_finish(&image->ahead);
+}
+
+void image_forget(struct image *image)
+{
+	readahead_drop(&image->ahead);
 }

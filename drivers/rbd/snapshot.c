@@ -36,8 +36,10 @@ static int co_fn run(struct node *n, const char *name, int (*fn)(rbd_image_t, co
 	struct rbd *rbd = n->state;
 	struct call c = {.image = rbd->image, .name = name, .fn = fn};
 	rbd->generation++;
+	image_forget(rbd->image);
 	int r = co_detached(run_blocking, &c, NULL, 0);
 	rbd->generation++;
+	image_forget(rbd->image);
 	if (r < 0)
 		return error_set_errno(errp, r, "failed to %s snapshot '%s'", what, name);
 	return 0;
