@@ -65,26 +65,27 @@ static void write_count(struct json_writer *w, const char *key, uint64_t count)
 	json_writer_uint(w, count);
 }
 
+/* In the order of the rival, for scripts that compare what they read line by line. */
 static void print_json(const struct image *image, const struct image_check *c)
 {
 	struct json_writer w = {.pretty = true};
 
 	json_writer_begin_object(&w);
 	write_count(&w, "image-end-offset", c->image_end);
+	write_count(&w, "compressed-clusters", c->compressed_clusters);
 	write_count(&w, "total-clusters", c->total_clusters);
+	write_count(&w, "corruptions", c->corruptions);
+	write_count(&w, "corruptions-fixed", c->corruptions_fixed);
 	json_writer_key(&w, "check-errors");
 	json_writer_uint(&w, c->errors);
-	write_count(&w, "corruptions", c->corruptions);
 	write_count(&w, "leaks", c->leaks);
-	write_count(&w, "corruptions-fixed", c->corruptions_fixed);
 	write_count(&w, "leaks-fixed", c->leaks_fixed);
 	write_count(&w, "allocated-clusters", c->allocated_clusters);
-	write_count(&w, "fragmented-clusters", c->fragmented_clusters);
-	write_count(&w, "compressed-clusters", c->compressed_clusters);
 	json_writer_key(&w, "filename");
 	json_writer_str(&w, image->name);
 	json_writer_key(&w, "format");
 	json_writer_str(&w, image->node->driver->name);
+	write_count(&w, "fragmented-clusters", c->fragmented_clusters);
 	json_writer_end_object(&w);
 	img_print_json(&w);
 }
