@@ -88,7 +88,7 @@ static int co_fn compare_cluster(struct check *c, uint64_t cluster)
 
 	if (r < 0)
 		return r;
-	if (references > 0)
+	if (references > 0 || refcount > 0)
 		c->result->image_end = MAX(c->result->image_end,
 					   (cluster + 1) << c->q->cluster_bits);
 	if (refcount > references)
@@ -130,6 +130,35 @@ static void co_fn compare_all(struct check *c)
 	co_mutex_unlock(&q->lock);
 }
 
+/*
+ * Tell everything as it is found, and then mend it, telling that, too: in this order the rival's users
+ * know it. Refcounts that cannot be read leave nothing to mend in place.
+ */
+static void co_fn compare_and_mend(struct check *c)
+{
+	struct image_check *result = c->result;
+	struct image_check before = *result;
+	bool needed_rebuild = c->needs_rebuild;
+	unsigned fix = c->fix;
+
+	c->fix = 0;
+	compare_all(c);
+	c->fix = fix;
+	bool found = result->leaks > before.leaks || result->corruptions > before.corruptions;
+
+	if (!fix || !found || result->errors > before.errors)
+		return;
+	/* Nothing is given back while there is no telling what is in use. */
+	if (result->has_lost && !(fix & IMAGE_FIX_ERRORS)) {
+		c->fix = 0;
+		return;
+	}
+	result->leaks = before.leaks;
+	result->corruptions = before.corruptions;
+	c->needs_rebuild = needed_rebuild;
+	compare_all(c);
+}
+
 static bool may_rebuild(const struct check *c)
 {
 	return c->needs_rebuild && (c->fix & IMAGE_FIX_ERRORS);
@@ -139,6 +168,7 @@ static bool may_rebuild(const struct check *c)
 static int co_fn run(struct check *c, struct error **errp)
 {
 	struct image_check *result = c->result;
+	unsigned fix = c->fix;
 	int r = qcow2_check_count_all(c);
 
 	if (r < 0)
@@ -157,7 +187,7 @@ static int co_fn run(struct check *c, struct error **errp)
 	}
 	qcow2_check_count_refcounts(c);
 	if (!may_rebuild(c))
-		compare_all(c);
+		compare_and_mend(c);
 	if (may_rebuild(c)) {
 		qcow2_check_report(c, "Rebuilding refcount structure");
 		free(c->counts);
@@ -171,7 +201,10 @@ static int co_fn run(struct check *c, struct error **errp)
 		}
 	}
 	free(without);
-	if (r == 0)
+	/* With lost clusters, a repair of leaks alone has ended. */
+	bool gave_up = fix == IMAGE_FIX_LEAKS && result->has_lost;
+
+	if (r == 0 && !gave_up)
 		r = qcow2_check_copied(c);
 	return r;
 }
