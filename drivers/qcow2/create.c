@@ -9,6 +9,7 @@
 #include "block/consumer.h"
 #include "block/graph.h"
 #include "block/open.h"
+#include "drivers/qcow2/data.h"
 #include "drivers/qcow2/header.h"
 #include "drivers/qcow2/image.h"
 #include "drivers/qcow2/refcount.h"
@@ -212,13 +213,19 @@ static int co_fn write_blocks(struct creation *c)
 	return r;
 }
 
+/* Bytes of the L1 table in the file; behind them its last cluster is a hole, or beyond the end. */
+static uint64_t l1_bytes(const struct creation *c)
+{
+	return align_up(c->layout.l1_entries * sizeof(uint64_t), 512);
+}
+
 static int co_fn write_l1(struct creation *c)
 {
-	_cleanup_free_ uint8_t *zero = calloc(1, (size_t)1 << c->header.cluster_bits);
-	int r = zero ? 0 : -ENOMEM;
+	uint64_t start = c->layout.l1 << c->header.cluster_bits, bytes = l1_bytes(c);
+	int r = 0;
 
-	for (uint64_t i = 0; i < c->layout.l1_clusters && r == 0; i++)
-		r = write_clusters(c, c->layout.l1 + i, zero, 1);
+	for (uint64_t at = 0; at < bytes && r == 0; at += ZEROES_BYTES)
+		r = edge_write(c->file, start + at, MIN(bytes - at, ZEROES_BYTES), qcow2_zeroes(), 0);
 	return r;
 }
 
@@ -247,7 +254,7 @@ static int co_fn write_header(struct creation *c, struct error **errp)
 /* Drop old content and have room for the new. A device has its size, which may do. */
 static int co_fn make_room(struct creation *c, struct error **errp)
 {
-	uint64_t size = c->layout.end << c->header.cluster_bits;
+	uint64_t size = (c->layout.l1 << c->header.cluster_bits) + l1_bytes(c);
 
 	(void)edge_truncate(c->file, 0, PREALLOCATION_OFF, NULL);
 	if (c->file->child->size >= size)
