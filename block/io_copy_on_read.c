@@ -5,6 +5,9 @@
  *
  * The request serialises on whole clusters: a write that comes in between the
  * read below and the write here would otherwise be overwritten with old data.
+ *
+ * A reader who gets the data does not care whether it could be stored: on a full disk,
+ * reads go on. Who wants nothing but the copy, as a stream does, is told of the failure.
  */
 #include "base/buffer.h"
 #include "block/driver.h"
@@ -54,11 +57,12 @@ static int co_fn copy_up(struct node *n, uint64_t offset, uint64_t *bytes, struc
 	struct iovec storage;
 	struct vec flat = vec_flat(&storage, buffer, span);
 	int r = io_read(n, start, span, flat, 0);
-	if (r >= 0)
-		r = store(n, start, span, flat);
 	if (r >= 0) {
+		int stored = store(n, start, span, flat);
 		*bytes = MIN(*bytes, start + span - offset);
-		if (!(flags & REQUEST_PREFETCH))
+		if (flags & REQUEST_PREFETCH)
+			r = stored;
+		else
 			vec_from_buffer(v, (char *)buffer + (offset - start), *bytes);
 	}
 	buffer_put(n->loop, buffer, span);
@@ -84,11 +88,10 @@ static int co_fn zero_up(struct node *n, uint64_t offset, uint64_t *bytes, struc
 	node_debug_event(n, BLKDEBUG_EVENT_COR_WRITE);
 	r = io_zero(n, start, zeroes, REQUEST_UNCHANGED);
 	note_copy(n, start, zeroes);
-	if (r < 0)
-		return r;
 	*bytes = MIN(*bytes, start + zeroes - offset);
-	if (!(flags & REQUEST_PREFETCH))
-		vec_fill(v, 0, *bytes);
+	if (flags & REQUEST_PREFETCH)
+		return r;
+	vec_fill(v, 0, *bytes);
 	return 0;
 }
 

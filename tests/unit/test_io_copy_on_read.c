@@ -65,6 +65,34 @@ FIXTURE_TEST(whole_clusters_are_pulled_up)
 	node_unref(n);
 }
 
+FIXTURE_TEST(full_disk_stops_no_reader)
+{
+	enum { C = COW_CLUSTER, SIZE = 8 * C };
+	struct disk *top = disk_new(f, "top", 0), *base = disk_new(f, "base", SIZE);
+	disk_format_cow(top, SIZE, "base", "raw");
+	memset(base->data, 0xbb, SIZE);
+	memset(base->data + 4 * C, 0, C);
+	struct node *n = open_ok(f, "driver=qcow2,file.driver=file,file.filename=top");
+	struct user u;
+	ck_assert_int_eq(user_init(&u, "u", n, PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED, PERM_ALL,
+				   NULL),
+			 0);
+	top->write_error = top->zero_error = -ENOSPC;
+	unsigned char buffer[3 * C];
+	ck_assert_int_eq(pull(&u, 3 * C + 10, 2 * C, buffer), 0);
+	ck_assert(all_bytes(buffer, C - 10, 0xbb));
+	ck_assert(all_bytes(buffer + C - 10, C, 0));
+	ck_assert(all_bytes(buffer + 2 * C - 10, 10, 0xbb));
+	ck_assert(!is_allocated(n, 3 * C, C));
+	/* Who is after the copy hears of it. */
+	ck_assert_int_eq(pull(&u, 3 * C, C, NULL), -ENOSPC);
+	top->write_error = top->zero_error = 0;
+	ck_assert_int_eq(pull(&u, 3 * C, C, NULL), 0);
+	ck_assert(is_allocated(n, 3 * C, C));
+	user_finish(&u);
+	node_unref(n);
+}
+
 FIXTURE_TEST(permission_is_required)
 {
 	struct disk *base;
@@ -177,6 +205,7 @@ FIXTURE_TEST(what_is_cut_off_is_not_pulled_up)
 static const struct unit_test tests[] = {
 	FIXTURE_ROW(what_is_cut_off_is_not_pulled_up),
 	FIXTURE_ROW(whole_clusters_are_pulled_up),
+	FIXTURE_ROW(full_disk_stops_no_reader),
 	FIXTURE_ROW(permission_is_required),
 	FIXTURE_ROW(writes_survive),
 };
