@@ -119,13 +119,14 @@ static struct bitmap *find_live(struct qcow2 *q, const struct qcow2_bitmap *e)
 }
 
 /* An entry for @b as it is, appended to @bitmaps. */
-static int co_fn store_bitmap(struct qcow2 *q, const struct bitmap *b, struct list *bitmaps)
+static int co_fn store_bitmap(struct qcow2 *q, const struct bitmap *b, struct list *bitmaps,
+			      struct error **errp)
 {
 	/* Who has frozen it may not come to an end: what was written meanwhile is dirty, too. */
 	struct dirty_bitmap *sum = b->successor ? dirty_bitmap_clone(b->bits) : NULL;
 
 	if (b->successor && !sum)
-		return -ENOMEM;
+		return error_set_errno(errp, -ENOMEM, "Failed to write bitmap '%s'", b->name);
 	if (sum)
 		dirty_bitmap_merge(sum, b->successor->bits);
 
@@ -138,15 +139,16 @@ static int co_fn store_bitmap(struct qcow2 *q, const struct bitmap *b, struct li
 	int r = qcow2_bitmap_write(q, sum ? sum : b->bits, e);
 
 	dirty_bitmap_destroy(sum);
-	if (r < 0)
+	if (r < 0) {
 		qcow2_bitmap_free(e);
-	else
-		list_add_tail(bitmaps, &e->link);
-	return r;
+		return error_set_errno(errp, r, "Failed to write bitmap '%s' to file", b->name);
+	}
+	list_add_tail(bitmaps, &e->link);
+	return 0;
 }
 
 /* What the directory shall be: what is kept in its old place, and then the new. */
-static int co_fn write_bitmaps(struct qcow2 *q, struct list *bitmaps)
+static int co_fn write_bitmaps(struct qcow2 *q, struct list *bitmaps, struct error **errp)
 {
 	struct qcow2_bitmap *e;
 	struct bitmap *b = NULL;
@@ -157,7 +159,7 @@ static int co_fn write_bitmaps(struct qcow2 *q, struct list *bitmaps)
 		if (qcow2_bitmap_is_known(e) && (!b || q->node->size == 0))
 			continue; /* it has been removed, or has no bits */
 		if (b && !b->inconsistent)
-			r = store_bitmap(q, b, bitmaps);
+			r = store_bitmap(q, b, bitmaps, errp);
 		else
 			list_add_tail(bitmaps, &qcow2_bitmap_clone(e)->link);
 		if (r < 0)
@@ -168,7 +170,7 @@ static int co_fn write_bitmaps(struct qcow2 *q, struct list *bitmaps)
 		if (!b->name || !b->persistent || b->inconsistent ||
 		    qcow2_bitmap_find(bitmaps, b->name))
 			continue;
-		r = store_bitmap(q, b, bitmaps);
+		r = store_bitmap(q, b, bitmaps, errp);
 		if (r < 0)
 			return r;
 	}
@@ -190,14 +192,14 @@ static void co_fn drop_others(struct qcow2 *q, const struct list *bitmaps,
 }
 
 /* Let the file have the directory @bitmaps, and become the owner of these. */
-static int co_fn exchange(struct qcow2 *q, struct list *bitmaps)
+static int co_fn exchange(struct qcow2 *q, struct list *bitmaps, struct error **errp)
 {
 	struct list old;
 	struct qcow2_bitmap *b, *following;
 	int r = qcow2_directory_replace(q, bitmaps);
 
 	if (r < 0)
-		return r;
+		return error_set_errno(errp, r, "Failed to update bitmap extension");
 	list_init(&old);
 	list_for_each_safe(b, following, &q->bitmaps, link) {
 		list_del_init(&b->link);
@@ -223,15 +225,15 @@ int co_fn qcow2_bitmaps_store(struct qcow2 *q, struct error **errp)
 	if (r < 0)
 		return r;
 	list_init(&bitmaps);
-	r = write_bitmaps(q, &bitmaps);
+	r = write_bitmaps(q, &bitmaps, errp);
 	if (r == 0)
-		r = exchange(q, &bitmaps);
+		r = exchange(q, &bitmaps, errp);
 	if (r == 0)
 		return 0;
 	if (!q->node->corrupt)
 		drop_others(q, &bitmaps, &q->bitmaps);
 	qcow2_bitmaps_free(&bitmaps);
-	return error_set_errno(errp, r, "Lost persistent bitmaps of node '%s'", q->node->name);
+	return r;
 }
 
 /* --- The driver's calls --------------------------------------------------------------- */
@@ -332,7 +334,7 @@ int co_fn qcow2_remove_bitmap(struct node *n, const char *name, struct error **e
 		if (strcmp(e->name, name) != 0)
 			list_add_tail(&bitmaps, &qcow2_bitmap_clone(e)->link);
 	}
-	r = exchange(q, &bitmaps);
+	r = exchange(q, &bitmaps, NULL);
 	qcow2_bitmaps_free(&bitmaps);
 	if (r < 0)
 		return error_set_errno(errp, r, "Failed to remove bitmap '%s' from file", name);

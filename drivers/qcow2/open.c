@@ -347,8 +347,10 @@ void co_fn qcow2_close(struct node *n)
 
 	/* The image is whole whatever comes of this, but may have leaks. */
 	if (q->writable) {
-		if (qcow2_bitmaps_store(q, &error) < 0)
+		if (qcow2_bitmaps_store(q, &error) < 0) {
+			error_prefix(&error, "Lost persistent bitmaps of node '%s': ", n->name);
 			node_close_failed(n, TAKE(error));
+		}
 		int r = qcow2_end_writing(q);
 		if (r < 0) {
 			error_set_errno(&error, r, "Could not complete the tables of node '%s' as it "
