@@ -51,6 +51,8 @@ static struct disk *co_fn disk_begin(struct node *n, uint64_t offset, uint64_t b
 	d->most_in_flight = MAX(d->most_in_flight, d->in_flight);
 	if (d->delay_ns > 0)
 		co_sleep_ns(d->varies ? loop_random(n->loop) % d->delay_ns : d->delay_ns);
+	while (d->held)
+		co_sleep_ns(1000000);
 	return d;
 }
 

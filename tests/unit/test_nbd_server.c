@@ -11,7 +11,7 @@ SERVER_TEST(exports_in_use_are_removed_by_force_only)
 {
 	struct error *error = NULL;
 	set_up(f);
-	disk->delay_ns = 50 * MS;
+	disk->held = true;
 	client *c = client_open(false);
 	struct export *e = export_find(registry, "e", NULL);
 	ck_assert_int_eq(export_del(registry, e, BLOCK_EXPORT_REMOVE_MODE_SAFE, &error), -EBUSY);
@@ -35,6 +35,7 @@ SERVER_TEST(exports_in_use_are_removed_by_force_only)
 	ck_assert_int_eq(add_export("e", "disk", true, &error), -EEXIST);
 	error_expect(&error, "Block export id 'e' is already in use");
 	ck_assert_int_eq(add_export("e2", "disk", true, NULL), 0);
+	disk->held = false;
 
 	hear_end(c);
 	socket_stream_free(c);
@@ -97,6 +98,12 @@ SERVER_TEST(bad_exports_are_refused)
 	tear_down();
 }
 
+static void co_fn let_go_later(void *arg)
+{
+	co_sleep_ns(20 * MS);
+	disk->held = false;
+}
+
 SERVER_TEST(the_server_starts_and_stops_again)
 {
 	struct error *error = NULL;
@@ -104,11 +111,12 @@ SERVER_TEST(the_server_starts_and_stops_again)
 	set_up(f);
 	ck_assert_int_eq(nbd_server_start(server, &c, &error), -EBUSY);
 	error_expect(&error, "NBD server already running");
-	disk->delay_ns = 20 * MS;
+	disk->held = true;
 	client *busy = client_open(false), *new = client_connect();
 	ask(busy, NBD_CMD_READ, 1, 0, 512, 0);
 	while (disk->in_flight == 0)
 		co_sleep_ns(MS);
+	co_start(f->loop, let_go_later, NULL);
 	ck_assert_int_eq(nbd_server_stop(server, NULL), 0);
 	ck_assert_uint_eq(disk->in_flight, 0);
 	ck_assert_uint_eq(deletions, 1);
