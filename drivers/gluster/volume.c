@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/detached.h"
 #include "base/list.h"
+#include "base/loop.h"
 #include "base/util.h"
 #include "drivers/gluster/name.h"
 #include "schema/schema.h"
@@ -41,9 +42,16 @@ struct gluster_volume {
 
 	/* Control thread. */
 	bool is_connecting;
-	struct co_queue waiters;
+	struct list joiners;
 	int failure; /* why connecting has failed: negative errno, */
 	char *failure_text;
+};
+
+/* A coroutine that waits for what another one connects, and no longer than its own options say. */
+struct joiner {
+	struct list link; /* in joiners, until it is woken */
+	struct coroutine *waiter;
+	struct loop_timer limit;
 };
 
 static struct list volumes = LIST_INIT(volumes);
@@ -267,6 +275,11 @@ static int fail(struct gluster_volume *v, int r, char *text)
 	return r;
 }
 
+static char *no_answer(const struct blockdev_options_gluster *o)
+{
+	return xasprintf("no answer within %" PRIu32 " seconds", o->connect_timeout);
+}
+
 /* By way of the servers of one type. */
 static int co_fn connect_by(struct gluster_volume *v, const struct blockdev_options_gluster *o,
 			    enum socket_address_type type, uint64_t limit_ns)
@@ -276,8 +289,7 @@ static int co_fn connect_by(struct gluster_volume *v, const struct blockdev_opti
 		return fail(v, -errno, xstrdup(strerror(errno)));
 	int r = co_detached(connect_blocking, fs, fini, limit_ns);
 	if (r == DETACHED_ABANDONED)
-		return fail(v, -ETIMEDOUT, xasprintf("no answer within %" PRIu32 " seconds",
-						     o->connect_timeout));
+		return fail(v, -ETIMEDOUT, no_answer(o));
 	if (r < 0) {
 		detached_start(fini, fs);
 		return fail(v, r, xstrdup(strerror(-r)));
@@ -321,7 +333,7 @@ static struct gluster_volume *volume_new(char *key)
 {
 	struct gluster_volume *v = NEW(struct gluster_volume);
 	*v = (struct gluster_volume){.key = key, .users = 1, .is_connecting = true};
-	co_queue_init(&v->waiters);
+	list_init(&v->joiners);
 	volumes_lock();
 	list_add_tail(&volumes, &v->link);
 	volumes_unlock();
@@ -342,6 +354,35 @@ static void name_servers(const struct blockdev_options_gluster *o, struct error 
 	}
 }
 
+static void joiner_wake(struct joiner *j)
+{
+	loop_timer_cancel(&j->limit);
+	list_del_init(&j->link);
+	co_wake(j->waiter);
+}
+
+static void on_limit(struct loop_timer *t)
+{
+	joiner_wake(container_of(t, struct joiner, limit));
+}
+
+/* Wait until somebody else has connected @v; for @seconds at most, unless they are 0. */
+static void co_fn wait_connected(struct gluster_volume *v, uint32_t seconds)
+{
+	struct joiner j = {.waiter = co_self()};
+	loop_timer_init(loop_current(), &j.limit, on_limit);
+	if (seconds != 0)
+		loop_timer_set(&j.limit, loop_now_ns(loop_current()) + seconds * NS_PER_S);
+	list_add_tail(&v->joiners, &j.link);
+	co_yield();
+}
+
+static void wake_joiners(struct gluster_volume *v)
+{
+	while (!list_is_empty(&v->joiners))
+		joiner_wake(list_first(&v->joiners, struct joiner, link));
+}
+
 int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 			     struct gluster_volume **ret, struct error **errp)
 {
@@ -351,8 +392,8 @@ int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 	char *key _cleanup_free_ = make_key(o);
 	struct gluster_volume *v = join(key);
 	if (v) {
-		while (v->is_connecting)
-			co_queue_wait(&v->waiters);
+		if (v->is_connecting)
+			wait_connected(v, o->connect_timeout);
 	} else {
 		v = volume_new(TAKE(key));
 		if (connect_volume(v, o) < 0) {
@@ -361,15 +402,16 @@ int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 			volumes_unlock();
 		}
 		v->is_connecting = false;
-		co_queue_wake_all(&v->waiters);
+		wake_joiners(v);
 	}
 	if (v->fs) {
 		*ret = v;
 		return 0;
 	}
-	r = error_set(errp, v->failure,
+	char *too_late _cleanup_free_ = v->is_connecting ? no_answer(o) : NULL;
+	r = error_set(errp, too_late ? -ETIMEDOUT : v->failure,
 		      "Gluster connection for volume %s, path %s failed to connect: %s", o->volume,
-		      o->path, v->failure_text);
+		      o->path, too_late ? too_late : v->failure_text);
 	name_servers(o, errp);
 	gluster_volume_put(v);
 	return r;
