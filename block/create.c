@@ -333,50 +333,63 @@ static void too_large(const struct driver *driver, struct error **error)
 							     : "");
 }
 
-/* An image that is being made at a server, where the lock for changes does not keep others off. */
+/*
+ * An image that is being made at a server, where the lock for changes does not keep others off;
+ * or has been made by a command that may yet fail, and delete it.
+ */
 struct making {
 	struct list link; /* in graph.making */
-	const char *protocol;
+	char *protocol, *filename;
 };
 
-static bool is_being_made(const struct graph *g, const char *protocol)
+static bool co_fn is_remote(const struct graph *g, const char *protocol)
 {
-	struct making *m;
-	list_for_each (m, &g->making, link) {
-		if (strcmp(m->protocol, protocol) == 0)
-			return true;
-	}
-	return false;
+	char *name _cleanup_free_ = text_value(protocol, "driver");
+	const struct driver *driver = graph_load_driver(g, name, NULL);
+	return driver && driver->is_remote;
 }
 
 /*
  * Two never make the same one at once: each would take it for its own, and the one that fails
- * would delete what the other has.
+ * would delete what the other has. *ret is NULL for what the lock protects.
  */
-static int co_fn making_begin(struct making *m, struct graph *g, const char *protocol,
-			      struct error **errp)
+static int co_fn making_begin(struct graph *g, const char *protocol, const char *filename,
+			      struct making **ret, struct error **errp)
 {
-	char *name _cleanup_free_ = text_value(protocol, "driver");
-	const struct driver *driver = graph_load_driver(g, name, NULL);
-	*m = (struct making){.protocol = protocol};
-	list_init(&m->link);
-	if (!driver || !driver->is_remote)
+	struct making *m;
+	*ret = NULL;
+	if (!is_remote(g, protocol))
 		return 0;
-	while (is_being_made(g, protocol)) {
-		struct graph_apart *apart = graph_apart_leave(g);
-		if (!apart)
-			return error_set(errp, -EBUSY, "The image is being created already");
-		co_queue_wait(&g->worked);
-		graph_apart_return(g, apart);
+	list_for_each (m, &g->making, link) {
+		if (strcmp(m->protocol, protocol) == 0)
+			return error_set(errp, -EBUSY, "'%s' is being created already", filename);
 	}
+	m = NEW(struct making);
+	m->protocol = xstrdup(protocol);
+	m->filename = xstrdup(filename);
 	list_add_tail(&g->making, &m->link);
+	*ret = m;
 	return 0;
 }
 
-static void making_end(struct making *m, struct graph *g)
+static void making_end(struct making *m)
 {
+	if (!m)
+		return;
 	list_del_init(&m->link);
-	co_queue_wake_all(&g->worked);
+	free(m->protocol);
+	free(m->filename);
+	free(m);
+}
+
+static struct making *find_making(const struct graph *g, const char *filename)
+{
+	struct making *m;
+	list_for_each (m, &g->making, link) {
+		if (strcmp(m->filename, filename) == 0)
+			return m;
+	}
+	return NULL;
 }
 
 int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
@@ -404,14 +417,15 @@ int co_fn image_create(struct graph *g, const struct image_spec *spec, char **re
 	int r = text_from_filename(g, spec->filename, &protocol, errp);
 	if (r < 0)
 		return r;
-	struct making making;
-	r = making_begin(&making, g, protocol, errp);
+	struct making *making;
+	r = making_begin(g, protocol, spec->filename, &making, errp);
 	if (r < 0)
 		return r;
 	bool is_new = ret_made && !storage_may_exist(g, protocol);
 	struct error *error = NULL;
 	r = create_image(g, driver, protocol, spec, &error);
-	making_end(&making, g);
+	if (r < 0 || !is_new)
+		making_end(making);
 	if (r == -EFBIG)
 		too_large(driver, &error);
 	if (r < 0)
@@ -425,6 +439,16 @@ void co_fn image_uncreate(struct graph *g, char *made)
 {
 	char *filename _cleanup_free_ = made;
 	char *protocol _cleanup_free_ = NULL;
-	if (made && text_from_filename(g, filename, &protocol, NULL) >= 0)
+	if (!made)
+		return;
+	if (text_from_filename(g, filename, &protocol, NULL) >= 0)
 		uncreate_storage(g, protocol);
+	making_end(find_making(g, filename));
+}
+
+void image_keep(struct graph *g, char *made)
+{
+	if (made)
+		making_end(find_making(g, made));
+	free(made);
 }

@@ -76,7 +76,7 @@ struct graph {
 	struct list secrets;                 /* struct secret.link */
 	struct list tls_creds;               /* struct tls_creds.link */
 	struct list authz;                   /* struct authz.link */
-	struct co_queue worked;              /* for work of nodes, closing or making to end */
+	struct co_queue worked;              /* for work of nodes, or their closing, to end */
 	struct co_mutex change_lock;
 	uint64_t turns;                      /* how often it has been taken */
 	struct graph_apart *apart;           /* of the lock's holder; NULL when it never lets go */

@@ -87,12 +87,15 @@ char *co_fn image_recorded_name(const char *name, const char *image);
  * Create the file and the image in it, as snapshot and mirror commands do. *ret_made, where
  * wanted, is its name for image_uncreate() if there was no such file before; else NULL.
  * The change lock is let go of while a file is written, and in graph_change_begin_apart()'s way
- * while remote storage is at work. Of two who make the same remote image one waits.
+ * while remote storage is at work. -EBUSY for a remote image that another is making, or
+ * has made and not kept yet.
  */
 int co_fn image_create(struct graph *g, const struct image_spec *spec, char **ret_made,
 		       struct error **errp);
 /* Delete what image_create() has made, and that nobody has open; frees @made, or NULL. */
 void co_fn image_uncreate(struct graph *g, char *made);
+/* What it has made is in use now. Frees @made, or NULL. One of the two is called for each. */
+void image_keep(struct graph *g, char *made);
 
 /*
  * Change the options of several nodes at once: all or none. Each names its node

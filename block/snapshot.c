@@ -232,7 +232,7 @@ int co_fn snapshot_rename_base(struct snapshot *s, const struct blockdev_snapsho
 
 void snapshot_keep(struct snapshot *s)
 {
-	free(TAKE(s->made));
+	image_keep(s->overlay->graph, TAKE(s->made));
 	if (s->overlay->monitor_owned || !list_is_empty(&s->overlay->parents))
 		return;
 	s->overlay->monitor_owned = true;

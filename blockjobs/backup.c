@@ -248,7 +248,7 @@ void backup_start(struct backup *b)
 	copy_job_update_left(&b->common);
 	b->args = NULL;
 	free(TAKE(b->own_args));
-	free(TAKE(b->made));
+	image_keep(j->table->graph, TAKE(b->made));
 	job_start(j);
 }
 
