@@ -44,7 +44,10 @@ static void overlays_add(struct overlays *o, struct node *n)
 	o->items[o->count++] = n;
 }
 
-/* The images above the filter that name top as their backing file; other filters are seen through. */
+/*
+ * The images above the filter that name top as their backing file; other filters are seen through.
+ * One that is being closed goes on naming top, as if it had been closed before.
+ */
 static void find_overlays(struct node *filter, struct overlays *ret)
 {
 	struct overlays filters = {0};
@@ -52,9 +55,11 @@ static void find_overlays(struct node *filter, struct overlays *ret)
 	for (size_t i = 0; i < filters.count; i++) {
 		struct edge *e;
 		list_for_each (e, &filters.items[i]->parents, child_link) {
-			if (e->parent && (e->role & EDGE_COW))
+			if (!e->parent || list_is_linked(&e->parent->closing_link))
+				continue;
+			if (e->role & EDGE_COW)
 				overlays_add(ret, e->parent);
-			else if (e->parent && e->parent->driver->is_filter)
+			else if (e->parent->driver->is_filter)
 				overlays_add(&filters, e->parent);
 		}
 	}

@@ -343,6 +343,14 @@ struct node *co_fn chain_open(struct chain *c, const char *name)
 	return open_text(c, text);
 }
 
+struct node *co_fn chain_open_above(struct chain *c, const char *name, const char *backing)
+{
+	char *text _cleanup_free_ =
+		xasprintf("driver=qcow2,node-name=%s,backing=%s,file.driver=file,file.filename=%s",
+			  name, backing, name);
+	return open_text(c, text);
+}
+
 void co_fn chain_open_all(struct chain *c, const char *const *names, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {

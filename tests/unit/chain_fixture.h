@@ -71,6 +71,8 @@ void co_fn chain_make(struct chain *c, const char *name, uint64_t size, const ch
 void co_fn chain_make_all(struct chain *c, const char *const *names, unsigned count);
 /* Open the image called @name, as a node of that name, with what is below it. */
 struct node *co_fn chain_open(struct chain *c, const char *name);
+/* The same above the node called @backing. */
+struct node *co_fn chain_open_above(struct chain *c, const char *name, const char *backing);
 /* Open the images of chain_make_all() as nodes of their names that know each other; owned by the monitor. */
 void co_fn chain_open_all(struct chain *c, const char *const *names, unsigned count);
 void co_fn chain_close_all(struct chain *c);

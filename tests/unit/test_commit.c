@@ -4,6 +4,7 @@
  * where, who may do what meanwhile, and how each way of ending leaves the chain.
  */
 #include "base/cleanup.h"
+#include "block/bitmap.h"
 #include "block/blocker.h"
 #include "block/driver.h"
 #include "tests/unit/chain_fixture.h"
@@ -454,6 +455,63 @@ CHAIN_TEST(what_an_overlay_gains_at_the_end_reads_as_zeroes)
 	chain_expect_image(c, "over");
 }
 
+struct closing {
+	struct node *node;
+	bool is_over;
+};
+
+static void co_fn close_apart(void *arg)
+{
+	struct closing *x = arg;
+	struct graph *g = x->node->graph;
+	struct graph_apart apart;
+	graph_change_begin_apart(g, &apart);
+	node_unref(x->node);
+	graph_change_end_apart(g, &apart);
+	x->is_over = true;
+}
+
+/* Its driver has closed when the commit comes to the headers, and stored bitmaps before. */
+CHAIN_TEST(an_overlay_that_is_being_closed_is_left_alone)
+{
+	static const char *const chain[] = {"base", "top", "over"};
+	static struct driver far_disk;
+	struct bitmap *b;
+	chain_make_all(c, chain, 3);
+	chain_make(c, "side", CHAIN_SIZE, "top");
+	chain_open_all(c, chain, 3);
+	struct closing x = {.node = chain_open_above(c, "side", "top")};
+	far_disk = *x.node->file->child->driver;
+	far_disk.is_remote = true;
+	x.node->file->child->driver = &far_disk;
+	ck_assert_int_eq(bitmap_create(x.node, "b", 65536, &b, NULL), 0);
+	b->persistent = true;
+	struct job *j = chain_commit_ok(c, "device=over,top=top,auto-finalize=false");
+	chain_wait_for(c, "pending");
+
+	/* Both wait for the lock, the one who closes first. */
+	graph_change_begin(c->graph);
+	co_start(c->loop, close_apart, &x);
+	co_sleep_ns(1000);
+	ck_assert_int_eq(job_verb_finalize(j, NULL), 0);
+	co_sleep_ns(25000000);
+	c->slow_disk = "side";
+	graph_change_end(c->graph);
+	co_sleep_ns(25000000);
+	ck_assert(!x.is_over && j->status == JOB_STATUS_PENDING);
+	c->slow_disk = NULL;
+	chain_wait_for(c, "null");
+	while (!x.is_over)
+		co_sleep_ns(1000000);
+	chain_expect(c, chain_find(c, "over"));
+	chain_close_all(c);
+
+	struct node *side = chain_open(c, "side");
+	ck_assert_ptr_nonnull(bitmap_find(side, "b"));
+	ck_assert_str_eq(side->backing_name, "top");
+	node_unref(side);
+}
+
 /* --- Who may do what meanwhile --------------------------------------------------------------- */
 
 CHAIN_TEST(wrong_choices_are_refused)
@@ -652,6 +710,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(the_daemon_may_end_at_any_time),
 	CHAIN_ROW(a_short_base_grows),
 	CHAIN_ROW(what_a_short_top_hides_stays_hidden),
+	CHAIN_ROW(an_overlay_that_is_being_closed_is_left_alone),
 	CHAIN_ROW(what_an_overlay_gains_at_the_end_reads_as_zeroes),
 	CHAIN_ROW(wrong_choices_are_refused),
 	CHAIN_ROW(parts_of_a_chain_that_overlap_are_refused),
