@@ -10,9 +10,14 @@
 #include "block/node_internal.h"
 #include "schema/schema.h"
 
+struct edge *node_chain_edge(const struct node *n)
+{
+	return n->driver->is_filter ? n->file : n->backing;
+}
+
 struct node *node_chain_next(const struct node *n)
 {
-	const struct edge *e = n->driver->is_filter ? n->file : n->backing;
+	const struct edge *e = node_chain_edge(n);
 	return e ? e->child : NULL;
 }
 

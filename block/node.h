@@ -228,6 +228,8 @@ int co_fn node_find_snapshot(struct node *keeper, const char *id, const char *na
 struct node *node_backing(struct node *n);
 /* The next node of a chain: a filter's child, or else the backing file. NULL at the base. */
 struct node *node_chain_next(const struct node *n);
+/* The link to that. */
+struct edge *node_chain_edge(const struct node *n);
 /*
  * Where a user of @n that names it has to come in: the topmost of the filters above it that
  * see all that is written (struct driver.is_entrance), or @n itself. No reference is taken.

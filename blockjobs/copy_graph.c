@@ -11,18 +11,12 @@
 #include "block/graph.h"
 #include "blockjobs/copy_job.h"
 
-/* The link to the next node of a chain. */
-static struct edge *chain_link(struct node *n)
-{
-	return n->driver->is_filter ? n->file : n->backing;
-}
-
 void copy_job_freeze(struct copy_job *c, struct node *top, struct node *base)
 {
 	for (struct node *n = top; n != base; n = node_chain_next(n)) {
 		c->frozen = xrealloc(c->frozen, c->frozen_count + 1, sizeof(c->frozen[0]));
-		c->frozen[c->frozen_count++] = chain_link(n);
-		chain_link(n)->frozen++;
+		c->frozen[c->frozen_count++] = node_chain_edge(n);
+		node_chain_edge(n)->frozen++;
 	}
 }
 

@@ -19,26 +19,21 @@ struct copy_on_read {
 	bool is_frozen;      /* the links to it are, and it is referenced */
 };
 
-static struct edge *chain_edge(struct node *n)
-{
-	return n->driver->is_filter ? n->file : n->backing;
-}
-
 static void freeze(struct node *n, int change)
 {
 	struct copy_on_read *c = n->state;
-	for (; n != c->bottom; n = chain_edge(n)->child)
-		chain_edge(n)->frozen += (unsigned)change;
+	for (; n != c->bottom; n = node_chain_edge(n)->child)
+		node_chain_edge(n)->frozen += (unsigned)change;
 }
 
 /* What a job has put between comes and goes without asking, and so do links that it relies on. */
 static int check_links(const struct node *n, const struct node *bottom, struct error **errp)
 {
-	for (struct node *at = n->file->child; at != bottom; at = chain_edge(at)->child) {
-		if (!at->options || chain_edge(at)->frozen > 0)
+	for (struct node *at = n->file->child; at != bottom; at = node_chain_edge(at)->child) {
+		if (!at->options || node_chain_edge(at)->frozen > 0)
 			return error_set(errp, -EBUSY,
 					 "Node '%s' is busy: its link to '%s' is in use", at->name,
-					 chain_edge(at)->child->name);
+					 node_chain_edge(at)->child->name);
 	}
 	return 0;
 }
@@ -93,7 +88,7 @@ static int co_fn is_wanted(struct node *n, uint64_t offset, uint64_t *bytes)
 {
 	const struct copy_on_read *c = n->state;
 	struct node *top = node_skip_filters(n->file->child);
-	struct edge *below = c->bottom ? chain_edge(c->bottom) : top->backing;
+	struct edge *below = c->bottom ? node_chain_edge(c->bottom) : top->backing;
 	struct extent x;
 	unsigned depth;
 	int r = node_status_above(top, below ? below->child : NULL, offset, *bytes, &x, &depth);
