@@ -43,6 +43,8 @@ static void query_export_stats(struct block_stats_list *ret)
 	export_query(the_daemon.exports, &exports);
 	for (size_t i = 0; i < exports.count; i++) {
 		struct node *n = node_find(the_daemon.graph, exports.items[i]->node_name);
+		if (!n)
+			continue; /* it is being closed with its export */
 		struct block_stats *s = query_node_stats(n);
 		s->device = xstrdup(exports.items[i]->id);
 		block_stats_list_append(ret, s);

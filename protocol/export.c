@@ -104,6 +104,7 @@ static struct export *export_new(struct export_registry *r,
 static void export_free(struct export *e)
 {
 	consumer_finish(&e->consumer);
+	free(e->node_name);
 	free(e->id);
 	free(e);
 }
@@ -196,7 +197,9 @@ static void co_fn remove_export(void *arg)
 	e->type->finish(e);
 	for (int i = 0; i < 2; i++)
 		drain_idle(r->graph, e->edge->child); /* as the reference program does */
-	edge_detach(e->edge);
+	/* The node may close with it, and clients may ask meanwhile. */
+	e->node_name = xstrdup(edge_shown_child(e->edge)->name);
+	edge_detach(TAKE(e->edge));
 	graph_change_end(r->graph);
 
 	list_del_init(&e->link);
@@ -275,7 +278,7 @@ static struct block_export_info *info_of(const struct export *e)
 	struct block_export_info *info = NEW(struct block_export_info);
 	info->id = xstrdup(e->id);
 	info->type = e->type->type;
-	info->node_name = xstrdup(edge_shown_child(e->edge)->name);
+	info->node_name = xstrdup(e->edge ? edge_shown_child(e->edge)->name : e->node_name);
 	info->shutting_down = e->shutting_down;
 	return info;
 }

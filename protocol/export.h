@@ -41,6 +41,7 @@ struct export {
 	char *id;
 	struct consumer consumer;
 	struct edge *edge;
+	char *node_name; /* when it has no edge any more */
 	bool writable;
 	bool writethrough; /* each write is made durable */
 	bool shutting_down;
