@@ -61,3 +61,13 @@ int blocker_check(struct node *n, enum block_operation op, struct error **errp)
 				 overlay->name);
 	return 0;
 }
+
+bool node_is_root(const struct node *n)
+{
+	const struct edge *e;
+	list_for_each (e, &n->parents, child_link) {
+		if (e->parent)
+			return false;
+	}
+	return list_is_empty(&n->blockers);
+}

@@ -45,5 +45,7 @@ void blocker_remove(struct blocker *b);
  * its overlays could not bear without a blocker of theirs.
  */
 int blocker_check(struct node *n, enum block_operation op, struct error **errp);
+/* Whether no node stands upon @n, and no job is at work on it. */
+bool node_is_root(const struct node *n);
 
 #endif

@@ -11,16 +11,6 @@
 #include "daemon/transaction.h"
 #include "schema/commands.h"
 
-static bool is_root(const struct node *n)
-{
-	const struct edge *e;
-	list_for_each (e, &n->parents, child_link) {
-		if (e->parent)
-			return false;
-	}
-	return true;
-}
-
 /* The node called @device, which no other node uses, unless @op is forbidden on it. */
 static int find_root(const char *device, enum block_operation op, struct node **ret,
 		     struct error **errp)
@@ -28,7 +18,7 @@ static int find_root(const char *device, enum block_operation op, struct node **
 	struct node *n = node_find_error(the_daemon.graph, device, errp);
 	if (!n)
 		return -ENODEV;
-	if (!is_root(n))
+	if (!node_is_root(n))
 		return error_set(errp, -EINVAL, "Need a root block node");
 	*ret = n;
 	return blocker_check(n, op, errp);
@@ -52,7 +42,7 @@ static struct sound_target find_storage(const struct transaction_action *args)
 static void list_nodes(struct transaction *t, struct action *a)
 {
 	struct node *n = node_find(t->graph, args_of(a)->device);
-	if (n && !is_root(n))
+	if (n && !node_is_root(n))
 		return; /* it will be refused */
 	/* Others may use the storage below. */
 	struct node *keeper = n ? node_with_snapshots(n) : NULL;
