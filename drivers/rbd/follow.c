@@ -86,8 +86,16 @@ void follow_note_flush(struct follow *f)
 
 void follow_note_change(struct follow *f)
 {
-	if (f->is_needed && f->is_active)
+	if (follow_is_on(f))
 		loop_defer(f->loop, &f->send);
+}
+
+void follow_send_now(struct follow *f)
+{
+	if (!list_is_linked(&f->send.link))
+		return;
+	loop_deferred_cancel(&f->send);
+	send_flush(&f->send);
 }
 
 int co_fn follow_wait(struct follow *f)

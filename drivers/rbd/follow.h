@@ -7,6 +7,10 @@
  * that comes when all is over succeeds, and the bytes are lost silently. So in each turn of
  * the loop in which writes were sent, a flush is sent behind them, for which no write
  * waits. Flushes that somebody asks for wait for these, and fail when one of them has.
+ *
+ * librbd lets a flush come to the cache only after all requests that came before it have ended. So no
+ * read may be before it (see request.c). Other changes may: one that fails at once while an
+ * older one, at another OSD, takes its time and then succeeds is not told of.
  */
 #ifndef DRIVERS_RBD_FOLLOW_H
 #define DRIVERS_RBD_FOLLOW_H
@@ -50,8 +54,19 @@ void follow_note_flush(struct follow *f);
 
 /* The loop's thread. */
 
+/* Whether changes are answered early, and flushes follow them. */
+static inline bool follow_is_on(const struct follow *f)
+{
+	return f->is_needed && f->is_active;
+}
+
 /* A request that changes the image has been sent. */
 void follow_note_change(struct follow *f);
+/*
+ * Send the flush that is due, if any, and not only at the end of the turn: before a read, which would
+ * hold it back.
+ */
+void follow_send_now(struct follow *f);
 /*
  * Wait until it is known what became of all changes that were answered before. 0, or a
  * negative errno when one of them, ever, has failed afterwards.

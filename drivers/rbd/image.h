@@ -36,6 +36,7 @@ struct image {
 	uint64_t discard_granularity; /* librbd rounds discards inwards to it */
 
 	struct follow follow; /* of an image that is open for writing */
+	struct co_rwlock reading; /* held by reads, and by changes that must not meet any */
 
 	/* Another client may change the size; see image.c. */
 	struct header_watch header_watch; /* of an image that is open for reading */

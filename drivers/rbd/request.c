@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <rados/librados.h>
+
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 /*
@@ -35,6 +38,12 @@ struct flight {
 	struct coroutine *waiter;
 	int64_t result;
 	struct iovec *iov; /* of a request for several pieces */
+	void *copy;        /* of what a write that goes through has in several pieces */
+	enum passage {
+		PASSAGE_PLAIN,   /* librbd may answer a change before it is stored */
+		PASSAGE_THROUGH, /* it does not */
+		PASSAGE_ALONE,   /* it may; reads that come before and after are held apart */
+	} passage;
 };
 
 static void on_landed(struct loop_post *post)
@@ -49,6 +58,33 @@ static void on_complete(rbd_completion_t completion, void *arg)
 	f->result = rbd_aio_get_return_value(completion);
 	rbd_aio_release(completion);
 	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
+}
+
+/*
+ * How a change has to go. librbd holds a flush back until the reads that came before have ended, also
+ * the one that is sent behind the change and is to hear of its failure; see follow.h. There
+ * is no way to have librbd discard without answering early.
+ */
+static enum passage choose_passage(const struct image *image, const struct image_request *q)
+{
+	if (q->op == IMAGE_READ || q->op == IMAGE_FLUSH || !follow_is_on(&image->follow) ||
+	    image->reading.readers == 0)
+		return PASSAGE_PLAIN;
+	bool can_go_through = q->op == IMAGE_WRITE || (q->op == IMAGE_ZERO && q->keeps_blocks);
+	return can_go_through ? PASSAGE_THROUGH : PASSAGE_ALONE;
+}
+
+static int submit_through(struct image *image, const struct image_request *q, struct flight *f,
+			  rbd_completion_t c)
+{
+	const char *p = vec_contiguous(q->v, q->bytes);
+	if (!p) {
+		p = f->copy = buffer_get(image->loop, q->bytes);
+		if (!p)
+			return -ENOMEM;
+		vec_to_buffer(q->v, f->copy, q->bytes);
+	}
+	return rbd_aio_write2(image->handle, q->offset, q->bytes, p, c, LIBRADOS_OP_FLAG_FADVISE_FUA);
 }
 
 static int submit_vec(struct image *image, const struct image_request *q, struct flight *f,
@@ -72,35 +108,79 @@ static int submit(struct image *image, const struct image_request *q, struct fli
 	case IMAGE_ZERO:
 		return rbd_aio_write_zeroes(image->handle, q->offset, q->bytes, c,
 					    q->keeps_blocks ? RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
-							    : 0, 0);
+							    : 0,
+					    f->passage == PASSAGE_THROUGH
+						    ? LIBRADOS_OP_FLAG_FADVISE_FUA : 0);
 	case IMAGE_DISCARD:
 		return rbd_aio_discard(image->handle, q->offset, q->bytes, c);
 	case IMAGE_FLUSH:
 		return rbd_aio_flush(image->handle, c);
 	default:
-		return submit_vec(image, q, f, c);
+		return f->passage == PASSAGE_THROUGH ? submit_through(image, q, f, c)
+						     : submit_vec(image, q, f, c);
 	}
 }
 
-static int64_t co_fn fly(struct image *image, const struct image_request *request)
+/* Send the request. */
+static int take_off(struct image *image, const struct image_request *request, struct flight *f)
 {
-	struct flight f = {.loop = image->loop, .post = {.fn = on_landed}, .waiter = co_self()};
 	rbd_completion_t completion;
-	int r = rbd_aio_create_completion(&f, on_complete, &completion);
+	int r = rbd_aio_create_completion(f, on_complete, &completion);
 	if (r < 0)
 		return r;
 	if (request->op == IMAGE_FLUSH)
 		follow_note_flush(&image->follow);
-	r = submit(image, request, &f, completion);
-	if (r < 0) {
+	r = submit(image, request, f, completion);
+	if (r < 0)
 		rbd_aio_release(completion);
-		free(f.iov);
-		return r;
-	}
-	if (request->op != IMAGE_READ && request->op != IMAGE_FLUSH)
+	else if (request->op != IMAGE_READ && request->op != IMAGE_FLUSH)
 		follow_note_change(&image->follow);
-	co_yield();
+	return r;
+}
+
+/* Send a read, behind the flushes that follow the changes so far. */
+static int co_fn take_off_reading(struct image *image, const struct image_request *request,
+				  struct flight *f)
+{
+	co_rwlock_read(&image->reading);
+	follow_send_now(&image->follow);
+	int r = take_off(image, request, f);
+	if (r < 0)
+		co_rwlock_read_unlock(&image->reading);
+	return r;
+}
+
+/* Send a change while no read is under way, and the flush behind it. */
+static int co_fn take_off_alone(struct image *image, const struct image_request *request,
+				struct flight *f)
+{
+	co_rwlock_write(&image->reading);
+	int r = take_off(image, request, f);
+	follow_send_now(&image->follow);
+	co_rwlock_write_unlock(&image->reading);
+	return r;
+}
+
+static int64_t co_fn fly(struct image *image, const struct image_request *request)
+{
+	struct flight f = {
+		.loop = image->loop,
+		.post = {.fn = on_landed},
+		.waiter = co_self(),
+		.passage = choose_passage(image, request),
+	};
+	int r = request->op == IMAGE_READ ? take_off_reading(image, request, &f)
+		: f.passage == PASSAGE_ALONE ? take_off_alone(image, request, &f)
+					     : take_off(image, request, &f);
+	if (r >= 0) {
+		co_yield();
+		if (request->op == IMAGE_READ)
+			co_rwlock_read_unlock(&image->reading);
+	}
 	free(f.iov);
+	buffer_put(image->loop, f.copy, request->bytes);
+	if (r < 0)
+		return r;
 	if (request->op == IMAGE_FLUSH) {
 		int lost = follow_wait(&image->follow);
 		f.result = f.result < 0 ? f.result : lost;
@@ -167,6 +247,7 @@ void image_requests_init(struct image *image)
 		.write_part = 2,
 	};
 	merge_queue_init(&image->merge, image->loop);
+	co_rwlock_init(&image->reading);
 	image->ahead = (struct readahead){
 		.read = read_merged,
 		.arg = image,
