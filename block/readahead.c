@@ -50,6 +50,7 @@ static void on_expiry(struct loop_timer *t)
 void readahead_init(struct readahead *a, struct loop *loop)
 {
 	a->loop = loop;
+	co_group_init(&a->working);
 	loop_timer_init(loop, &a->expiry, on_expiry);
 }
 
@@ -59,8 +60,9 @@ void readahead_drop(struct readahead *a)
 		forget(a, &a->chunks[i]);
 }
 
-void readahead_finish(struct readahead *a)
+void co_fn readahead_finish(struct readahead *a)
 {
+	co_group_wait(&a->working);
 	readahead_drop(a);
 	loop_timer_cancel(&a->expiry);
 }
@@ -113,6 +115,7 @@ static struct readahead_chunk *begin_chunk(struct readahead *a, uint64_t start, 
 	if (!data)
 		return NULL;
 	*c = (struct readahead_chunk){
+		.ahead = a,
 		.start = start,
 		.end = end,
 		.data = data,
@@ -126,8 +129,9 @@ static struct readahead_chunk *begin_chunk(struct readahead *a, uint64_t start, 
 	return c;
 }
 
-static void co_fn load(struct readahead *a, struct readahead_chunk *c)
+static void co_fn load(struct readahead_chunk *c)
 {
+	struct readahead *a = c->ahead;
 	struct iovec storage;
 	uint64_t bytes = c->end - c->start;
 	c->result = a->read(a->arg, c->start, bytes, vec_flat(&storage, c->data, bytes));
@@ -135,6 +139,33 @@ static void co_fn load(struct readahead *a, struct readahead_chunk *c)
 	if (c->result < 0)
 		c->is_current = false;
 	co_queue_wake_all(&c->loaded);
+}
+
+static void co_fn work(void *arg)
+{
+	struct readahead_chunk *c = arg;
+	struct readahead *a = c->ahead;
+	load(c);
+	c->users--;
+	release(a, c);
+	a->work_end(a->arg);
+	co_group_done(&a->working);
+}
+
+/* Have @count chunks from @start on read, as far as they are not there, while nobody waits. */
+static void begin_next(struct readahead *a, uint64_t start, uint64_t count, uint64_t size)
+{
+	for (; count > 0 && start < size; count--) {
+		uint64_t end = MIN(align_down(start, a->chunk_bytes) + a->chunk_bytes, size);
+		struct readahead_chunk *c = find(a, start, 1) ? NULL : begin_chunk(a, start, end);
+		start = end;
+		if (!c)
+			continue;
+		c->users++;
+		a->work_begin(a->arg);
+		co_group_add(&a->working);
+		co_start(a->loop, work, c);
+	}
 }
 
 /* Give a read its part of @c, which is loaded. */
@@ -169,8 +200,11 @@ int64_t co_fn readahead_read(struct readahead *a, uint64_t offset, uint64_t byte
 	if (!c)
 		return a->read(a->arg, offset, bytes, v);
 	c->users++;
+	if (a->work_begin)
+		begin_next(a, c->end, MIN((before + bytes) / a->chunk_bytes, READAHEAD_DISTANCE),
+			   size);
 	if (is_first)
-		load(a, c);
+		load(c);
 	while (c->is_loading)
 		co_queue_wait(&c->loaded);
 	int64_t r = c->result < 0 ? c->result : take(c, offset, bytes, v);

@@ -41,7 +41,7 @@ struct sounding {
 
 static bool is_busy(const struct node *n)
 {
-	return !list_is_empty(&n->requests) || n->flush_lock.owner;
+	return !list_is_empty(&n->requests) || n->work > 0 || n->flush_lock.owner;
 }
 
 static struct probe *add_probe(struct sounding *s, struct node *n)

@@ -325,7 +325,7 @@ static int find_encryption(struct graph *g, const struct blockdev_options_rbd *o
 }
 
 static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
-			   bool is_cached, void (*on_size)(struct image *image), void *owner,
+			   bool is_cached, void (*on_size)(struct image *image), struct node *owner,
 			   struct image **ret, struct error **errp)
 {
 	struct cluster *cluster;
@@ -393,7 +393,7 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 }
 
 int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
-		     bool is_cached, void (*on_size)(struct image *image), void *owner,
+		     bool is_cached, void (*on_size)(struct image *image), struct node *owner,
 		     struct image **ret, struct error **errp)
 {
 	struct error *error = NULL;

@@ -55,7 +55,7 @@ struct image {
 	unsigned noticed_resizes;  /* their number before the size was read */
 	/* Called when the size has changed. Must not wait. */
 	void (*on_size)(struct image *image);
-	void *owner;
+	struct node *owner;
 };
 
 /*
@@ -63,7 +63,7 @@ struct image {
  * cluster, -ENOENT without such a pool, image, snapshot or secret, -ETIMEDOUT.
  */
 int co_fn image_open(struct graph *g, const struct blockdev_options_rbd *o, bool read_only,
-		     bool is_cached, void (*on_size)(struct image *image), void *owner,
+		     bool is_cached, void (*on_size)(struct image *image), struct node *owner,
 		     struct image **ret, struct error **errp);
 /* Close, in bounded time. No request may be under way. NULL is allowed. */
 void co_fn image_close(struct image *image);
@@ -85,8 +85,8 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 
 /* To be called once, when the facts of @image are known. */
 void image_requests_init(struct image *image);
-/* Free what reads have left, of an image that may have failed to open. */
-void image_requests_finish(struct image *image);
+/* Wait for reads ahead and free what is left of them. The image may have failed to open. */
+void co_fn image_requests_finish(struct image *image);
 /*
  * What has been read says nothing any more. To be called before and after each change of the image that does
  * not go through image_run(), and when another client is known to have made one.

@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "block/node.h"
 
 /*
  * Of reads, and of writes, that follow each other. Not from one object into the next: they lie
@@ -62,16 +63,15 @@ static void on_complete(rbd_completion_t completion, void *arg)
 
 /*
  * How a change has to go. librbd holds a flush back until the reads that came before have ended, also
- * the one that is sent behind the change and is to hear of its failure; see follow.h. There
- * is no way to have librbd discard without answering early.
+ * the one that is sent behind the change and is to hear of its failure; see follow.h. Only
+ * of writes librbd can be told not to answer early.
  */
 static enum passage choose_passage(const struct image *image, const struct image_request *q)
 {
 	if (q->op == IMAGE_READ || q->op == IMAGE_FLUSH || !follow_is_on(&image->follow) ||
 	    image->reading.readers == 0)
 		return PASSAGE_PLAIN;
-	bool can_go_through = q->op == IMAGE_WRITE || (q->op == IMAGE_ZERO && q->keeps_blocks);
-	return can_go_through ? PASSAGE_THROUGH : PASSAGE_ALONE;
+	return q->op == IMAGE_WRITE ? PASSAGE_THROUGH : PASSAGE_ALONE;
 }
 
 static int submit_through(struct image *image, const struct image_request *q, struct flight *f,
@@ -109,8 +109,7 @@ static int submit(struct image *image, const struct image_request *q, struct fli
 		return rbd_aio_write_zeroes(image->handle, q->offset, q->bytes, c,
 					    q->keeps_blocks ? RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
 							    : 0,
-					    f->passage == PASSAGE_THROUGH
-						    ? LIBRADOS_OP_FLAG_FADVISE_FUA : 0);
+					    0);
 	case IMAGE_DISCARD:
 		return rbd_aio_discard(image->handle, q->offset, q->bytes, c);
 	case IMAGE_FLUSH:
@@ -234,6 +233,17 @@ int64_t co_fn image_run(struct image *image, const struct image_request *request
 	return r;
 }
 
+/* Drains of the node wait for it, and changes find out before whether its storage answers. */
+static void work_begin(void *arg)
+{
+	node_work_begin(((struct image *)arg)->owner);
+}
+
+static void work_end(void *arg)
+{
+	node_work_end(((struct image *)arg)->owner);
+}
+
 void image_requests_init(struct image *image)
 {
 	image->merge = (struct merge_queue){
@@ -250,13 +260,15 @@ void image_requests_init(struct image *image)
 	co_rwlock_init(&image->reading);
 	image->ahead = (struct readahead){
 		.read = read_merged,
+		.work_begin = work_begin,
+		.work_end = work_end,
 		.arg = image,
 		.chunk_bytes = MIN(AHEAD_MAX, image->object_size),
 	};
 	readahead_init(&image->ahead, image->loop);
 }
 
-void image_requests_finish(struct image *image)
+void co_fn image_requests_finish(struct image *image)
 {
 	if (image->ahead.loop)
 		readahead_finish(&image->ahead);

@@ -19,6 +19,7 @@
 static struct {
 	struct readahead ahead;
 	struct co_group group;
+	unsigned working; /* reads that nobody waits for */
 	unsigned char content[PIECES]; /* a byte says what fills the piece */
 	uint64_t end;                  /* in bytes; there is nothing to read beyond */
 	int bad_piece, bad_error;      /* reads of it fail; none when the error is 0 */
@@ -87,6 +88,13 @@ static void ck_asked_for(const struct run *runs, unsigned count)
 	ck_asked_for((const struct run[]){__VA_ARGS__},                                            \
 		     ARRAY_SIZE(((const struct run[]){__VA_ARGS__})))
 
+static void co_fn run_and_finish(void *arg)
+{
+	co_entry *const *entry = arg;
+	(*entry)(NULL);
+	readahead_finish(&medium.ahead);
+}
+
 static void run_on_medium(co_entry *entry)
 {
 	memset(&medium, 0, sizeof(medium));
@@ -98,8 +106,7 @@ static void run_on_medium(co_entry *entry)
 	co_group_init(&medium.group);
 	medium.ahead = (struct readahead){.read = on_read, .chunk_bytes = CHUNK};
 	readahead_init(&medium.ahead, loop);
-	loop_run_coroutine(loop, entry, NULL);
-	readahead_finish(&medium.ahead);
+	loop_run_coroutine(loop, run_and_finish, &entry);
 	loop_free(loop);
 }
 
@@ -399,6 +406,62 @@ START_TEST(memory_is_bounded)
 }
 END_TEST
 
+static void on_work_begin(void *arg)
+{
+	medium.working++;
+}
+
+static void on_work_end(void *arg)
+{
+	medium.working--;
+}
+
+static void co_fn read_while_next_is_read(void *arg)
+{
+	medium.ahead.work_begin = on_work_begin;
+	medium.ahead.work_end = on_work_end;
+	ck_read_in_order(0, 7);
+	ck_assert_uint_eq(medium.working, 0);
+	medium.asked = 0;
+	/* A chunk has been read in order, and the next one begins. */
+	ck_read(7, 1);
+	ck_assert_uint_eq(medium.working, 1);
+	ck_read_in_order(8, 10);
+	CK_ASKED_FOR({8, 8}, {16, 8});
+	/* It comes to nothing when there is a change. */
+	change(20);
+	ck_read_in_order(10, 15);
+	CK_ASKED_FOR({10, 6}, {16, 8});
+	/* With two of them behind the reader, there are two before him, up to the medium's end. */
+	ck_read_in_order(15, PIECES);
+	ck_assert_uint_eq(medium.asked, 5); /* the seed decides in which order */
+	ck_assert_uint_eq(medium.working, 0);
+}
+
+START_TEST(the_next_chunk_is_read_meanwhile)
+{
+	run_on_medium(read_while_next_is_read);
+}
+END_TEST
+
+static void co_fn leave_meanwhile(void *arg)
+{
+	medium.ahead.work_begin = on_work_begin;
+	medium.ahead.work_end = on_work_end;
+	ck_read_in_order(0, 8);
+	ck_assert_uint_eq(medium.working, 1);
+	/* It fails, which is nobody's matter but of who reads that. */
+	medium.bad_piece = 12;
+	medium.bad_error = -EIO;
+}
+
+START_TEST(who_leaves_waits_for_it)
+{
+	run_on_medium(leave_meanwhile);
+	ck_assert_uint_eq(medium.working, 0);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(reads_in_order_become_longer),
 	UNIT_TEST(reads_without_order_stay_as_they_are),
@@ -413,6 +476,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_bad_spot_is_not_its_neighbours),
 	UNIT_TEST(who_got_no_answer_does_not_ask_again),
 	UNIT_TEST(memory_is_bounded),
+	UNIT_TEST(the_next_chunk_is_read_meanwhile),
+	UNIT_TEST(who_leaves_waits_for_it),
 };
 
 UNIT_MAIN("readahead", tests)
