@@ -21,12 +21,6 @@
 #include "drivers/qcow2/map.h"
 #include "drivers/qcow2/snapshot.h"
 
-static int too_old(struct error **errp, const char *what)
-{
-	return error_set(errp, -EINVAL,
-			 "%s compatibility level 1.1 and above (use compat=1.1 or greater)", what);
-}
-
 /* --- The version -------------------------------------------------------------------- */
 
 /* Write the header anew as @new, or leave it as it is. */
@@ -252,9 +246,11 @@ int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *opti
 	if (o->has_version)
 		version = o->version == BLOCKDEV_QCOW2_VERSION_V2 ? 2 : 3;
 	if (version < 3 && o->has_refcount_bits && o->refcount_bits != 16)
-		return too_old(errp, "Refcount widths other than 16 bits require");
+		return error_set(errp, -EINVAL, "Refcount widths other than 16 bits require "
+				 "compatibility level 1.1 or above (use compat=1.1 or greater)");
 	if (version < 3 && o->has_lazy_refcounts && o->lazy_refcounts)
-		return too_old(errp, "Lazy refcounts only supported with");
+		return error_set(errp, -EINVAL, "Lazy refcounts only supported with compatibility "
+				 "level 1.1 and above (use compat=1.1 or greater)");
 	int r = qcow2_begin_writing(q, errp);
 
 	if (r == 0 && version > q->header.version)
