@@ -67,8 +67,9 @@ static int check_replaces(struct node *source, const struct drive_mirror_args *a
 }
 
 /*
- * The lock was let go of. Whatever else may have changed, mirror_select() finds it. A filter between may have come or gone, but a new image that names
- * another backing file than it gets would show other data later.
+ * The lock was let go of. A filter between may have come or gone, but a new image that names
+ * another backing file than it gets would show other data later. Whatever else may have
+ * changed, mirror_select() finds.
  */
 static int co_fn find_backing_again(struct node *source, const struct node *was,
 				    struct node **backing, struct error **errp)
