@@ -18,11 +18,18 @@ SCRIPT = os.path.join(ROOT, "tests", "servers", "gluster")
 MEMORY = "/dev/shm"
 
 
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return "(zombie)" not in f.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def kill(pid):
     """Kill a process, and wait until it has gone."""
     os.kill(pid, signal.SIGKILL)
-    while os.path.exists(f"/proc/{pid}/task/{pid}/children") and \
-            "(zombie)" not in open(f"/proc/{pid}/status").read():
+    while is_running(pid):
         time.sleep(0.01)
 
 
@@ -99,10 +106,6 @@ class Gluster:
 
     def start_bricks(self, name, folders):
         """Start those that were killed; they count as running for a while."""
-        def is_running(pid):
-            return os.path.exists(f"/proc/{pid}") and \
-                "(zombie)" not in open(f"/proc/{pid}/status").read()
-
         deadline = time.monotonic() + TIMEOUT_S
         while not all(is_running(self.pid_of_brick(name, f)) for f in folders):
             assert time.monotonic() < deadline, "a brick does not start"
