@@ -319,11 +319,14 @@ static int check_item(const struct bitmap *target, const struct block_dirty_bitm
 	return r < 0 ? r : bitmap_check_merge(target, source, errp);
 }
 
-/* What the image says of @target is about to be too little. */
+/*
+ * What the image says of @target is about to be too little. On a read-only node, only a
+ * bitmap can change that has been made there, and of which the image says nothing yet.
+ */
 static int co_fn announce_merge(struct bitmap *target, struct error **errp)
 {
 	const struct driver *d = target->node->driver;
-	if (!target->persistent || !d->change_bitmaps ||
+	if (!target->persistent || !d->change_bitmaps || target->node->read_only ||
 	    bitmap_check(target, BITMAP_UNWRITABLE, NULL) < 0)
 		return 0;
 	return d->change_bitmaps(target->node, errp);

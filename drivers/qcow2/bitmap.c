@@ -236,6 +236,17 @@ int co_fn qcow2_bitmaps_store(struct qcow2 *q, struct error **errp)
 	return r;
 }
 
+bool qcow2_bitmaps_are_missing(struct qcow2 *q)
+{
+	struct bitmap *b = NULL;
+
+	while ((b = bitmap_next(q->node, b))) {
+		if (b->name && b->persistent && !qcow2_bitmap_find(&q->bitmaps, b->name))
+			return true;
+	}
+	return false;
+}
+
 /* --- The driver's calls --------------------------------------------------------------- */
 
 /* One that cannot be stored would take all others along when they are. */

@@ -80,6 +80,8 @@ int co_fn qcow2_bitmaps_mark(struct qcow2 *q, struct error **errp);
  * qcow2_end_writing() follows, so that they are marked again before the next write.
  */
 int co_fn qcow2_bitmaps_store(struct qcow2 *q, struct error **errp);
+/* Whether the node has persistent bitmaps of which the image knows nothing. */
+bool qcow2_bitmaps_are_missing(struct qcow2 *q);
 /* 0, or a negative errno with the sentence: a bitmap could not follow the image to @size bytes. */
 int qcow2_bitmaps_check_resize(struct qcow2 *q, uint64_t size, struct error **errp);
 /* The image has become writable or not: so have its bitmaps. */

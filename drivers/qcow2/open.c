@@ -357,6 +357,10 @@ void co_fn qcow2_close(struct node *n)
 					"was closed", n->name);
 			node_close_failed(n, error);
 		}
+	} else if (qcow2_bitmaps_are_missing(q)) {
+		error_set(&error, -EACCES, "Lost persistent bitmaps of node '%s': No write access",
+			  n->name);
+		node_close_failed(n, error);
 	}
 	state_finish(q);
 }
