@@ -205,6 +205,8 @@ static int co_fn prepare_locked(struct stream *s, struct error **errp)
 					    errp);
 	if (r < 0)
 		return r;
+	/* Until nothing is drained any more. */
+	struct node *layers = s->bottom != s->top ? node_ref(s->top->backing->child) : NULL;
 	struct drain drain;
 	/* Not only those above the filter: somebody may have come to the image itself since. */
 	drain_begin(s->common.job.table->graph, &s->top, 1, &drain);
@@ -212,6 +214,7 @@ static int co_fn prepare_locked(struct stream *s, struct error **errp)
 	drain_end(&drain);
 	if (r >= 0)
 		copy_job_drop_filter(&s->common);
+	copy_job_drop_node(&s->common, layers);
 	return r;
 }
 
@@ -240,7 +243,7 @@ static void co_fn finish(struct job *j, bool succeeded)
 	node_unref(TAKE(s->common.filter));
 	if (s->was_read_only)
 		node_set_read_only(s->top, true, NULL);
-	node_unref(TAKE(s->top));
+	copy_job_drop_node(&s->common, TAKE(s->top));
 	graph_change_end(g);
 	copy_job_end(&s->common);
 }

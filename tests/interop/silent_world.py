@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A world for tests on servers that are stopped with SIGSTOP."""
+"""Worlds for tests on servers that are stopped with SIGSTOP, or at a request."""
 import os
 import signal
 import sys
@@ -33,7 +33,7 @@ class World:
         run("qemu-img", "create", "-q", "-f", self.image, self.file, str(SIZE))
         if self.image != "raw":
             os.truncate(self.file, 2 * SIZE)  # as a device: an export does not grow
-        self.server = nbdkit(f"{self.folder.name}/far.sock", "file", self.file)
+        self.server = self.start_server(f"{self.folder.name}/far.sock")
         self.d = Daemon("--nbd-server", "addr.type=unix,addr.path={dir}/out.sock")
         self.other = self.d.qmp
         self.waiting = self.d.new_session()
@@ -41,6 +41,9 @@ class World:
         self.add_disk(self.other, "disk")
         self.is_stopped = False
         return self
+
+    def start_server(self, socket):
+        return nbdkit(socket, "file", self.file)
 
     def __exit__(self, kind, value, traceback):
         self.go_on()
@@ -137,6 +140,35 @@ class World:
         q.execute("block-job-set-speed", device="job", speed=MIB)
         q.execute("block-job-cancel", device="job")
         q.wait_event("JOB_STATUS_CHANGE", id="job", status="null")
+
+
+class Holding(World):
+    """Its server holds requests of a kind, "pread", "pwrite" or "flush", while it is told to."""
+
+    def start_server(self, socket):
+        def rule(kind, work):
+            return (f"{kind}=if [ -e {self.file}.{kind} ]; then touch {self.file}.held; "
+                    f"while [ -e {self.file}.{kind} ]; do sleep 0.02; done; fi; {work}")
+
+        dd = "dd bs=64k status=none iflag="
+        return nbdkit(socket, "eval", f"get_size=stat -c %s {self.file}", "can_write=exit 0",
+                      "can_flush=exit 0", rule("flush", ":"),
+                      rule("pread", f"{dd}skip_bytes,count_bytes if={self.file} skip=$4 count=$3"),
+                      rule("pwrite", f"{dd}fullblock of={self.file} oflag=seek_bytes seek=$4 "
+                                     "conv=notrunc"))
+
+    def hold(self, kind):
+        if os.path.exists(f"{self.file}.held"):
+            os.unlink(f"{self.file}.held")
+        with open(f"{self.file}.{kind}", "wb"):
+            pass
+
+    def wait_held(self):
+        """Until there is a request that is held."""
+        wait_until(lambda: os.path.exists(f"{self.file}.held"))
+
+    def release(self, kind):
+        os.unlink(f"{self.file}.{kind}")
 
 
 def write_unflushed(w, export):

@@ -175,6 +175,35 @@ static const struct driver disk_driver = {
 	.same_medium = disk_same_medium,
 };
 
+/* --- Far disks -------------------------------------------------------------------- */
+
+static void co_fn far_close(struct node *n)
+{
+	current->is_closing = true;
+	while (!current->may_close)
+		co_sleep_ns(10000000);
+}
+
+static struct driver far_driver;
+
+void chain_make_far(struct node *n)
+{
+	far_driver = disk_driver;
+	far_driver.is_remote = true;
+	far_driver.close = far_close;
+	n->file->child->driver = &far_driver;
+}
+
+void co_fn chain_expect_to_close_apart(struct chain *c)
+{
+	for (int i = 0; i < 200000 && !c->is_closing; i++)
+		co_sleep_ns(100000);
+	ck_assert(c->is_closing);
+	ck_assert(!graph_is_changing(c->graph));
+	ck_assert_msg(!chain_log_has(c, "concluded"), "%s", c->log);
+	c->may_close = true;
+}
+
 static const struct driver *const drivers[] = {
 	&disk_driver,		   &qcow2_driver,	    &copy_on_read_driver,
 	&copy_before_write_driver, &snapshot_access_driver, NULL,

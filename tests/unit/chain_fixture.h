@@ -41,6 +41,8 @@ struct chain {
 	int fail_error;
 	const char *fail_disk; /* only there; NULL for all */
 	const char *unflushable; /* disk whose flushes fail; NULL for none */
+	bool is_closing;   /* far storage is; see chain_make_far() */
+	bool may_close;    /* and shall be done with it */
 	uint64_t crash_at; /* event at which the state is kept; 0 for none */
 	bool crashed;
 	void (*on_crash)(struct chain *c); /* optional; must not wait */
@@ -128,6 +130,13 @@ struct job *co_fn chain_stream_ok(struct chain *c, const char *text);
  * find its node @filter any more.
  */
 void co_fn chain_expect_to_leave_at_once(struct chain *c, struct job *j, const char *filter);
+/* Let the storage of the image of @n be remote, and not answer when it is closed. */
+void chain_make_far(struct node *n);
+/*
+ * Wait until it is being closed, insist that the graph may be changed meanwhile and that the job
+ * is not over, and have the storage answer.
+ */
+void co_fn chain_expect_to_close_apart(struct chain *c);
 /* Wait until the log has the word @word, which it must get. */
 void co_fn chain_wait_for(struct chain *c, const char *word);
 bool chain_log_has(const struct chain *c, const char *word);

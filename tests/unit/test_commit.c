@@ -56,6 +56,36 @@ CHAIN_TEST(images_that_nobody_else_holds_are_closed)
 	node_unref(n);
 }
 
+CHAIN_TEST(closing_them_holds_up_nobody)
+{
+	chain_make_all(c, names, COUNT);
+	struct node *n = chain_open(c, "o3");
+	chain_make_far(node_backing(n));
+	chain_commit_ok(c, "device=o3,top=o2");
+	chain_expect_to_close_apart(c);
+	chain_wait_for(c, "null");
+	chain_expect(c, n);
+	node_unref(n);
+}
+
+CHAIN_TEST(closing_the_active_image_holds_up_nobody)
+{
+	chain_make_all(c, names, COUNT);
+	struct node *n = chain_open(c, "o3"), *base = node_backing(n);
+	struct chain_user u;
+	chain_user_init(&u, c, n);
+	chain_make_far(n);
+	struct job *j = chain_commit_ok(c, "device=o3,base=o2");
+	node_unref(n);
+	chain_wait_for(c, "READY");
+	job_verb_complete(j, NULL);
+	chain_expect_to_close_apart(c);
+	chain_wait_for(c, "null");
+	ck_assert_ptr_eq(u.edge->child, base);
+	chain_expect(c, base);
+	chain_user_finish(&u);
+}
+
 CHAIN_TEST(the_image_above_may_be_read_only)
 {
 	set_up(c);
@@ -696,6 +726,8 @@ CHAIN_TEST(a_base_that_cannot_be_written_is_refused)
 static const struct unit_test tests[] = {
 	CHAIN_ROW(intermediate_images_leave_the_chain),
 	CHAIN_ROW(images_that_nobody_else_holds_are_closed),
+	CHAIN_ROW(closing_them_holds_up_nobody),
+	CHAIN_ROW(closing_the_active_image_holds_up_nobody),
 	CHAIN_ROW(the_image_above_may_be_read_only),
 	CHAIN_ROW(intermediate_with_writers),
 	CHAIN_ROW(users_move_to_base),

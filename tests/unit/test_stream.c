@@ -131,6 +131,19 @@ CHAIN_TEST(images_that_nobody_else_holds_are_closed)
 	node_unref(n);
 }
 
+CHAIN_TEST(closing_them_holds_up_nobody)
+{
+	chain_make_all(c, names, COUNT);
+	struct node *n = chain_open(c, "o3");
+	chain_make_far(node_backing(n));
+	chain_stream_ok(c, "device=o3");
+	chain_expect_to_close_apart(c);
+	chain_wait_for(c, "null");
+	ck_assert_ptr_null(n->backing);
+	chain_expect(c, n);
+	node_unref(n);
+}
+
 CHAIN_TEST(nothing_below_is_nothing_to_do)
 {
 	set_up(c);
@@ -384,6 +397,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(base_is_not_copied),
 	CHAIN_ROW(intermediate_image_is_read_only_again),
 	CHAIN_ROW(images_that_nobody_else_holds_are_closed),
+	CHAIN_ROW(closing_them_holds_up_nobody),
 	CHAIN_ROW(nothing_below_is_nothing_to_do),
 	CHAIN_ROW(what_a_short_layer_hides_stays_hidden),
 	CHAIN_ROW(what_a_short_layer_hides_is_not_copied),
