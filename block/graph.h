@@ -127,10 +127,10 @@ void graph_change_suspend(struct graph *g, struct graph_suspension *ret);
 void co_fn graph_change_resume(struct graph *g, const struct graph_suspension *s);
 /*
  * Hold the change lock to open or to close nodes, without holding up others by storage
- * that hangs: the lock is let go of while remote storage is being reached for a node, and
- * while a node with remote storage that has left the graph is flushed and closed. Storage
- * that a node being closed has is opened only afterwards. So the holder relies on
- * nothing but its own nodes and what it has references on.
+ * that hangs: the lock is let go of while remote storage is being reached for a node, while
+ * an image there is read for one, and while a node with remote storage that has left the graph
+ * is flushed and closed. Storage that a node being closed has is opened only afterwards. So the
+ * holder relies on nothing but its own nodes and what it has references on.
  *
  * Nodes that are opened stay out of sight, as does everything below them that is new:
  * nobody else finds them by name, though their names are taken, and no list has them. They

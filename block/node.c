@@ -310,6 +310,23 @@ static void co_fn flush_at_close(struct node *n)
 	node_close_failed(n, error);
 }
 
+struct graph_apart *node_opening_leave(struct node *n)
+{
+	struct graph_apart *apart = node_is_remote(n) ? graph_apart_leave(n->graph) : NULL;
+	if (apart)
+		node_work_begin(n);
+	return apart;
+}
+
+void co_fn node_opening_return(struct node *n, struct graph_apart *apart)
+{
+	if (!apart)
+		return;
+	/* Who has the lock may wait for that. */
+	node_work_end(n);
+	graph_apart_return(n->graph, apart);
+}
+
 /*
  * Flush and close @n, which nobody finds any more. While the lock for changes is let go of,
  * this is work of the node's, so that what is below it changes only afterwards: a change

@@ -209,6 +209,14 @@ void node_set_size(struct node *n, uint64_t size);
 
 /* Whether @n's data lies on other machines, all or a part of it. */
 bool node_is_remote(struct node *n);
+/*
+ * For whoever reads or writes the image of @n, which is the caller's alone, as it is being opened:
+ * where its storage is remote and the opener bears it (graph_change_begin_apart()), others may change
+ * the graph from the first to the second, which gets the result of the first; but not what is below
+ * @n. Nothing is opened or attached in between. In the coroutine that opens.
+ */
+struct graph_apart *node_opening_leave(struct node *n);
+void co_fn node_opening_return(struct node *n, struct graph_apart *apart);
 /* The node that filters lead to: skips driver->is_filter nodes. */
 struct node *node_skip_filters(struct node *n);
 /* Whether what a longer @n has more reads as zeroes: no device that somebody extends promises that. */

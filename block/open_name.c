@@ -35,7 +35,9 @@ static int co_fn probe_options(struct graph *g, struct blockdev_options *options
 	if (r < 0)
 		return r;
 	const struct driver *format;
+	struct graph_apart *apart = node_opening_leave(n);
 	r = probe_node(n, &format, errp);
+	node_opening_return(n, apart);
 	node_unref(n);
 	if (r < 0)
 		return r;

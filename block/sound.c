@@ -122,16 +122,18 @@ static void add_used(struct sounding *s)
 	}
 }
 
-/* Whether a node above is being closed that may have to wait: a drain waits for that, too. */
-static bool is_closing_above(const struct sounding *s)
+/*
+ * Whether a node above is being opened or closed, and its driver at work: a drain waits for that,
+ * too, and it may have to wait for storage elsewhere.
+ */
+static bool is_work_above(const struct sounding *s)
 {
 	struct node_array above _cleanup_node_array_ = {0};
-	if (list_is_empty(&s->graph->closing))
-		return false;
 	walk_above(s->graph, s->roots.items, s->roots.count, &above);
 	for (size_t i = 0; i < above.count; i++) {
 		struct node *n = above.items[i];
-		if (list_is_linked(&n->closing_link) && n->work > 0 && node_is_remote(n))
+		if ((n->opener || list_is_linked(&n->closing_link)) && n->work > 0 &&
+		    node_is_remote(n))
 			return true;
 	}
 	return false;
@@ -220,7 +222,7 @@ static bool find_all(struct sounding *s)
 	for (size_t i = 0; i < s->roots.count; i++)
 		add_below(s, s->roots.items[i], s->flags[i]);
 	add_used(s);
-	bool must_wait = is_closing_above(s);
+	bool must_wait = is_work_above(s);
 	for (size_t i = 0; i < s->count; i++)
 		must_wait |= s->probes[i].asks || s->probes[i].flushes;
 	return must_wait;
@@ -251,7 +253,7 @@ static void co_fn run(struct sounding *s)
 		co_group_add(&s->group);
 		co_start(s->graph->loop, probe_run, &s->probes[i]);
 	}
-	while (is_closing_above(s))
+	while (is_work_above(s))
 		co_queue_wait(&s->graph->worked);
 	co_group_wait(&s->group);
 }

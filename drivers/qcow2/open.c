@@ -308,7 +308,10 @@ int co_fn qcow2_open(struct node *n, const struct blockdev_options *options, voi
 	if (r < 0)
 		return r;
 	q->writable = !n->read_only && n->active;
+	struct graph_apart *apart = node_opening_leave(n);
+
 	r = open_image(q, options, errp);
+	node_opening_return(n, apart);
 	if (r < 0)
 		state_finish(q);
 	return r;

@@ -16,6 +16,26 @@
 #include "drivers/vmdk/state.h"
 #include "schema/schema.h"
 
+/* Reads, without holding up others who change the graph. */
+
+static int co_fn read_file(struct node *n, uint64_t offset, uint64_t bytes, void *ret)
+{
+	struct graph_apart *apart = node_opening_leave(n);
+	int r = edge_read(n->file, offset, bytes, ret, 0);
+
+	node_opening_return(n, apart);
+	return r;
+}
+
+static int co_fn load_extent(struct node *n, struct vmdk_extent *x, struct error **errp)
+{
+	struct graph_apart *apart = node_opening_leave(n);
+	int r = vmdk_extent_load(x, errp);
+
+	node_opening_return(n, apart);
+	return r;
+}
+
 static void state_finish(struct vmdk *v)
 {
 	for (unsigned i = 0; i < v->count; i++)
@@ -84,7 +104,7 @@ static int co_fn open_line(struct node *n, struct vmdk_extent *x, const struct v
 
 	if (r < 0 || x->type == VMDK_FLAT || x->type == VMDK_VMFS)
 		return r;
-	r = vmdk_extent_load(x, errp);
+	r = load_extent(n, x, errp);
 	if (r == 0 && x->header.capacity * VMDK_SECTOR_BYTES < x->bytes)
 		r = error_set(errp, -EINVAL, "Extent '%s' is shorter than its descriptor says",
 			      x->file->child->filename);
@@ -129,7 +149,7 @@ static int co_fn open_lone(struct node *n, bool is_cowd, struct error **errp)
 	x->file = n->file;
 	x->is_embedded = true;
 	x->type = is_cowd ? VMDK_VMFSSPARSE : VMDK_SPARSE;
-	int r = vmdk_extent_load(x, errp);
+	int r = load_extent(n, x, errp);
 
 	x->bytes = n->size = x->header.capacity * VMDK_SECTOR_BYTES;
 	return r;
@@ -143,7 +163,7 @@ static int co_fn load_descriptor(struct node *n, bool has_lines, struct vmdk_des
 {
 	struct vmdk *v = n->state;
 	_cleanup_free_ char *text = calloc(1, v->descriptor_bytes + 1);
-	int r = text ? edge_read(n->file, v->descriptor_offset, v->descriptor_bytes, text, 0) : -ENOMEM;
+	int r = text ? read_file(n, v->descriptor_offset, v->descriptor_bytes, text) : -ENOMEM;
 	size_t offset, length;
 
 	if (r < 0)
@@ -248,7 +268,7 @@ static int co_fn open_image(struct node *n, struct error **errp)
 
 	if (size == 0)
 		return error_set(errp, -EINVAL, "File is too small, not a valid image");
-	int r = edge_read(n->file, 0, MIN(size, sizeof(data)), data, 0);
+	int r = read_file(n, 0, MIN(size, sizeof(data)), data);
 
 	if (r < 0)
 		return error_set_errno(errp, r, "Could not read the image's header");
