@@ -89,6 +89,7 @@ static void on_lost(struct nbd_connection *c)
 	log_debug("nbd: the connection to '%s' broke", client->address.text);
 	set_pause(client, c);
 	if (client->up == 0) {
+		client->breaks++;
 		client->wanted = client->export.can_multi_conn ? NBD_CONNECTIONS_MAX : 1;
 		client->may_wait = client->config.reconnect_delay_ns > 0 &&
 				   client->config.server->type != SOCKET_ADDRESS_TYPE_FD;
@@ -337,6 +338,8 @@ int co_fn nbd_client_run(struct nbd_client *client, struct nbd_command *cmd)
 			co_queue_wait(&client->waiters);
 			continue;
 		}
+		/* An answer that comes at all comes before this connection breaks. */
+		cmd->breaks = client->breaks;
 		int r = connection_run(c, cmd);
 		cmd->is_answered = r != NBD_LOST;
 		if (cmd->is_answered)

@@ -36,6 +36,7 @@ struct nbd_client {
 
 	struct nbd_connection connections[NBD_CONNECTIONS_MAX];
 	unsigned up, wanted;
+	uint64_t breaks;          /* how often the last of them broke */
 	bool is_closing;
 	bool may_wait;            /* within the delay after the last connection broke */
 	struct loop_timer delay_over;

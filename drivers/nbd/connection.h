@@ -44,6 +44,7 @@ struct nbd_command {
 	void *buffer;   /* of reads and writes */
 	uint32_t status, status_bytes; /* answer of NBD_STATUS: flags, and how far they hold */
 	bool is_answered;              /* by nbd_client_run(): the result is the server's */
+	uint64_t breaks;               /* likewise: client.breaks when that server was there */
 
 	struct list link; /* in connection.commands */
 	struct nbd_connection *connection;

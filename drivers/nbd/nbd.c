@@ -4,12 +4,16 @@
  *
  * Invariant: after the server has answered a flush with an error, none succeeds. What
  * it could not store it may have dropped, and few servers remember that.
+ *
+ * Nor does a flush say anything of what a server had answered that is not there any more: it may
+ * have been in its memory. That is told in the log, or, where the user wants it, by the flush.
  */
 #include <inttypes.h>
 #include <libnbd.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "drivers/module.h"
 #include "drivers/nbd/client.h"
 #include "drivers/nbd/name.h"
@@ -31,7 +35,10 @@ struct nbd {
 	struct nbd_client client;
 	struct blockdev_options *options; /* the client's: reopening exchanges the node's */
 	struct tls_creds *tls; /* held; NULL without */
-	int flush_error;       /* of the first flush that the server has failed */
+	int flush_error;       /* of the first flush that failed for good */
+	uint64_t changes;      /* that were answered, and are not durable by themselves */
+	uint64_t flushed;      /* of them, made durable */
+	uint64_t breaks;       /* client.breaks when the first of those that are not was answered */
 };
 
 static int check_options(const struct blockdev_options_nbd *o, struct error **errp)
@@ -173,6 +180,27 @@ static int co_fn remote_read(struct node *n, uint64_t offset, uint64_t bytes, st
 	return r;
 }
 
+static void note_change(struct nbd *nbd, const struct nbd_command *cmd)
+{
+	nbd->breaks = nbd->changes == nbd->flushed ? cmd->breaks : MIN(nbd->breaks, cmd->breaks);
+	nbd->changes++;
+}
+
+/* A flush has succeeded that covers the first @changes: whether that is to be relied on. */
+static int judge_flush(struct node *n, const struct nbd_command *cmd, uint64_t changes)
+{
+	struct nbd *nbd = n->state;
+	bool is_other_server = nbd->changes > nbd->flushed && nbd->breaks < cmd->breaks;
+	nbd->flushed = MAX(nbd->flushed, changes);
+	nbd->breaks = cmd->breaks;
+	if (!is_other_server)
+		return 0;
+	log_warning("nbd: the connection to '%s', of node '%s', broke before what had been written was "
+		    "made durable: it is lost if the server had it in its memory only and has not "
+		    "survived", nbd->client.address.text, n->name);
+	return nbd->options->u.nbd.reconnect_strict ? -EIO : 0;
+}
+
 static int co_fn remote_flush(struct node *n)
 {
 	struct nbd *nbd = n->state;
@@ -181,7 +209,10 @@ static int co_fn remote_flush(struct node *n)
 	if (nbd->flush_error < 0)
 		return nbd->flush_error;
 	struct nbd_command cmd = {.op = NBD_FLUSH};
+	uint64_t changes = nbd->changes;
 	int r = nbd_client_run(&nbd->client, &cmd);
+	if (r >= 0)
+		r = judge_flush(n, &cmd, changes);
 	/* A server that could not be reached has lost nothing by that. */
 	if (r < 0 && cmd.is_answered)
 		nbd->flush_error = r;
@@ -198,6 +229,8 @@ static int co_fn run_change(struct node *n, struct nbd_command *cmd, unsigned fl
 	if (has_fua)
 		cmd->flags |= LIBNBD_CMD_FLAG_FUA;
 	int r = nbd_client_run(&nbd->client, cmd);
+	if (r >= 0 && !has_fua)
+		note_change(nbd, cmd);
 	return r >= 0 && is_durable && !has_fua ? remote_flush(n) : r;
 }
 
