@@ -71,3 +71,11 @@ bool node_is_root(const struct node *n)
 	}
 	return list_is_empty(&n->blockers);
 }
+
+int node_refuse_as_root(const struct node *n, struct error *error, struct error **errp)
+{
+	if (node_is_root(n))
+		return error_move(errp, error);
+	error_free(error);
+	return error_set(errp, -EINVAL, "Need a root block node");
+}

@@ -47,5 +47,10 @@ void blocker_remove(struct blocker *b);
 int blocker_check(struct node *n, enum block_operation op, struct error **errp);
 /* Whether no node stands upon @n, and no job is at work on it. */
 bool node_is_root(const struct node *n);
+/*
+ * Refuse a command on @n with @error, which is given away, or with "Need a root block node" where
+ * @n is none: the reference program asks for that first, also where nothing speaks against it here.
+ */
+int node_refuse_as_root(const struct node *n, struct error *error, struct error **errp);
 
 #endif

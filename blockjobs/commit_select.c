@@ -51,20 +51,13 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 	return 0;
 }
 
-/* A part of the chain that no other job works on; otherwise its filter may be what is in the way. */
+/* A part of the chain that no other job works on. */
 static int check_blockers(const struct commit_chain *chain, struct error **errp)
 {
-	struct error *error = NULL;
-	int r = blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, &error);
+	int r = blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, errp);
 	for (struct node *n = chain->top; r >= 0 && n != chain->base; n = node_chain_next(n))
-		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, &error);
-	if (r >= 0)
-		return 0;
-	int root = copy_job_check_root(chain->device, true, errp);
-	if (root >= 0)
-		return error_move(errp, error);
-	error_free(error);
-	return root;
+		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, errp);
+	return r;
 }
 
 /* True when nothing but filters is between @device and @top. */
@@ -85,14 +78,11 @@ static int check_exclusive(const struct block_commit_args *args, struct error **
 	return 0;
 }
 
-int commit_select(struct graph *g, const struct block_commit_args *args, struct commit_chain *ret,
-		  struct error **errp)
+/* The rest, when ret->device has been found. */
+static int select_chain(struct graph *g, const struct block_commit_args *args,
+			struct commit_chain *ret, struct error **errp)
 {
-	ret->device = node_find(g, args->device);
-	if (!ret->device)
-		return error_set_class(errp, ERROR_DEVICE_NOT_FOUND, -ENODEV,
-				       "Device '%s' not found", args->device);
-	int r = copy_job_check_root(ret->device, false, errp);
+	int r = copy_job_check_root(ret->device, errp);
 	if (r >= 0)
 		r = check_exclusive(args, errp);
 	if (r >= 0)
@@ -114,4 +104,16 @@ int commit_select(struct graph *g, const struct block_commit_args *args, struct 
 		return error_set(errp, -EINVAL,
 				 "'copy-mode' specified, but 'top' is not the active layer");
 	return check_blockers(ret, errp);
+}
+
+int commit_select(struct graph *g, const struct block_commit_args *args, struct commit_chain *ret,
+		  struct error **errp)
+{
+	struct error *error = NULL;
+	ret->device = node_find(g, args->device);
+	if (!ret->device)
+		return error_set_class(errp, ERROR_DEVICE_NOT_FOUND, -ENODEV,
+				       "Device '%s' not found", args->device);
+	int r = select_chain(g, args, ret, &error);
+	return r < 0 ? node_refuse_as_root(ret->device, error, errp) : r;
 }

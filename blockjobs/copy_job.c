@@ -176,11 +176,11 @@ int co_fn copy_job_flush(struct copy_job *c, struct error **errp)
 	}
 }
 
-int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp)
+int copy_job_check_root(const struct node *device, struct error **errp)
 {
 	struct edge *e;
 	list_for_each (e, &device->parents, child_link) {
-		if (e->parent && (filters_matter || !node_is_job_filter(e->parent)))
+		if (e->parent && !node_is_job_filter(e->parent))
 			return error_set(errp, -EINVAL, "Need a root block node");
 	}
 	return 0;

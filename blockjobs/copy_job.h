@@ -65,11 +65,8 @@ int co_fn copy_job_flush(struct copy_job *c, struct error **errp);
 /* Let the announced total follow what the bitmap and the pieces in flight say. */
 void copy_job_update_left(struct copy_job *c);
 
-/*
- * Refuse a @device above which nodes stand, and not only users; nodes of jobs count
- * only if @filters_matter.
- */
-int copy_job_check_root(const struct node *device, bool filters_matter, struct error **errp);
+/* Refuse a @device above which nodes stand, and not only users and the filters of jobs. */
+int copy_job_check_root(const struct node *device, struct error **errp);
 /*
  * Refuse a @top whose backing file a job is to rely on while that is the filter of another
  * job, which leaves when it ends and could not.

@@ -18,10 +18,10 @@ int mirror_find_source(struct graph *g, const char *name, struct node **ret, str
 	struct node *n = node_find_error(g, name, errp);
 	if (!n)
 		return -ENODEV;
-	int r = copy_job_check_root(n, true, errp);
-	if (r >= 0)
-		*ret = n;
-	return r;
+	if (!node_is_root(n))
+		return error_set(errp, -EINVAL, "Need a root block node");
+	*ret = n;
+	return 0;
 }
 
 static bool has_one_parent(const struct node *n)

@@ -56,13 +56,13 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 		ret->bottom = node_find_named(g, args->bottom, errp);
 		if (!ret->bottom)
 			return -ENODEV;
+		if (ret->bottom->driver->is_filter)
+			return error_set(errp, -EINVAL, "Node '%s' is a filter, use a non-filter node as 'bottom'",
+					 ret->bottom->name);
 		if (!node_chain_contains(device, ret->bottom))
 			return error_set(errp, -EINVAL,
 					 "Node '%s' is not in a chain starting from '%s'",
 					 ret->bottom->name, device->name);
-		if (ret->bottom->driver->is_filter)
-			return error_set(errp, -EINVAL, "Node '%s' is a filter, use a non-filter node as 'bottom'",
-					 ret->bottom->name);
 		return 0;
 	}
 	struct node *base;
@@ -78,15 +78,24 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 	return 0;
 }
 
-static int check_blockers(struct node *device, const struct node *bottom, struct error **errp)
+/* Refuse it with the first node from @device down to @bottom on which @op is forbidden. */
+static int find_blocker(struct node *device, const struct node *bottom, enum block_operation op,
+			struct error **errp)
 {
 	struct node *n = device;
-	int r = blocker_check(n, BLOCK_OP_STREAM, errp);
+	int r = blocker_check(n, op, errp);
 	while (r >= 0 && n != bottom) {
 		n = node_chain_next(n);
-		r = blocker_check(n, BLOCK_OP_STREAM, errp);
+		r = blocker_check(n, op, errp);
 	}
 	return r;
+}
+
+static int check_blockers(struct node *device, const struct node *bottom, struct error **errp)
+{
+	int r = find_blocker(device, bottom, BLOCK_OP_STREAM, NULL);
+	/* A commit lets streams into the active image, but is at work on that as well. */
+	return r < 0 ? find_blocker(device, bottom, BLOCK_OP_CHANGE, errp) : 0;
 }
 
 /* What is redirected in the end must not be what somebody else relies on. */

@@ -104,12 +104,15 @@ int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, s
 	return r;
 }
 
-/* A user of @n; with @is_export, only one that moves along when the graph changes. */
-static bool has_user(struct node *n, bool is_export)
+/*
+ * A user of @n; with @is_first, only one that moves along when the graph changes, as an export, or
+ * a job that writes there: the others are told of by their blockers.
+ */
+static bool has_user(struct node *n, bool is_first)
 {
 	const struct edge *e;
 	list_for_each(e, &n->parents, child_link)
-		if (e->consumer && !(is_export && e->stays))
+		if (e->consumer && !(is_first && e->stays && !(e->permissions & PERM_WRITE)))
 			return true;
 	/* Some come in by the filter of a job. */
 	list_for_each(e, &node_entrance(n)->parents, child_link)

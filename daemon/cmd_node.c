@@ -71,13 +71,10 @@ static int check_root(const struct node *n, struct error **errp)
 	return 0;
 }
 
-/* Find the two nodes of change-backing-file, and see whether they allow it. */
-static int find_image(const struct change_backing_file_args *args, struct node **ret,
-		      struct error **errp)
+/* Find the image of change-backing-file below @top, and see whether both allow it. */
+static int find_image(struct node *top, const struct change_backing_file_args *args,
+		      struct node **ret, struct error **errp)
 {
-	struct node *top = node_find_error(the_daemon.graph, args->device, errp);
-	if (!top)
-		return -ENODEV;
 	int r = check_root(top, errp);
 	if (r < 0)
 		return r;
@@ -115,11 +112,21 @@ static int co_fn change_backing(struct node *n, const char *name, struct error *
 	return r;
 }
 
+static int co_fn change_locked(const struct change_backing_file_args *args, struct error **errp)
+{
+	struct error *error = NULL;
+	struct node *n = NULL;
+	struct node *top = node_find_error(the_daemon.graph, args->device, errp);
+	if (!top)
+		return -ENODEV;
+	int r = find_image(top, args, &n, &error);
+	return r < 0 ? node_refuse_as_root(top, error, errp)
+		     : change_backing(n, args->backing_file, errp);
+}
+
 int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 				  struct error **errp)
 {
-	struct node *n = NULL;
-
 	int r = nodes_sound(the_daemon.graph, &(struct sound_target){
 		.name = args->device,
 		.flags = SOUND_STORAGE | SOUND_FLUSH,
@@ -127,9 +134,7 @@ int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 	if (r < 0)
 		return r;
 	graph_change_begin(the_daemon.graph);
-	r = find_image(args, &n, errp);
-	if (r == 0)
-		r = change_backing(n, args->backing_file, errp);
+	r = change_locked(args, errp);
 	graph_change_end(the_daemon.graph);
 	return r;
 }

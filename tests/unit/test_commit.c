@@ -596,19 +596,20 @@ static void co_fn expect_refused(struct chain *c, const char *text, const char *
 
 CHAIN_TEST(parts_of_a_chain_that_overlap_are_refused)
 {
-	static const char *const busy = "is busy: block device is in use by block job: commit";
+	/* The active image is that of the first job, too, wherever they meet. */
+	static const char *const no_root = "Need a root block node";
 	set_up(c);
 	struct job *j = chain_commit_ok(c, "device=o3,top-node=o2,base-node=o1,speed=1");
-	expect_refused(c, "job-id=k,device=o3", busy);
-	expect_refused(c, "job-id=k,device=o3,top-node=o2,base-node=base", busy);
-	expect_refused(c, "job-id=k,device=o3,top-node=o1,base-node=base", busy);
-	expect_refused(c, "job-id=k,device=o3,base-node=o2", busy);
+	expect_refused(c, "job-id=k,device=o3", no_root);
+	expect_refused(c, "job-id=k,device=o3,top-node=o2,base-node=base", no_root);
+	expect_refused(c, "job-id=k,device=o3,top-node=o1,base-node=base", no_root);
+	expect_refused(c, "job-id=k,device=o3,base-node=o2", no_root);
 	job_verb_cancel(j, true, NULL);
 	chain_wait_for(c, "null");
 
 	j = chain_commit_ok(c, "device=o3,speed=1");
-	expect_refused(c, "job-id=k,device=o3", "Need a root block node");
-	expect_refused(c, "job-id=k,device=o3,top-node=o1", "Need a root block node");
+	expect_refused(c, "job-id=k,device=o3", no_root);
+	expect_refused(c, "job-id=k,device=o3,top-node=o1", no_root);
 	struct error *error _cleanup_error_ = NULL;
 	ck_assert_int_eq(blocker_check(chain_find(c, "o3"), BLOCK_OP_EXTERNAL_SNAPSHOT, &error),
 			 -EBUSY);
