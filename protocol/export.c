@@ -199,11 +199,17 @@ static void co_fn remove_export(void *arg)
 		drain_idle(r->graph, e->edge->child); /* as the reference program does */
 	/* The node may close with it, and clients may ask meanwhile. */
 	e->node_name = xstrdup(edge_shown_child(e->edge)->name);
+	struct node *n = node_ref(e->edge->child);
 	edge_detach(TAKE(e->edge));
-	graph_change_end(r->graph);
+	struct graph_apart apart;
+	graph_apart_begin(r->graph, &apart);
+	node_unref(n);
+	graph_change_end_apart(r->graph, &apart);
 
 	list_del_init(&e->link);
 	char *id = TAKE(e->id);
+	if (e->is_gone)
+		*e->is_gone = true;
 	export_free(e);
 	if (r->observer && r->observer->deleted)
 		r->observer->deleted(r->observer_arg, id);
@@ -228,13 +234,13 @@ int export_del(struct export_registry *r, struct export *e, enum block_export_re
 	if (mode == BLOCK_EXPORT_REMOVE_MODE_SAFE && e->users > 0)
 		return error_set(errp, -EBUSY, "export '%s' still in use", e->id);
 
-	bool idle = e->users == 0;
-	char *id = xstrdup(e->id);
+	bool is_gone = e->users > 0;
+	/* If nobody holds it up let the client's next command find the node free. */
+	if (!is_gone)
+		e->is_gone = &is_gone;
 	begin_removal(e);
-	/* Nothing holds it up: let the next command find the node free. */
-	while (idle && find(r, id) == e)
+	while (!is_gone)
 		co_queue_wait(&r->changed);
-	free(id);
 	return 0;
 }
 

@@ -47,6 +47,7 @@ struct export {
 	bool shutting_down;
 	unsigned users;          /* connections and the like */
 	struct co_queue unused;  /* waits for users to become 0 */
+	bool *is_gone;           /* optional: somebody's, to be set as the export goes */
 };
 
 /* Who wants to know. All optional; must not wait. */
