@@ -62,6 +62,11 @@ int blocker_check(struct node *n, enum block_operation op, struct error **errp)
 	return 0;
 }
 
+bool node_has_overlay(const struct node *n)
+{
+	return find_overlay(n);
+}
+
 bool node_is_root(const struct node *n)
 {
 	const struct edge *e;

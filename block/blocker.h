@@ -45,6 +45,8 @@ void blocker_remove(struct blocker *b);
  * its overlays could not bear without a blocker of theirs.
  */
 int blocker_check(struct node *n, enum block_operation op, struct error **errp);
+/* Whether @n is the backing file of another node, also through filters. */
+bool node_has_overlay(const struct node *n);
 /* Whether no node stands upon @n, and no job is at work on it. */
 bool node_is_root(const struct node *n);
 /*

@@ -157,6 +157,18 @@ int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync 
 	return r;
 }
 
+/*
+ * Who only writes does not notice that something shines through from below. A commit does not
+ * either, but users see through the images above what it writes to.
+ */
+static int check_unread(const struct node *overlay, struct error **errp)
+{
+	if (overlay->permissions & PERM_CONSISTENT_READ ||
+	    (node_has_overlay(overlay) && !list_is_empty(&overlay->blockers)))
+		return error_set(errp, -EBUSY, "The overlay is already in use");
+	return 0;
+}
+
 int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_snapshot *args,
 		   struct error **errp)
 {
@@ -167,12 +179,10 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 	if (!overlay)
 		return -ENODEV;
 	int r = check_base(base, errp);
-	if (r < 0)
-		return r;
-	/* Who only writes does not notice that something shines through from below. */
-	if (overlay->permissions & PERM_CONSISTENT_READ)
-		return error_set(errp, -EBUSY, "The overlay is already in use");
-	r = check_overlay(overlay, errp);
+	if (r >= 0)
+		r = check_unread(overlay, errp);
+	if (r >= 0)
+		r = check_overlay(overlay, errp);
 	if (r < 0)
 		return r;
 	s->base = node_ref(base);
@@ -199,10 +209,10 @@ int snapshot_check_again(struct snapshot *s, bool is_adopted, struct error **err
 		r = check_base(s->base, errp);
 	if (r >= 0)
 		r = check_overlay(s->overlay, errp);
+	if (r >= 0 && is_adopted)
+		r = check_unread(s->overlay, errp);
 	if (r < 0)
 		return r;
-	if (is_adopted && s->overlay->permissions & PERM_CONSISTENT_READ)
-		return error_set(errp, -EBUSY, "The overlay is already in use");
 	if (!is_adopted && s->base_read_only != s->base->read_only)
 		return error_set(errp, -EBUSY, "Node '%s' has been reopened meanwhile",
 				 s->base->name);
