@@ -54,10 +54,10 @@ static int select_base(struct graph *g, const struct block_commit_args *args,
 /* A part of the chain that no other job works on. */
 static int check_blockers(const struct commit_chain *chain, struct error **errp)
 {
-	int r = blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, errp);
+	int r = 0;
 	for (struct node *n = chain->top; r >= 0 && n != chain->base; n = node_chain_next(n))
 		r = blocker_check(n, BLOCK_OP_COMMIT_SOURCE, errp);
-	return r;
+	return r < 0 ? r : blocker_check(chain->base, BLOCK_OP_COMMIT_TARGET, errp);
 }
 
 /* True when nothing but filters is between @device and @top. */
