@@ -105,12 +105,14 @@ class QmpError(Exception):
 
 
 class Qmp:
-    """A QMP session over a UNIX socket."""
+    """A QMP session over a UNIX socket: one at a path, or one that is connected."""
 
-    def __init__(self, path, negotiate=True):
-        self.socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, where, negotiate=True):
+        is_connected = isinstance(where, socket.socket)
+        self.socket = where if is_connected else socket.socket(socket.AF_UNIX)
         self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(path)
+        if not is_connected:
+            self.socket.connect(where)
         self.lines = self.socket.makefile("rb")
         self.events = []
         self.greeting = self.receive()
@@ -178,7 +180,9 @@ class Daemon:
     """A running daemon in a folder of its own; use it in a with statement.
 
     @arguments are its options; {dir} in them is the folder. The monitor's socket
-    is {dir}/qmp.sock, self.qmp a session on it. @program may be RIVAL.
+    is {dir}/qmp.sock, self.qmp a session on it. @program may be RIVAL, which gets a
+    connected socket for that one session: it may hang up on a client that comes while
+    it starts, or never answer it.
     """
 
     def __init__(self, *arguments, program=None, folder=None, env=None):
@@ -186,8 +190,12 @@ class Daemon:
         self.dir = folder or tempfile.mkdtemp(prefix="cairn-test-")
         pidfile = f"{self.dir}/daemon.pid"
         self.log_path = f"{self.dir}/daemon.log"
+        ours, theirs, address = None, None, f"path={self.dir}/qmp.sock,server=on,wait=off"
+        if program and program == RIVAL:
+            ours, theirs = socket.socketpair()
+            address = f"fd={theirs.fileno()}"
         command = [program or CAIRND, *(a.replace("{dir}", self.dir) for a in arguments),
-                   "--chardev", f"socket,id=qmp0,path={self.dir}/qmp.sock,server=on,wait=off",
+                   "--chardev", f"socket,id=qmp0,{address}",
                    "--monitor", "chardev=qmp0", "--pidfile", pidfile]
         if env is None and program:
             # Memory faults of others are not looked for here.
@@ -195,7 +203,10 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             # The reference program tells on its output which images it makes.
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL if program else None, env=env)
+                                            stdout=subprocess.DEVNULL if program else None, env=env,
+                                            pass_fds=[theirs.fileno()] if theirs else [])
+        if theirs:
+            theirs.close()
         deadline = time.monotonic() + TIMEOUT_S
         while not self.has_written(pidfile):
             if self.process.poll() is not None:
@@ -203,7 +214,7 @@ class Daemon:
                                      + self.log())
             assert time.monotonic() < deadline, "the daemon did not start"
             time.sleep(0.005)
-        self.qmp = Qmp(f"{self.dir}/qmp.sock")
+        self.qmp = Qmp(ours or f"{self.dir}/qmp.sock")
 
     def has_written(self, pidfile):
         """Whether it is this daemon's, and not that of one that was killed."""

@@ -95,7 +95,12 @@ class Monitor:
 
 
 class Daemon:
-    """A running daemon with a monitor on a UNIX socket; a context manager."""
+    """
+    A running daemon with a monitor on a UNIX socket; a context manager.
+
+    The rival gets a connected socket instead, for one client: it may hang up on one that comes
+    while it starts, or never answer it.
+    """
 
     def __init__(self, options=(), program=None, **more):
         self.directory = tempfile.TemporaryDirectory(prefix='cairn-')
@@ -105,12 +110,21 @@ class Daemon:
             # Memory faults of others are not looked for here.
             more.setdefault('env', {k: v for k, v in os.environ.items()
                                     if k != 'MALLOC_PERTURB_'})
+        self.only_client, end, address = None, None, 'path=%s,server=on,wait=off' % self.path
+        if program == RIVAL:
+            self.only_client, end = socket.socketpair()
+            more['pass_fds'] = [end.fileno()]
+            address = 'fd=%d' % end.fileno()
         self.process = subprocess.Popen(
             [program or CAIRND] + options +
-            ['--chardev', 'socket,id=monitor,path=%s,server=on,wait=off' % self.path,
-             '--monitor', 'chardev=monitor'], cwd=self.directory.name, **more)
+            ['--chardev', 'socket,id=monitor,' + address, '--monitor', 'chardev=monitor'],
+            cwd=self.directory.name, **more)
+        if end:
+            end.close()
 
     def connect(self, negotiate=True):
+        if self.only_client:
+            return Monitor(self.only_client, negotiate)
         wait_until(lambda: os.path.exists(self.path) or self.process.poll() is not None,
                    'the monitor')
         assert self.process.poll() is None, 'the daemon has ended: %d' % self.process.returncode
