@@ -273,7 +273,7 @@ struct driver {
 	 */
 	int co_fn (*can_store_bitmap)(struct node *n, const char *name, uint32_t granularity,
 				      struct error **errp);
-	/* Remove the stored copy of a bitmap, if there is one. With can_store_bitmap. */
+	/* Remove the stored copy of a bitmap, if there is one; users go on. With can_store_bitmap. */
 	int co_fn (*remove_bitmap)(struct node *n, const char *name, struct error **errp);
 	/* Stored bitmaps are about to change without a write. With can_store_bitmap. */
 	int co_fn (*change_bitmaps)(struct node *n, struct error **errp);

@@ -154,31 +154,18 @@ static int co_fn remove_stored(struct bitmap *b, struct error **errp)
 	return b->persistent && d->remove_bitmap ? d->remove_bitmap(b->node, b->name, errp) : 0;
 }
 
-/* The same with nobody at work on the image, whose tables a job may be about to move. */
-static int co_fn remove_stored_drained(struct bitmap *b, struct error **errp)
-{
-	struct drain drain;
-	if (!b->persistent)
-		return 0;
-	drain_begin(b->node->graph, &b->node, 1, &drain);
-	int r = remove_stored(b, errp);
-	drain_end(&drain);
-	return r;
-}
-
-/* Until the commit, a bitmap that goes is in nobody's use, and its name is taken. */
+/* Until the commit of a transaction, a bitmap that goes is in nobody's use, and its name is taken. */
 static int co_fn prepare_remove(struct transaction *t, struct action *a, struct error **errp)
 {
 	struct bitmap *b = find_usable(args_of(a), BITMAP_BUSY | BITMAP_READ_ONLY, errp);
 	if (!b)
 		return -EINVAL;
 	note_change(a, b);
-	b->busy = true;
 	/* A command tells that the image could not be written; a transaction goes on below. */
-	int r = t ? 0 : remove_stored_drained(b, errp);
-	if (r < 0)
-		b->busy = false;
-	return r;
+	if (!t)
+		return remove_stored(b, errp);
+	b->busy = true;
+	return 0;
 }
 
 static void co_fn commit_remove(struct transaction *t, struct action *a)

@@ -236,11 +236,9 @@ static int co_fn change_lazy(struct qcow2 *q, bool lazy, struct error **errp)
 	return r;
 }
 
-int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *options,
-		      struct error **errp)
+static int co_fn amend_locked(struct qcow2 *q, const struct blockdev_create_options_qcow2 *o,
+			      struct error **errp)
 {
-	const struct blockdev_create_options_qcow2 *o = &options->u.qcow2;
-	struct qcow2 *q = n->state;
 	unsigned version = q->header.version;
 
 	if (o->has_version)
@@ -262,6 +260,18 @@ int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *opti
 		r = change_lazy(q, o->lazy_refcounts, errp);
 	if (r == 0 && version < q->header.version)
 		r = downgrade(q, errp);
+	return r;
+}
+
+int co_fn qcow2_amend(struct node *n, const struct blockdev_create_options *options,
+		      struct error **errp)
+{
+	struct qcow2 *q = n->state;
+
+	co_mutex_lock(&q->layout_lock);
+	int r = amend_locked(q, &options->u.qcow2, errp);
+
+	co_mutex_unlock(&q->layout_lock);
 	return r;
 }
 

@@ -328,9 +328,8 @@ int co_fn qcow2_can_store_bitmap(struct node *n, const char *name, uint32_t gran
 	return 0;
 }
 
-int co_fn qcow2_remove_bitmap(struct node *n, const char *name, struct error **errp)
+static int co_fn remove_locked(struct qcow2 *q, const char *name, struct error **errp)
 {
-	struct qcow2 *q = n->state;
 	struct qcow2_bitmap *e;
 	struct list bitmaps;
 
@@ -350,6 +349,18 @@ int co_fn qcow2_remove_bitmap(struct node *n, const char *name, struct error **e
 	if (r < 0)
 		return error_set_errno(errp, r, "Failed to remove bitmap '%s' from file", name);
 	return 0;
+}
+
+/* Writes go on beside it. A job that amends the image is waited for: it moves the tables. */
+int co_fn qcow2_remove_bitmap(struct node *n, const char *name, struct error **errp)
+{
+	struct qcow2 *q = n->state;
+
+	co_mutex_lock(&q->layout_lock);
+	int r = remove_locked(q, name, errp);
+
+	co_mutex_unlock(&q->layout_lock);
+	return r;
 }
 
 int co_fn qcow2_change_bitmaps(struct node *n, struct error **errp)

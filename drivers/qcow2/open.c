@@ -191,6 +191,7 @@ static void state_init(struct qcow2 *q, struct node *n)
 	co_mutex_init(&q->header_lock);
 	co_mutex_init(&q->reclaim_lock);
 	co_mutex_init(&q->begin_lock);
+	co_mutex_init(&q->layout_lock);
 	co_queue_init(&q->epoch_waiters);
 	co_queue_init(&q->decompress_waiters);
 	loop_timer_init(q->loop, &q->clean_timer, on_clean_timer);

@@ -3,7 +3,7 @@
  * The state of an open image, and its geometry. Everything in this driver runs on the
  * node's loop, in coroutines unless said otherwise.
  *
- * Order of locks: l1_lock, reclaim_lock, lock, flush_lock, header_lock. Data I/O
+ * Order of locks: layout_lock, l1_lock, reclaim_lock, lock, flush_lock, header_lock. Data I/O
  * holds none of them; it holds a task (task.h) and an epoch.
  */
 #ifndef DRIVERS_QCOW2_STATE_H
@@ -123,6 +123,7 @@ struct qcow2 {
 	bool writable;              /* by the options */
 	bool writing;               /* and fit for it: qcow2_begin_writing() */
 	struct co_mutex begin_lock;
+	struct co_mutex layout_lock; /* moving all tables, or changing the bitmaps in the file beside users */
 
 	/* Geometry. */
 	unsigned cluster_bits;
