@@ -368,6 +368,17 @@ void co_fn node_unref(struct node *n)
 	nodes_settle(g);
 }
 
+void co_fn node_unref_apart(struct node *n)
+{
+	if (!n)
+		return;
+	struct graph *g = n->graph;
+	struct graph_apart apart;
+	graph_apart_begin(g, &apart);
+	node_unref(n);
+	graph_apart_end(g, &apart);
+}
+
 static void merge_limit(uint64_t *limit, uint64_t other)
 {
 	if (other != 0 && (*limit == 0 || other < *limit))

@@ -155,6 +155,11 @@ static inline bool node_is_listed(const struct node *n)
 struct node *node_ref(struct node *n);
 /* Drop a reference; the last one flushes, closes and frees. NULL is allowed. */
 void co_fn node_unref(struct node *n);
+/*
+ * The same for a caller who holds the change lock, with nothing drained and no graph transaction
+ * under way: what is remote is closed without the lock, and afterwards the world has moved.
+ */
+void co_fn node_unref_apart(struct node *n);
 /* For drivers' close(): tell the graph's observer what could not be stored. Frees @error. */
 void node_close_failed(struct node *n, struct error *error);
 

@@ -191,8 +191,8 @@ void co_fn commit_finish(struct job *j, bool succeeded)
 	/* Users that had only been reading shall not be able to write now. */
 	if (c->base_was_read_only && (!is_pivoted || c->top->read_only))
 		node_set_read_only(base, true, NULL);
-	copy_job_drop_node(&c->common, TAKE(c->top));
-	copy_job_drop_node(&c->common, base);
+	node_unref_apart(TAKE(c->top));
+	node_unref_apart(base);
 	graph_change_end(g);
 	copy_job_end(&c->common);
 }

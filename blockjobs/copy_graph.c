@@ -135,12 +135,3 @@ void co_fn copy_job_drop_filter(struct copy_job *c)
 	assert(!c->is_in_graph);
 	node_unref(TAKE(c->filter));
 }
-
-void co_fn copy_job_drop_node(struct copy_job *c, struct node *n)
-{
-	struct graph *g = c->job.table->graph;
-	struct graph_apart apart;
-	graph_apart_begin(g, &apart);
-	node_unref(n);
-	graph_apart_end(g, &apart);
-}

@@ -115,12 +115,6 @@ int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *m
  */
 void co_fn copy_job_drop_filter(struct copy_job *c);
 /*
- * Let go of a node (NULL: of nothing), and of what nobody else holds below it. What is remote is
- * closed without the change lock, which the caller holds, with nothing drained: afterwards the
- * world has moved.
- */
-void co_fn copy_job_drop_node(struct copy_job *c, struct node *n);
-/*
  * Before the end of the job takes the change lock: wait for storage that hangs below the filter
  * or at its users, and below @n (NULL: nothing), of which @flags say what is to happen with it
  * (enum sound_flags). The end comes whatever that says. Without the change lock.

@@ -154,15 +154,12 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 			      struct error **errp)
 {
 	struct mirror_image image = {0};
-	struct graph_apart apart;
 	int r = prepare_image(t->graph, args, &image, errp);
 	if (r >= 0)
 		r = start_with(t, args, &image, errp);
-	graph_apart_begin(t->graph, &apart);
 	/* The job holds it, and with success its users. */
-	node_unref(image.node);
-	node_unref(image.backing);
-	graph_apart_end(t->graph, &apart);
+	node_unref_apart(image.node);
+	node_unref_apart(image.backing);
 	return r;
 }
 

@@ -214,7 +214,7 @@ static int co_fn prepare_locked(struct stream *s, struct error **errp)
 	drain_end(&drain);
 	if (r >= 0)
 		copy_job_drop_filter(&s->common);
-	copy_job_drop_node(&s->common, layers);
+	node_unref_apart(layers);
 	return r;
 }
 
@@ -243,7 +243,7 @@ static void co_fn finish(struct job *j, bool succeeded)
 	node_unref(TAKE(s->common.filter));
 	if (s->was_read_only)
 		node_set_read_only(s->top, true, NULL);
-	copy_job_drop_node(&s->common, TAKE(s->top));
+	node_unref_apart(TAKE(s->top));
 	graph_change_end(g);
 	copy_job_end(&s->common);
 }

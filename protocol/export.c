@@ -201,10 +201,8 @@ static void co_fn remove_export(void *arg)
 	e->node_name = xstrdup(edge_shown_child(e->edge)->name);
 	struct node *n = node_ref(e->edge->child);
 	edge_detach(TAKE(e->edge));
-	struct graph_apart apart;
-	graph_apart_begin(r->graph, &apart);
-	node_unref(n);
-	graph_change_end_apart(r->graph, &apart);
+	node_unref_apart(n);
+	graph_change_end(r->graph);
 
 	list_del_init(&e->link);
 	char *id = TAKE(e->id);
