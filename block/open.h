@@ -101,7 +101,8 @@ void image_keep(struct graph *g, char *made);
  * Change the options of several nodes at once: all or none. Each names its node
  * and is complete; what it leaves out gets its default. The caller holds the
  * change lock and is in no operation of a consumer above the nodes, which are
- * drained meanwhile.
+ * drained meanwhile. Children that leave with their last user are closed at the end as by
+ * node_unref_apart().
  */
 int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *options,
 		       unsigned count, struct error **errp);

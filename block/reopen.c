@@ -420,11 +420,9 @@ static void queue_sort(struct queue *q, struct graph *g)
 	}
 }
 
+/* With a complete queue. */
 static int co_fn run(struct graph *g, struct queue *q, struct error **errp)
 {
-	int r = queue_complete(q, errp);
-	if (r < 0)
-		return r;
 	queue_sort(q, g);
 	struct node **nodes _cleanup_free_ = xalloc(q->count, sizeof(nodes[0]));
 	for (size_t i = 0; i < q->count; i++)
@@ -434,13 +432,40 @@ static int co_fn run(struct graph *g, struct queue *q, struct error **errp)
 
 	struct graph_tx tx;
 	graph_tx_begin(&tx, g);
-	r = prepare(&tx, q, errp);
+	int r = prepare(&tx, q, errp);
 	if (r < 0)
 		graph_tx_abort(&tx);
 	else
 		graph_tx_commit(&tx);
 	drain_end(&drain);
 	return r;
+}
+
+/* The children that may leave the nodes which have new options: they stay open until later. */
+static void hold_children(const struct queue *q, struct node_array *ret)
+{
+	for (size_t i = 0; i < q->count; i++) {
+		struct edge *e;
+		if (!q->items[i]->options)
+			continue;
+		list_for_each (e, &q->items[i]->node->children, parent_link)
+			node_array_add(ret, node_ref(e->child));
+	}
+}
+
+/* Closing may take long. What others hold is let go of before. */
+static void co_fn let_go(struct node_array *children)
+{
+	size_t left = 0;
+	for (size_t i = 0; i < children->count; i++) {
+		struct node *n = children->items[i];
+		if (n->references > 1)
+			node_unref(n);
+		else
+			children->items[left++] = n;
+	}
+	for (size_t i = 0; i < left; i++)
+		node_unref_apart(children->items[i]);
 }
 
 static int queue_named(struct queue *q, struct graph *g, const struct blockdev_options *o,
@@ -461,13 +486,19 @@ static int queue_named(struct queue *q, struct graph *g, const struct blockdev_o
 int co_fn nodes_reopen(struct graph *g, const struct blockdev_options *const *options,
 		       unsigned count, struct error **errp)
 {
+	struct node_array children _cleanup_node_array_ = {0};
 	struct queue q = {0};
 	int r = 0;
 	for (unsigned i = 0; i < count && r >= 0; i++)
 		r = queue_named(&q, g, options[i], errp);
 	if (r >= 0)
+		r = queue_complete(&q, errp);
+	if (r >= 0) {
+		hold_children(&q, &children);
 		r = run(g, &q, errp);
+	}
 	queue_finish(&q);
+	let_go(&children);
 	return r;
 }
 
@@ -483,7 +514,9 @@ int co_fn nodes_set_read_only(struct graph *g, struct node *const *nodes, unsign
 		it->modes.read_only = read_only;
 		it->keeps_read_only = true;
 	}
-	int r = q.count > 0 ? run(g, &q, errp) : 0;
+	int r = q.count > 0 ? queue_complete(&q, errp) : 0;
+	if (r >= 0 && q.count > 0)
+		r = run(g, &q, errp);
 	queue_finish(&q);
 	return r;
 }

@@ -190,10 +190,12 @@ static int co_fn remove_child(struct node *n, const char *name, struct error **e
 	if (found->frozen > 0)
 		return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'",
 				 found->name, n->name, found->child->name);
+	struct node *child = node_ref(found->child);
 	struct drain drain;
 	drain_begin(n->graph, &n, 1, &drain);
 	int r = n->driver->remove_child(n, found, errp);
 	drain_end(&drain);
+	node_unref_apart(child);
 	return r;
 }
 
