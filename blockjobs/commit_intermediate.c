@@ -90,6 +90,20 @@ static int co_fn zero_tail(struct commit *c, uint64_t offset, uint64_t end)
 	return 0;
 }
 
+/* Bring to base what its overlays show behind the end of top. *zeroed: so far that is done. */
+static int co_fn prepare_tail(struct commit *c, uint64_t *zeroed, struct error **errp)
+{
+	struct overlays overlays = {0};
+	find_overlays(c->common.filter, &overlays);
+	uint64_t end = tail_end(c, &overlays);
+	free(overlays.items);
+	int r = zero_tail(c, *zeroed, end);
+	if (r < 0)
+		return error_set_errno(errp, r, "Could not write zeroes to '%s'", c->base->name);
+	*zeroed = MAX(*zeroed, end);
+	return copy_job_flush(&c->common, errp);
+}
+
 /* With the users drained: no overlay becomes longer any more. */
 static int co_fn pivot(struct commit *c, const struct overlays *overlays, struct error **errp)
 {
@@ -100,56 +114,41 @@ static int co_fn pivot(struct commit *c, const struct overlays *overlays, struct
 	return r >= 0 ? copy_job_leave(&c->common, c->base, NULL, NULL, errp) : r;
 }
 
-static int co_fn prepare_overlays(struct commit *c, const struct overlays *overlays,
-				  struct error **errp)
-{
-	struct drain drain;
-	uint64_t zeroed = c->top->size;
-	for (;;) {
-		uint64_t end = tail_end(c, overlays);
-		int r = zero_tail(c, zeroed, end);
-		if (r < 0)
-			return error_set_errno(errp, r, "Could not write zeroes to '%s'",
-					       c->base->name);
-		r = copy_job_flush(&c->common, errp);
-		if (r < 0)
-			return r;
-		zeroed = MAX(zeroed, end);
-		drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
-		/* An overlay may have become longer meanwhile: then once more. */
-		if (tail_end(c, overlays) <= zeroed)
-			break;
-		drain_end(&drain);
-	}
-	int r = pivot(c, overlays, errp);
-	drain_end(&drain);
-	if (r >= 0)
-		copy_job_drop_filter(&c->common);
-	return r;
-}
-
-static int co_fn prepare_locked(struct commit *c, struct error **errp)
+/* *ret_is_longer: nothing is done, as more than @zeroed has to be: an overlay has grown. */
+static int co_fn leave_locked(struct commit *c, uint64_t zeroed, bool *ret_is_longer,
+			      struct error **errp)
 {
 	struct overlays overlays = {0};
+	struct drain drain;
+	drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
 	find_overlays(c->common.filter, &overlays);
-	int r = prepare_overlays(c, &overlays, errp);
+	*ret_is_longer = tail_end(c, &overlays) > zeroed;
+	int r = *ret_is_longer ? 0 : pivot(c, &overlays, errp);
+	drain_end(&drain);
 	free(overlays.items);
+	if (r >= 0 && !*ret_is_longer)
+		copy_job_drop_filter(&c->common);
 	return r;
 }
 
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct commit *c = commit_of(j);
+	uint64_t zeroed = c->top->size;
+	bool is_longer = true;
+	int r = 0;
 	c->common.finishing = true;
-	/* Most of it, while others may still change the graph. */
-	int r = copy_job_flush(&c->common, errp);
-	if (r < 0)
-		return r;
-	/* The images above have to name another backing file. */
-	copy_job_sound(&c->common, c->device, SOUND_STORAGE);
-	graph_change_begin(j->table->graph);
-	r = prepare_locked(c, errp);
-	graph_change_end(j->table->graph);
+	while (is_longer) {
+		/* While others may still change the graph, and hold up the job. */
+		r = prepare_tail(c, &zeroed, errp);
+		if (r < 0)
+			return r;
+		/* The images above have to name another backing file. */
+		copy_job_sound(&c->common, c->device, SOUND_STORAGE);
+		graph_change_begin(j->table->graph);
+		r = leave_locked(c, zeroed, &is_longer, errp);
+		graph_change_end(j->table->graph);
+	}
 	return r;
 }
 

@@ -312,8 +312,8 @@ static int co_fn preallocate_alone(struct creation *c, struct node *n, enum prea
 				     errp);
 
 	if (r == 0) {
-		consumer_enter(&c->consumer);
 		graph_change_suspend(n->graph, &suspension);
+		consumer_enter(&c->consumer);
 		r = qcow2_preallocate(n->state, 0, c->options->size, mode, errp);
 		if (r == 0) {
 			r = qcow2_end_writing(n->state);
