@@ -7,13 +7,15 @@
  * the bitmap only gets emptier: whatever the load, the job converges.
  *
  * The users stand still only for the last sweep, over what little is left then,
- * and for the change of the graph.
+ * and for the change of the graph. The sweep goes without the change lock, so whoever gets a
+ * way to the source meanwhile goes unheld: with the lock it is found out, and all is done again.
  */
 #include "blockjobs/sync.h"
 
 #include "base/cleanup.h"
 #include "block/dirty_bitmap.h"
 #include "block/graph.h"
+#include "block/node.h"
 
 /* So little dirt is dealt with while users stand still. */
 #define LEFT_FOR_THE_DRAIN COPY_PIECE_MAX
@@ -24,6 +26,8 @@
 #define LAG_NS UINT64_C(100000000)
 /* 128 MiB of memory, for images from 64 TiB on. */
 #define BITMAP_BITS_MAX (UINT64_C(1) << 30)
+/* How often users may go on, at the end, while another changes the graph. */
+#define TRIES_MAX 5
 
 static void dirtied(void *arg)
 {
@@ -181,21 +185,75 @@ int co_fn sync_run(struct sync *s, struct error **errp)
 	return converge(s);
 }
 
-/* With the users drained: nothing marks any more. */
-static int co_fn last_sweep(struct sync *s, struct error **errp)
+static struct node *target_of(const struct sync *s)
+{
+	return s->job->target->child;
+}
+
+/*
+ * Have the users of @filter stand still. The job is among them itself where the second place has
+ * come to show the first one. Who does so without the change lock may meet another job that does
+ * the same, has this one among its users, and is among the users of this one: so that they do not
+ * wait for each other, this waits first, as long as it is held by anybody.
+ */
+static void co_fn hold_users(struct sync *s, struct node *filter, bool has_lock, struct drain *ret)
+{
+	struct consumer *c = &s->job->job.consumer;
+	if (!has_lock) {
+		consumer_enter(c);
+		consumer_leave(c);
+	}
+	drain_begin(s->job->job.table->graph, &filter, 1, ret);
+	drain_spare(ret, c);
+}
+
+/*
+ * With the users held: nothing marks any more. What the target has got up to *ret_generation is
+ * durable.
+ */
+static int co_fn last_sweep(struct sync *s, uint64_t *ret_generation, struct error **errp)
 {
 	while (dirty_bitmap_count(s->job->bitmap) > 0) {
 		int r = copy_dirty(s->job->copy, s->job->bitmap);
 		if (r < 0)
 			return r;
 	}
+	*ret_generation = target_of(s)->write_generation;
 	return copy_job_flush(s->job, errp);
+}
+
+/*
+ * With the change lock, which this takes. *ret_is_done: nobody has come in meanwhile, and @leave
+ * was called. Ends @held, a drain, or NULL.
+ */
+static int co_fn leave_in_step(struct sync *s, struct node *filter, uint64_t generation,
+			       struct drain *held,
+			       int co_fn (*leave)(struct sync *s, struct error **errp),
+			       bool *ret_is_done, struct error **errp)
+{
+	struct graph *g = s->job->job.table->graph;
+	struct drain drain;
+	int r = 0;
+	graph_change_begin(g);
+	hold_users(s, filter, true, &drain);
+	*ret_is_done = dirty_bitmap_count(s->job->bitmap) == 0 &&
+		       target_of(s)->write_generation == generation;
+	if (*ret_is_done)
+		r = leave(s, errp);
+	drain_end(&drain);
+	if (held)
+		drain_end(held);
+	if (*ret_is_done && r >= 0)
+		copy_job_drop_filter(s->job);
+	graph_change_end(g);
+	return r;
 }
 
 int co_fn sync_end(struct sync *s, struct node *filter,
 		   int co_fn (*leave)(struct sync *s, struct error **errp), struct error **errp)
 {
 	struct graph *g = s->job->job.table->graph;
+	bool is_done = false;
 	s->job->finishing = true;
 	/* While the job was pending, more may have been written; a flush now spares one later. */
 	int r = converge(s);
@@ -205,17 +263,20 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 		return r;
 
 	copy_job_sound(s->job, node_chain_next(filter), 0);
-	graph_change_begin(g);
-	struct drain drain;
-	drain_begin(g, &filter, 1, &drain);
-	/* It is among the users itself where the second place has come to show the first one. */
-	drain_spare(&drain, &s->job->job.consumer);
-	r = last_sweep(s, errp);
-	if (r >= 0)
-		r = leave(s, errp);
-	drain_end(&drain);
-	if (r >= 0)
-		copy_job_drop_filter(s->job);
-	graph_change_end(g);
+	/* The target may hang yet: its users wait for it, and nobody who changes other disks. */
+	for (unsigned tries = 1; !is_done; tries++) {
+		struct drain drain;
+		uint64_t generation;
+		hold_users(s, filter, false, &drain);
+		r = last_sweep(s, &generation, errp);
+		/* Nor shall they wait for another disk that its change may have to wait for. */
+		bool is_held = r >= 0 && (tries >= TRIES_MAX || !graph_is_changing(g));
+		if (!is_held)
+			drain_end(&drain);
+		if (r < 0)
+			return r;
+		r = leave_in_step(s, filter, generation, is_held ? &drain : NULL, leave, &is_done,
+				  errp);
+	}
 	return r;
 }

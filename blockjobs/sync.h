@@ -57,7 +57,7 @@ int co_fn sync_run(struct sync *s, struct error **errp);
 /*
  * Inside prepare(): once more copy all, at last with the users of @filter drained,
  * make it durable and call @leave, under the change lock and with the users still
- * drained.
+ * drained. Takes the lock for that only.
  */
 int co_fn sync_end(struct sync *s, struct node *filter,
 		   int co_fn (*leave)(struct sync *s, struct error **errp), struct error **errp);

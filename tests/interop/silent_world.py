@@ -171,6 +171,37 @@ class Holding(World):
         os.unlink(f"{self.file}.{kind}")
 
 
+class Counting(World):
+    """Its server counts flushes, and holds the one that it is told to."""
+
+    def start_server(self, socket):
+        f = self.file
+        return nbdkit(socket, "eval", f"get_size=stat -c %s {f}", "can_write=exit 0",
+                      "can_flush=exit 0", "thread_model=echo parallel",
+                      f"flush=echo >> {f}.count; n=$(wc -l < {f}.count); "
+                      f"while [ -e {f}.flush.$n ]; do touch {f}.held.$n; sleep 0.02; done",
+                      f"pread=dd bs=64k status=none iflag=skip_bytes,count_bytes if={f} skip=$4 "
+                      "count=$3",
+                      f"pwrite=dd bs=64k status=none iflag=fullblock of={f} oflag=seek_bytes "
+                      "seek=$4 conv=notrunc")
+
+    def flushes(self):
+        try:
+            return os.path.getsize(f"{self.file}.count")
+        except FileNotFoundError:
+            return 0
+
+    def hold(self, number):
+        with open(f"{self.file}.flush.{number}", "wb"):
+            pass
+
+    def wait_held(self, number):
+        wait_until(lambda: os.path.exists(f"{self.file}.held.{number}"))
+
+    def release(self, number):
+        os.unlink(f"{self.file}.flush.{number}")
+
+
 def write_unflushed(w, export):
     h = connect(w.d.path("out.sock"), export)
     h.pwrite(b"u" * 4096, 0)
