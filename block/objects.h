@@ -16,7 +16,6 @@ struct graph;
 struct secret;
 struct throttle_config;
 struct throttle_group;
-struct tls_creds;
 
 /* Never fail. */
 struct authz *authz_make_simple(struct graph *g, const char *id,
@@ -30,14 +29,6 @@ struct authz *authz_make_list(struct graph *g, const char *id,
  */
 int co_fn secret_make(struct graph *g, const char *id, const struct secret_properties *p,
 		      struct secret **ret, struct error **errp);
-
-/* Credentials whose files are there: else -ENOENT or another errno. Waits for the folder. */
-int co_fn tls_creds_make_x509(struct graph *g, const char *id,
-			      const struct tls_creds_x509_properties *p, struct tls_creds **ret,
-			      struct error **errp);
-int co_fn tls_creds_make_psk(struct graph *g, const char *id,
-			     const struct tls_creds_psk_properties *p, struct tls_creds **ret,
-			     struct error **errp);
 
 /* -EINVAL for limits that cannot be, -EEXIST for a taken name. */
 int throttle_group_make(struct graph *g, const char *id, const struct throttle_group_properties *p,

@@ -9,6 +9,7 @@
 
 #include "base/util.h"
 #include "block/graph.h"
+#include "schema/json_string.h"
 
 struct secret *secret_create(struct graph *g, const char *id, const void *data, size_t bytes)
 {
@@ -39,4 +40,19 @@ const struct secret *secret_find(const struct graph *g, const char *id, struct e
 	}
 	error_set(errp, -ENOENT, "No secret with id '%s'", id);
 	return NULL;
+}
+
+const char *secret_find_text(const struct graph *g, const char *id, struct error **errp)
+{
+	const struct secret *s = secret_find(g, id, errp);
+	if (!s)
+		return NULL;
+	const char *p = (const char *)s->data, *end = p + s->bytes;
+	while (p < end) {
+		if (json_utf8_next(&p, end) < 0) {
+			error_set(errp, -EINVAL, "Data from secret %s is not valid UTF-8", id);
+			return NULL;
+		}
+	}
+	return (const char *)s->data;
 }

@@ -26,5 +26,7 @@ struct secret *secret_create(struct graph *g, const char *id, const void *data, 
 void secret_destroy(struct secret *s);
 /* The secret called @id, for as long as nothing waits; NULL and *errp when there is none. */
 const struct secret *secret_find(const struct graph *g, const char *id, struct error **errp);
+/* The same for a secret that is text: its data; NULL and *errp when that is not UTF-8, too. */
+const char *secret_find_text(const struct graph *g, const char *id, struct error **errp);
 
 #endif

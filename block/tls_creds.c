@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credentials for TLS. Loop's thread.
+ * Credentials for TLS. Loop's thread, but for reading keys.
  */
 #include "block/tls_creds.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "block/graph.h"
+
+/* Longest line of a file of keys. */
+#define KEY_LINE_MAX 4096
 
 struct tls_creds *tls_creds_create(struct graph *g, const struct tls_creds *c)
 {
@@ -16,6 +21,9 @@ struct tls_creds *tls_creds_create(struct graph *g, const struct tls_creds *c)
 	new->id = xstrdup(c->id);
 	new->dir = xstrdup(c->dir);
 	new->username = xstrdup(c->username);
+	new->priority = xstrdup(c->priority);
+	new->password = xstrdup(c->password);
+	new->passwordid = xstrdup(c->passwordid);
 	new->users = 0;
 	list_add_tail(&g->tls_creds, &new->link);
 	return new;
@@ -29,6 +37,11 @@ int tls_creds_destroy(struct tls_creds *c)
 	free(c->id);
 	free(c->dir);
 	free(c->username);
+	free(c->priority);
+	if (c->password)
+		explicit_bzero(c->password, strlen(c->password));
+	free(c->password);
+	free(c->passwordid);
 	free(c);
 	return 0;
 }
@@ -64,4 +77,31 @@ void tls_creds_release(struct tls_creds *c)
 {
 	if (c)
 		c->users--;
+}
+
+/* The key in a line of @username, or NULL. */
+static const char *key_of(char *line, const char *username)
+{
+	size_t length = strlen(username);
+	if (line[0] == '#' || strncmp(line, username, length) != 0 || line[length] != ':')
+		return NULL;
+	line[strcspn(line, "\r\n")] = '\0';
+	return line + length + 1;
+}
+
+int tls_creds_read_key(const struct tls_creds *c, char **ret, struct error **errp)
+{
+	char *path _cleanup_free_ = xasprintf("%s/keys.psk", c->dir);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return error_set_errno(errp, -errno, "Unable to access credentials %s", path);
+	char line[KEY_LINE_MAX];
+	const char *key = NULL;
+	while (!key && fgets(line, sizeof(line), f))
+		key = key_of(line, c->username);
+	fclose(f);
+	*ret = xstrdup(key);
+	explicit_bzero(line, sizeof(line));
+	return *ret ? 0 : error_set(errp, -ENOENT, "Username %s not found in PSK file %s",
+				    c->username, path);
 }

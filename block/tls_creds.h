@@ -26,6 +26,10 @@ struct tls_creds {
 	bool verify_peer; /* take only who can show that it is who it claims to be */
 	char *dir;
 	char *username; /* of a PSK client */
+	char *priority; /* what GnuTLS is to choose from, in its words; NULL for our choice */
+	char *password; /* of the key of a certificate; NULL when it is not encrypted */
+	char *passwordid;   /* the secret that @password came from */
+	bool sanity_check;  /* whether certificates that no peer would take are refused */
 	unsigned users;
 };
 
@@ -41,5 +45,11 @@ struct tls_creds *tls_creds_hold(struct graph *g, const char *id, bool is_server
 				 struct error **errp);
 /* NULL is allowed. */
 void tls_creds_release(struct tls_creds *c);
+/*
+ * The key of the user of a PSK client, in the digits of the file, to be overwritten and freed by the
+ * caller. -ENOENT when the file does not name the user, or what reading returns. Reads a file; any
+ * thread.
+ */
+int tls_creds_read_key(const struct tls_creds *c, char **ret, struct error **errp);
 
 #endif

@@ -5,10 +5,9 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "block/objects.h"
-#include "block/tls_creds.h"
 #include "daemon/daemon.h"
 #include "daemon/object_internal.h"
+#include "tls/creds.h"
 
 static int co_fn x509_create(struct object *o, struct error **errp)
 {
@@ -42,14 +41,21 @@ static struct json_t *get(const struct object *o, const char *property)
 		return json_string(c->is_server ? "server" : "client");
 	if (strcmp(property, "verify-peer") == 0)
 		return json_boolean(c->verify_peer);
-	const char *s = strcmp(property, "dir") == 0 ? c->dir : c->username;
-	return s ? json_string(s) : json_null();
+	if (strcmp(property, "sanity-check") == 0)
+		return json_boolean(c->sanity_check);
+	const char *s = strcmp(property, "dir") == 0 ? c->dir
+			: strcmp(property, "username") == 0 ? c->username
+			: strcmp(property, "priority") == 0 ? c->priority
+							    : c->passwordid;
+	return json_string(s ? s : "");
 }
 
 #define COMMON_PROPERTIES                                                                          \
-	{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"}
+	{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"},       \
+		{"priority", "string"}
 
-static const struct object_property x509_properties[] = {COMMON_PROPERTIES, {0}};
+static const struct object_property x509_properties[] = {
+	COMMON_PROPERTIES, {"sanity-check", "bool"}, {"passwordid", "string"}, {0}};
 static const struct object_property psk_properties[] = {
 	COMMON_PROPERTIES, {"username", "string"}, {0}};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Internal to schema/: the characters of JSON strings, one way and the other.
+ * The characters of JSON strings, one way and the other. For schema/, and whoever checks text.
  */
 #ifndef SCHEMA_JSON_STRING_H
 #define SCHEMA_JSON_STRING_H

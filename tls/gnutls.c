@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "tls/library.h"
+#include "tls/sanity.h"
 
 /*
  * Nothing older than TLS 1.2 is talked to. The server chooses: with a key that both
@@ -22,13 +23,14 @@
 #define PRIORITY                                                                                   \
 	"NORMAL:%SERVER_PRECEDENCE:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:"               \
 	"+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-CCM:+AES-256-CCM"
-#define PRIORITY_PSK PRIORITY ":+ECDHE-PSK:+DHE-PSK:+PSK"
+#define PRIORITY_PSK ":+ECDHE-PSK:+DHE-PSK:+PSK" /* behind that, or what the user says */
 
 struct tls_context {
 	bool is_server;
 	bool verify_peer;
-	gnutls_certificate_credentials_t certificates; /* one of the two is NULL */
+	gnutls_certificate_credentials_t certificates; /* one of the three is not NULL */
 	gnutls_psk_server_credentials_t keys;
+	gnutls_psk_client_credentials_t key;
 	gnutls_priority_t priority;
 };
 
@@ -59,29 +61,31 @@ static int load_authorities(struct tls_context *c, const char *dir, struct error
 	return 0;
 }
 
-static int load_own_certificate(struct tls_context *c, const char *dir, const char *role,
+static int load_own_certificate(struct tls_context *c, const struct tls_creds *creds,
 				struct error **errp)
 {
-	char *certificate _cleanup_free_ = xasprintf("%s/%s-cert.pem", dir, role);
-	char *key _cleanup_free_ = xasprintf("%s/%s-key.pem", dir, role);
+	const char *role = creds->is_server ? "server" : "client";
+	char *certificate _cleanup_free_ = xasprintf("%s/%s-cert.pem", creds->dir, role);
+	char *key _cleanup_free_ = xasprintf("%s/%s-key.pem", creds->dir, role);
 	/* A client may have none, and show none. */
 	if (!c->is_server && access(certificate, F_OK) < 0 && errno == ENOENT)
 		return 0;
-	int r = gnutls_certificate_set_x509_key_file(c->certificates, certificate, key,
-						     GNUTLS_X509_FMT_PEM);
+	int r = gnutls_certificate_set_x509_key_file2(c->certificates, certificate, key,
+						      GNUTLS_X509_FMT_PEM, creds->password, 0);
 	if (r < 0)
 		return error_set(errp, -EINVAL, "Cannot load certificate '%s' & key '%s': %s",
 				 certificate, key, gnutls_strerror(r));
 	return 0;
 }
 
-static int load_certificates(struct tls_context *c, const char *dir, struct error **errp)
+static int load_certificates(struct tls_context *c, const struct tls_creds *creds,
+			     struct error **errp)
 {
 	if (gnutls_certificate_allocate_credentials(&c->certificates) < 0)
 		return error_set(errp, -ENOMEM, "No memory for certificates");
-	int r = load_authorities(c, dir, errp);
+	int r = load_authorities(c, creds->dir, errp);
 	if (r >= 0)
-		r = load_own_certificate(c, dir, c->is_server ? "server" : "client", errp);
+		r = load_own_certificate(c, creds, errp);
 	if (r >= 0 && c->is_server)
 		gnutls_certificate_set_known_dh_params(c->certificates, GNUTLS_SEC_PARAM_MEDIUM);
 	return r;
@@ -104,6 +108,36 @@ static int load_keys(struct tls_context *c, const char *dir, struct error **errp
 	return 0;
 }
 
+static int load_key(struct tls_context *c, const struct tls_creds *creds, struct error **errp)
+{
+	char *key;
+	int r = tls_creds_read_key(creds, &key, errp);
+	if (r < 0)
+		return r;
+	r = gnutls_psk_allocate_client_credentials(&c->key);
+	if (r >= 0)
+		r = gnutls_psk_set_client_credentials(
+			c->key, creds->username,
+			&(gnutls_datum_t){(unsigned char *)key, (unsigned)strlen(key)},
+			GNUTLS_PSK_KEY_HEX);
+	explicit_bzero(key, strlen(key));
+	free(key);
+	return r < 0 ? error_set(errp, -EINVAL, "Cannot set PSK client credentials: %s",
+				 gnutls_strerror(r))
+		     : 0;
+}
+
+static int load_priority(struct tls_context *c, const struct tls_creds *creds, struct error **errp)
+{
+	const char *wanted = creds->priority ? creds->priority : PRIORITY;
+	char *priority _cleanup_free_ =
+		xasprintf("%s%s", wanted, creds->kind == TLS_CREDS_PSK ? PRIORITY_PSK : "");
+	int r = gnutls_priority_init(&c->priority, priority, NULL);
+	return r < 0 ? error_set(errp, -EINVAL, "Unable to set TLS session priority %s: %s", wanted,
+				 gnutls_strerror(r))
+		     : 0;
+}
+
 static void context_destroy(struct tls_context *c)
 {
 	if (!c)
@@ -112,6 +146,8 @@ static void context_destroy(struct tls_context *c)
 		gnutls_certificate_free_credentials(c->certificates);
 	if (c->keys)
 		gnutls_psk_free_server_credentials(c->keys);
+	if (c->key)
+		gnutls_psk_free_client_credentials(c->key);
 	if (c->priority)
 		gnutls_priority_deinit(c->priority);
 	free(c);
@@ -120,23 +156,32 @@ static void context_destroy(struct tls_context *c)
 static int context_create(const struct tls_creds *creds, struct tls_context **ret,
 			  struct error **errp)
 {
-	bool is_psk = creds->kind == TLS_CREDS_PSK;
-	assert(creds->is_server || !is_psk);
 	struct tls_context *c = NEW(struct tls_context);
 	c->is_server = creds->is_server;
-	c->verify_peer = creds->verify_peer;
-	int r = is_psk ? load_keys(c, creds->dir, errp) : load_certificates(c, creds->dir, errp);
-	int code = r < 0 ? 0
-			 : gnutls_priority_init(&c->priority, is_psk ? PRIORITY_PSK : PRIORITY, NULL);
-	if (code < 0)
-		r = error_set(errp, -EINVAL, "Unable to set TLS session priority: %s",
-			      gnutls_strerror(code));
+	/* Who knows a key has shown with it who it is. */
+	c->verify_peer = creds->verify_peer && creds->kind == TLS_CREDS_X509;
+	int r = creds->kind == TLS_CREDS_X509 ? load_certificates(c, creds, errp)
+		: creds->is_server	      ? load_keys(c, creds->dir, errp)
+					      : load_key(c, creds, errp);
+	if (r >= 0)
+		r = load_priority(c, creds, errp);
 	if (r < 0) {
 		context_destroy(c);
 		return r;
 	}
 	*ret = c;
 	return 0;
+}
+
+static int check(const struct tls_creds *creds, struct error **errp)
+{
+	struct tls_context *c = NULL;
+	int r = creds->kind == TLS_CREDS_X509 && creds->sanity_check ? tls_sanity_check(creds, errp)
+								     : 0;
+	if (r >= 0)
+		r = context_create(creds, &c, errp);
+	context_destroy(c);
+	return r;
 }
 
 /* Sessions. */
@@ -199,6 +244,8 @@ static int set_up(struct tls_session *s, struct tls_context *c)
 		r = gnutls_priority_set(s->gnutls, c->priority);
 	if (r >= 0 && c->keys)
 		r = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_PSK, c->keys);
+	if (r >= 0 && c->key)
+		r = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_PSK, c->key);
 	if (r >= 0 && c->certificates)
 		r = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE, c->certificates);
 	if (r >= 0)
@@ -252,16 +299,11 @@ static int read_peer_name(struct tls_session *s)
 static int report_certificate(struct tls_session *s, struct error **errp)
 {
 	unsigned status = gnutls_session_get_verify_cert_status(s->gnutls);
-	if (status & GNUTLS_CERT_REVOKED)
-		return error_set(errp, -EACCES, "The certificate has been revoked");
-	if (status & GNUTLS_CERT_EXPIRED)
-		return error_set(errp, -EACCES, "The certificate has expired");
-	if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
-		return error_set(errp, -EACCES, "The certificate hasn't got a known issuer");
-	if (s->server_name && (status & GNUTLS_CERT_UNEXPECTED_OWNER))
+	/* Somebody else's is told as such when nothing else is wrong with it. */
+	if ((status & ~(unsigned)GNUTLS_CERT_INVALID) == GNUTLS_CERT_UNEXPECTED_OWNER && s->server_name)
 		return error_set(errp, -EACCES, "Certificate does not match the hostname %s",
 				 s->server_name);
-	return error_set(errp, -EACCES, "The certificate is not trusted");
+	return error_set(errp, -EACCES, "%s", tls_why_untrusted(status));
 }
 
 static int report(struct tls_session *s, int r, struct error **errp)
@@ -324,6 +366,7 @@ static void say_goodbye(struct tls_session *s)
 extern const struct tls_library cairn_tls_library;
 const struct tls_library cairn_tls_library = {
 	.version = CAIRN_VERSION,
+	.check = check,
 	.context_create = context_create,
 	.context_destroy = context_destroy,
 	.session_create = session_create,

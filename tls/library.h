@@ -30,9 +30,11 @@ struct tls_library {
 	const char *version; /* of the program that it belongs to */
 
 	/*
-	 * Read what @c describes, of which nothing is kept; a client's must be certificates.
-	 * Reads files; a worker's thread.
+	 * Whether what @c describes can be read, and if it is to be checked, would be taken
+	 * by a peer. Reads files; a worker's thread.
 	 */
+	int (*check)(const struct tls_creds *c, struct error **errp);
+	/* Read what @c describes, of which nothing is kept. Reads files; a worker's thread. */
 	int (*context_create)(const struct tls_creds *c, struct tls_context **ret,
 			      struct error **errp);
 	/* No session is left. NULL is allowed. */

@@ -181,12 +181,14 @@ static int set_tls(struct nbd_handle *h, const struct tls_creds *tls)
 }
 
 /*
- * A certificate is one of a name, which libnbd cannot be told: TLS is spoken in front of
- * it then. Everything else, which costs less so, it does itself.
+ * A certificate is one of a name, which libnbd cannot be told, nor ciphers, nor the password of
+ * a key: TLS is spoken in front of it then. Everything else, which costs less so, it does itself.
  */
 static bool goes_through_tunnel(const struct nbd_goal *goal)
 {
-	return goal->tls && goal->tls->kind == TLS_CREDS_X509 && goal->tls->verify_peer;
+	const struct tls_creds *tls = goal->tls;
+	return tls && ((tls->kind == TLS_CREDS_X509 && tls->verify_peer) || tls->priority ||
+		       tls->password);
 }
 
 /* A handle that asks for the export. */

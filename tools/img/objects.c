@@ -12,9 +12,9 @@
 #include "block/secret.h"
 #include "block/text.h"
 #include "block/throttle_group.h"
-#include "block/tls_creds.h"
 #include "schema/option_help.h"
 #include "schema/schema.h"
+#include "tls/creds.h"
 #include "tools/img/img.h"
 
 struct object {

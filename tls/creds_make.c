@@ -3,23 +3,22 @@
  * Credentials for TLS from the properties that users give. Loop's thread; what is called
  * ..._blocking() runs on a worker.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "block/objects.h"
-#include "block/tls_creds.h"
+#include "block/secret.h"
+#include "tls/creds.h"
+#include "tls/library.h"
 
 #define DEFAULT_USERNAME "qemu"
-/* Longest line of a file of keys. */
-#define KEY_LINE_MAX 4096
 
 /* What is looked for in the folder. */
 struct look {
 	const struct tls_creds *creds;
+	const struct tls_library *library;
 	struct error *error;
 };
 
@@ -34,9 +33,8 @@ static int need_file(struct look *l, const char *name, bool is_optional)
 	return error_set_errno(&l->error, -errno, "Unable to access credentials %s", path);
 }
 
-static int look_for_certificates_blocking(void *arg)
+static int look_for_certificates(struct look *l)
 {
-	struct look *l = arg;
 	bool is_server = l->creds->is_server;
 	const char *certificate = is_server ? "server-cert.pem" : "client-cert.pem";
 	const char *key = is_server ? "server-key.pem" : "client-key.pem";
@@ -44,48 +42,25 @@ static int look_for_certificates_blocking(void *arg)
 	int r = need_file(l, "ca-cert.pem", false);
 	if (r >= 0)
 		r = need_file(l, certificate, !is_server);
-	if (r >= 0)
-		r = need_file(l, key, r == 0);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : need_file(l, key, r == 0);
 }
 
-static bool line_is_of(const char *line, const char *username)
-{
-	size_t length = strlen(username);
-	return line[0] != '#' && strncmp(line, username, length) == 0 && line[length] == ':';
-}
-
-static int look_for_user(struct look *l, const char *path)
-{
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return error_set_errno(&l->error, -errno, "Unable to access credentials %s", path);
-	char line[KEY_LINE_MAX];
-	bool found = false;
-	while (!found && fgets(line, sizeof(line), f))
-		found = line_is_of(line, l->creds->username);
-	fclose(f);
-	explicit_bzero(line, sizeof(line));
-	return found ? 0 : error_set(&l->error, -ENOENT, "Username %s not found in PSK file %s",
-				     l->creds->username, path);
-}
-
-static int look_for_keys_blocking(void *arg)
+static int look_blocking(void *arg)
 {
 	struct look *l = arg;
-	int r = need_file(l, "keys.psk", false);
-	if (r < 0 || l->creds->is_server)
-		return r < 0 ? r : 0;
-	char *path _cleanup_free_ = xasprintf("%s/keys.psk", l->creds->dir);
-	return look_for_user(l, path);
+	int r = l->creds->kind == TLS_CREDS_X509 ? look_for_certificates(l)
+						 : need_file(l, "keys.psk", false);
+	return r < 0 ? r : l->library->check(l->creds, &l->error);
 }
 
-static int co_fn make(struct graph *g, const struct tls_creds *c, int (*look_blocking)(void *arg),
-		      struct tls_creds **ret, struct error **errp)
+static int co_fn make(struct graph *g, const struct tls_creds *c, struct tls_creds **ret,
+		      struct error **errp)
 {
 	if (!c->dir)
 		return error_set(errp, -EINVAL, "Missing 'dir' property value");
-	struct look l = {.creds = c};
+	struct look l = {.creds = c, .library = tls_library_load(errp)};
+	if (!l.library)
+		return -ENOTSUP;
 	if (co_blocking(look_blocking, &l) < 0)
 		return error_move(errp, l.error);
 	*ret = tls_creds_create(g, c);
@@ -96,13 +71,25 @@ int co_fn tls_creds_make_x509(struct graph *g, const char *id,
 			      const struct tls_creds_x509_properties *p, struct tls_creds **ret,
 			      struct error **errp)
 {
-	return make(g, &(struct tls_creds){
+	/* A copy: the secret may go while the files are read. */
+	char *password = p->passwordid ? xstrdup(secret_find_text(g, p->passwordid, errp)) : NULL;
+	if (p->passwordid && !password)
+		return -EINVAL;
+	int r = make(g, &(struct tls_creds){
 		.id = (char *)id,
 		.kind = TLS_CREDS_X509,
 		.is_server = p->endpoint == Q_CRYPTO_TLS_CREDS_ENDPOINT_SERVER,
 		.verify_peer = p->verify_peer,
 		.dir = p->dir,
-	}, look_for_certificates_blocking, ret, errp);
+		.priority = p->priority,
+		.password = password,
+		.passwordid = p->passwordid,
+		.sanity_check = p->sanity_check,
+	}, ret, errp);
+	if (password)
+		explicit_bzero(password, strlen(password));
+	free(password);
+	return r;
 }
 
 int co_fn tls_creds_make_psk(struct graph *g, const char *id,
@@ -119,5 +106,6 @@ int co_fn tls_creds_make_psk(struct graph *g, const char *id,
 		.verify_peer = p->verify_peer,
 		.dir = p->dir,
 		.username = is_server ? NULL : p->username ? p->username : (char *)DEFAULT_USERNAME,
-	}, look_for_keys_blocking, ret, errp);
+		.priority = p->priority,
+	}, ret, errp);
 }
