@@ -46,20 +46,40 @@ static const struct node *find_overlay(const struct node *n)
 	return NULL;
 }
 
+/* A blocker of @op on @n whose manner has @mask as in @manner, or NULL. */
+static const struct blocker *find_blocker(const struct node *n, enum block_operation op,
+					  unsigned mask, unsigned manner)
+{
+	const struct blocker *b;
+	list_for_each (b, &n->blockers, link) {
+		if (b->operations & op && (b->manner & mask) == manner)
+			return b;
+	}
+	return NULL;
+}
+
 int blocker_check(struct node *n, enum block_operation op, struct error **errp)
 {
 	/* Of two reasons that of a job, which most often is the later one, is told. */
-	struct blocker *b;
-	list_for_each (b, &n->blockers, link) {
-		if (b->operations & op)
-			return error_set(errp, -EBUSY, "Node '%s' is busy: %s", n->name, b->reason);
-	}
-	const struct node *overlay = op & BLOCKED_BY_OVERLAY ? find_overlay(n) : NULL;
+	const struct blocker *b = find_blocker(n, op, BLOCKER_AFTER_OVERLAY, 0);
+	const struct node *overlay = !b && op & BLOCKED_BY_OVERLAY ? find_overlay(n) : NULL;
 	if (overlay)
 		return error_set(errp, -EBUSY,
 				 "Node '%s' is busy: node is used as backing hd of '%s'", n->name,
 				 overlay->name);
-	return 0;
+	if (!b)
+		b = find_blocker(n, op, 0, 0);
+	return b ? error_set(errp, -EBUSY, "Node '%s' is busy: %s", n->name, b->reason) : 0;
+}
+
+bool node_is_blocked_as(const struct node *n, unsigned manner)
+{
+	const struct blocker *b;
+	list_for_each (b, &n->blockers, link) {
+		if (b->manner & manner)
+			return true;
+	}
+	return false;
 }
 
 bool node_has_overlay(const struct node *n)

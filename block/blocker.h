@@ -24,13 +24,22 @@ enum block_operation {
 	BLOCK_OP_RESIZE = 1 << 11,
 	BLOCK_OP_REPLACE = 1 << 12,
 	BLOCK_OP_DRIVE_DEL = 1 << 13,
-	BLOCK_OP_ALL = (1 << 14) - 1,
+	BLOCK_OP_LEAVE = 1 << 14,        /* taking the node away from below another */
+	BLOCK_OP_BACKING_NAME = 1 << 15, /* writing another backing file's name to the image */
+	BLOCK_OP_ALL = (1 << 16) - 1,
+};
+
+/* How a blocker is told of. */
+enum blocker_manner {
+	BLOCKER_IS_USER = 1 << 0,       /* who closes the node hears no more than that it is in use */
+	BLOCKER_AFTER_OVERLAY = 1 << 1, /* where an overlay forbids the same, that is the reason */
 };
 
 struct blocker {
 	struct list link;
 	struct node *node;
 	unsigned operations;
+	unsigned manner; /* enum blocker_manner; 0 at first, the owner may change it */
 	char *reason;
 };
 
@@ -45,6 +54,8 @@ void blocker_remove(struct blocker *b);
  * its overlays could not bear without a blocker of theirs.
  */
 int blocker_check(struct node *n, enum block_operation op, struct error **errp);
+/* Whether a blocker on @n is one of @manner (enum blocker_manner). */
+bool node_is_blocked_as(const struct node *n, unsigned manner);
 /* Whether @n is the backing file of another node, also through filters. */
 bool node_has_overlay(const struct node *n);
 /* Whether no node stands upon @n, and no job is at work on it. */

@@ -241,6 +241,12 @@ int graph_tx_attach_consumer(struct graph_tx *tx, struct consumer *consumer, con
 			     struct edge **ret_edge, struct error **errp);
 /* Remove @edge; it is freed at commit. */
 void graph_tx_detach(struct graph_tx *tx, struct edge *edge);
+/*
+ * Refuse what attaching @child below @parent would be refused for because of the graph's shape:
+ * a cycle, too long a chain and too deep a nesting. -EINVAL.
+ */
+int graph_tx_check_child(struct node *parent, const char *name, struct node *child,
+			 unsigned role, struct error **errp);
 /* Let @edge lead to @child instead. Errors as for attaching. */
 int graph_tx_retarget(struct graph_tx *tx, struct edge *edge, struct node *child,
 		      struct error **errp);

@@ -159,9 +159,8 @@ static unsigned longest_way(const struct node_array *order, bool upward, bool ba
 	return longest;
 }
 
-/* Refuse a cycle, too long a chain and too deep a nesting before @parent gets @child. */
-static int check_new_child(struct node *parent, const char *name, struct node *child,
-			   unsigned role, struct error **errp)
+int graph_tx_check_child(struct node *parent, const char *name, struct node *child,
+			 unsigned role, struct error **errp)
 {
 	struct node_array below _cleanup_node_array_;
 	walk_below(parent->graph, &child, 1, &below);
@@ -202,7 +201,7 @@ int graph_tx_attach_node(struct graph_tx *tx, struct node *parent, const char *n
 {
 	int r = check_has_content(child, errp);
 	if (r >= 0)
-		r = check_new_child(parent, name, child, role, errp);
+		r = graph_tx_check_child(parent, name, child, role, errp);
 	if (r < 0)
 		return r;
 	attach(tx, edge_new(parent, NULL, name, child, role), ret_edge);
@@ -253,7 +252,7 @@ int graph_tx_retarget(struct graph_tx *tx, struct edge *edge, struct node *child
 	if (edge->child == child)
 		return 0;
 	if (edge->parent) {
-		int r = check_new_child(edge->parent, edge->name, child, edge->role, errp);
+		int r = graph_tx_check_child(edge->parent, edge->name, child, edge->role, errp);
 		if (r < 0)
 			return r;
 	}

@@ -191,12 +191,11 @@ static int check_driver_options(const struct item *it, struct error **errp)
 
 static int check_options(const struct item *it, struct error **errp)
 {
-	if (!it->node->options)
-		return error_set(errp, -EINVAL, "Node '%s' was not opened from options",
-				 it->node->name);
-	if (it->options->driver != it->node->options->driver)
+	const struct blockdev_options *old = it->node->options;
+	if (old && it->options->driver != old->driver)
 		return refuse_change(it, "driver", errp);
-	if (it->node->driver->is_fixed)
+	/* A filter of a job has no options. */
+	if (!old || it->node->driver->is_fixed)
 		return error_set(errp, -ENOTSUP,
 				 "Block format '%s' used by node '%s' does not support reopening files",
 				 it->node->driver->name, it->node->name);
@@ -267,7 +266,7 @@ static int co_fn begin_item(struct graph_tx *tx, struct item *it, struct error *
 }
 
 /*
- * Refuse to take @n away from above a filter that a job has put below it: the job counts
+ * Refuse to take @n away from above a filter that a job has put below it where the job counts
  * on that to know who is to be moved at its end. @child: what the link shall lead to.
  */
 static int check_filter(struct node *n, const struct edge *e, const struct node *child,
@@ -283,7 +282,7 @@ static int check_filter(struct node *n, const struct edge *e, const struct node 
 	if (e->child->implicit)
 		return error_set(errp, -EINVAL, "Cannot replace implicit %s child of %s", e->name,
 				 n->name);
-	return e->child->driver->is_filter ? blocker_check(e->child, BLOCK_OP_CHANGE, errp) : 0;
+	return e->child->driver->is_filter ? blocker_check(e->child, BLOCK_OP_LEAVE, errp) : 0;
 }
 
 static int exchange_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,
@@ -301,9 +300,10 @@ static int exchange_child(struct graph_tx *tx, struct node *n, const struct sche
 	int r = check_filter(n, e, child, &is_equal, errp);
 	if (r < 0 || is_equal)
 		return r;
-	if (e->frozen > 0)
-		return edge_refuse_frozen(e, errp);
-	return graph_tx_retarget(tx, e, child, errp);
+	r = graph_tx_check_child(n, m->name, child, e->role, errp);
+	if (r >= 0 && e->frozen > 0)
+		r = edge_refuse_frozen(e, errp);
+	return r < 0 ? r : graph_tx_retarget(tx, e, child, errp);
 }
 
 static int remove_child(struct graph_tx *tx, struct node *n, const struct schema_member *m,

@@ -108,6 +108,13 @@ static int co_fn open_overlay(struct node *base, const struct blockdev_snapshot_
 	return r;
 }
 
+/* A filter of a job, but for one that shows users no more than what is below it. */
+static bool is_used_filter(const struct node *n)
+{
+	return n->driver->is_filter && !list_is_empty(&n->blockers) &&
+	       !node_is_blocked_as(n, BLOCKER_AFTER_OVERLAY);
+}
+
 static int check_overlay(const struct node *overlay, struct error **errp)
 {
 	if (overlay->backing)
@@ -157,14 +164,18 @@ int co_fn snapshot_open(struct snapshot *s, const struct blockdev_snapshot_sync 
 	return r;
 }
 
-/*
- * Who only writes does not notice that something shines through from below. A commit does not
- * either, but users see through the images above what it writes to.
- */
+/* Who only writes does not notice that something shines through from below. */
 static int check_unread(const struct node *overlay, struct error **errp)
 {
-	if (overlay->permissions & PERM_CONSISTENT_READ ||
-	    (node_has_overlay(overlay) && !list_is_empty(&overlay->blockers)))
+	if (overlay->permissions & PERM_CONSISTENT_READ || is_used_filter(overlay))
+		return error_set(errp, -EBUSY, "The overlay is already in use");
+	return 0;
+}
+
+/* A commit does not either, but users see through the images above what it writes to. */
+static int check_unseen(const struct node *overlay, struct error **errp)
+{
+	if (node_has_overlay(overlay) && !list_is_empty(&overlay->blockers))
 		return error_set(errp, -EBUSY, "The overlay is already in use");
 	return 0;
 }
@@ -183,6 +194,8 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 		r = check_unread(overlay, errp);
 	if (r >= 0)
 		r = check_overlay(overlay, errp);
+	if (r >= 0)
+		r = check_unseen(overlay, errp);
 	if (r < 0)
 		return r;
 	s->base = node_ref(base);

@@ -78,12 +78,18 @@ static int link_all(struct copy_job *common, struct graph_tx *tx, void *arg, str
 
 static void block_all(struct commit *c)
 {
-	for (struct node *n = c->common.filter; n != c->base; n = node_chain_next(n))
-		job_block(&c->common.job, n, 0);
-	job_block(&c->common.job, c->base, 0);
+	struct job *j = &c->common.job;
+	bool is_active = j->driver == &active_commit_driver;
+	/* Whoever asks for what the images above forbid anyway need not know of the job. */
+	job_block_as(j, c->common.filter, is_active ? 0 : BLOCK_OP_STREAM,
+		     is_active ? 0 : BLOCKER_AFTER_OVERLAY);
+	job_block_as(j, c->top, 0, is_active ? 0 : BLOCKER_IS_USER);
+	for (struct node *n = node_chain_next(c->top); n != c->base; n = node_chain_next(n))
+		job_block(j, n, 0);
+	job_block(j, c->base, 0);
 	/* Another part of the chain may be merged meanwhile, also into the image above. */
-	if (c->common.job.driver == &commit_driver)
-		job_block(&c->common.job, c->device,
+	if (!is_active)
+		job_block(j, c->device,
 			  BLOCK_OP_COMMIT_SOURCE | BLOCK_OP_COMMIT_TARGET | BLOCK_OP_STREAM);
 }
 

@@ -89,6 +89,8 @@ static int select_chain(struct graph *g, const struct block_commit_args *args,
 		r = select_top(g, args, ret, errp);
 	if (r >= 0)
 		r = select_base(g, args, ret, errp);
+	if (r >= 0)
+		r = check_blockers(ret, errp);
 	if (r < 0)
 		return r;
 
@@ -103,7 +105,7 @@ static int select_chain(struct graph *g, const struct block_commit_args *args,
 	if (!ret->is_active && args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
 		return error_set(errp, -EINVAL,
 				 "'copy-mode' specified, but 'top' is not the active layer");
-	return check_blockers(ret, errp);
+	return 0;
 }
 
 int commit_select(struct graph *g, const struct block_commit_args *args, struct commit_chain *ret,

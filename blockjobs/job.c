@@ -319,10 +319,16 @@ struct job_blocker {
 
 void job_block(struct job *j, struct node *n, unsigned except)
 {
+	job_block_as(j, n, except, 0);
+}
+
+void job_block_as(struct job *j, struct node *n, unsigned except, unsigned manner)
+{
 	char *reason _cleanup_free_ = xasprintf("block device is in use by block job: %s",
 						job_type_name(j->driver->type));
 	struct job_blocker *b = NEW(struct job_blocker);
 	blocker_add(&b->blocker, n, BLOCK_OP_ALL & ~except, reason);
+	b->blocker.manner = manner;
 	list_add_tail(&j->blockers, &b->link);
 }
 

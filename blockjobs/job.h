@@ -172,6 +172,8 @@ void job_tx_unref(struct job_tx *tx);
  * "block device is in use by block job: TYPE". @except: enum block_operation.
  */
 void job_block(struct job *j, struct node *n, unsigned except);
+/* The same, told of as @manner says (enum blocker_manner). */
+void job_block_as(struct job *j, struct node *n, unsigned except, unsigned manner);
 /* Lift all of that. */
 void job_unblock_all(struct job *j);
 

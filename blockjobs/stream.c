@@ -92,12 +92,14 @@ static int co_fn open_filter(struct stream *s, const char *name, struct error **
 static void block_all(struct stream *s)
 {
 	struct job *j = &s->common.job;
-	job_block(j, s->common.filter, 0);
+	/* Users may leave the filter: the job reads the image itself, and nothing is lost by that. */
+	job_block_as(j, s->common.filter, BLOCK_OP_LEAVE, BLOCKER_IS_USER);
+	/* What top says of its backing file counts until the job says it, and where it fails. */
 	struct node *n = s->top;
-	job_block(j, n, 0);
+	job_block(j, n, BLOCK_OP_BACKING_NAME);
 	while (n != s->bottom) {
 		n = node_chain_next(n);
-		job_block(j, n, 0);
+		job_block(j, n, BLOCK_OP_BACKING_NAME);
 	}
 }
 

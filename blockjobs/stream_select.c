@@ -82,13 +82,13 @@ static int select_bottom(struct graph *g, const struct block_stream_args *args,
 static int find_blocker(struct node *device, const struct node *bottom, enum block_operation op,
 			struct error **errp)
 {
-	struct node *n = device;
-	int r = blocker_check(n, op, errp);
-	while (r >= 0 && n != bottom) {
-		n = node_chain_next(n);
-		r = blocker_check(n, op, errp);
+	for (struct node *n = device;; n = node_chain_next(n)) {
+		/* A filter that shows no more than what is below it is not worth a word. */
+		int r = node_is_blocked_as(n, BLOCKER_AFTER_OVERLAY) ? 0
+								     : blocker_check(n, op, errp);
+		if (r < 0 || n == bottom)
+			return r;
 	}
-	return r;
 }
 
 static int check_blockers(struct node *device, const struct node *bottom, struct error **errp)

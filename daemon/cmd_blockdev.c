@@ -124,7 +124,7 @@ static bool has_user(struct node *n, bool is_first)
 /* Whether blockdev-del may close @n. */
 static int check_unused(struct node *n, struct error **errp)
 {
-	if (has_user(n, true))
+	if (has_user(n, true) || node_is_blocked_as(n, BLOCKER_IS_USER))
 		return error_set(errp, -EBUSY, "Node %s is in use", n->name);
 	int r = blocker_check(n, BLOCK_OP_DRIVE_DEL, errp);
 	if (r < 0)

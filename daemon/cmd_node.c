@@ -19,6 +19,19 @@ static char *describe(const struct consumer *c)
 
 static const struct consumer_ops resize_ops = {.describe = describe};
 
+/* Refuse it in the words for a device, which scripts know, and say why behind. */
+static int check_resize(struct node *n, const char *device, struct error **errp)
+{
+	struct error *why _cleanup_error_ = NULL;
+	int r = blocker_check(n, BLOCK_OP_RESIZE, &why);
+
+	if (r < 0) {
+		error_set(errp, r, "Device '%s' is in use", device ? device : n->name);
+		error_detail(errp, "%s", why->message);
+	}
+	return r;
+}
+
 /*
  * Find the node of @args and use it by @c. With a size that storage has to take, it may be
  * long before the command lets go of the node again.
@@ -34,7 +47,7 @@ static int co_fn attach(struct consumer *c, const struct block_resize_args *args
 				 args->device ? args->device : "", name);
 	if (args->size < 0)
 		return error_set(errp, -EINVAL, "Parameter 'size' expects a >0 size");
-	int r = blocker_check(n, BLOCK_OP_RESIZE, errp);
+	int r = check_resize(n, args->device, errp);
 	return r < 0 ? r : edge_attach_consumer(c, "root", n, PERM_RESIZE, PERM_ALL, ret, errp);
 }
 
@@ -88,10 +101,12 @@ static int find_image(struct node *top, const struct change_backing_file_args *a
 		return error_set(errp, -EINVAL, "'%s' and image file are not in the same chain",
 				 args->device);
 	if (!n->driver->change_backing)
-		return error_set(errp, -ENOTSUP, "Driver '%s' of node '%s' cannot name a backing file",
-				 n->driver->name, n->name);
+		return error_set(errp, -ENOTSUP,
+				 "Could not change backing file to '%s': Operation not supported",
+				 args->backing_file);
 	*ret = n;
-	return blocker_check(n, BLOCK_OP_CHANGE, errp);
+	r = blocker_check(top, BLOCK_OP_CHANGE, errp);
+	return r < 0 ? r : blocker_check(n, BLOCK_OP_BACKING_NAME, errp);
 }
 
 static int co_fn change_backing(struct node *n, const char *name, struct error **errp)
