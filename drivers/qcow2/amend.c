@@ -26,17 +26,16 @@
 /* Write the header anew as @new, or leave it as it is. */
 static int co_fn change_header(struct qcow2 *q, const struct qcow2_header *new, struct error **errp)
 {
-	const char *name = q->node->backing_name, *format = q->node->backing_format;
 	struct qcow2_header old = q->header;
 
 	q->header = *new;
-	int r = qcow2_header_rewrite(q, name, format, errp);
+	int r = qcow2_header_rewrite(q, errp);
 
 	if (r == 0)
 		return 0;
 	/* It may have arrived nevertheless: go on only with what certainly is there. */
 	q->header = old;
-	if (qcow2_header_rewrite(q, name, format, NULL) < 0)
+	if (qcow2_header_rewrite(q, NULL) < 0)
 		qcow2_header_lost(q, r);
 	return r;
 }
@@ -289,15 +288,5 @@ int co_fn qcow2_change_backing(struct node *n, const char *name, const char *for
 		format = NULL;
 	if (format && strlen(format) > BACKING_FORMAT_MAX)
 		return error_set(errp, -EINVAL, "Backing format name '%s' is too long", format);
-	r = qcow2_header_rewrite(q, name, format, errp);
-	if (r < 0)
-		return r;
-	/* The new names may be the old ones. */
-	char *old_name = n->backing_name, *old_format = n->backing_format;
-
-	n->backing_name = xstrdup(name);
-	n->backing_format = xstrdup(format);
-	free(old_name);
-	free(old_format);
-	return 0;
+	return qcow2_header_rename(q, name, format, errp);
 }

@@ -281,16 +281,15 @@ static void set_place(struct qcow2 *q, const struct place *p)
 static int co_fn switch_place(struct qcow2 *q, const struct place *new)
 {
 	struct place old = extension_place(q);
-	const struct node *n = q->node;
 
 	set_place(q, new);
-	int r = qcow2_header_rewrite(q, n->backing_name, n->backing_format, NULL);
+	int r = qcow2_header_rewrite(q, NULL);
 
 	if (r == 0)
 		return 0;
 	/* It may have arrived nevertheless: go on only with what certainly is there. */
 	set_place(q, &old);
-	if (qcow2_header_rewrite(q, n->backing_name, n->backing_format, NULL) < 0)
+	if (qcow2_header_rewrite(q, NULL) < 0)
 		qcow2_header_lost(q, r);
 	return r;
 }

@@ -28,10 +28,12 @@ int co_fn qcow2_header_set_incompatible(struct qcow2 *q, uint64_t set, uint64_t 
 int qcow2_header_lost(struct qcow2 *q, int r);
 /*
  * Write header, extensions and backing name anew, durably, so that a crash
- * leaves the old or the new. Takes the names as new values; NULL for none.
+ * leaves the old or the new.
  */
-int co_fn qcow2_header_rewrite(struct qcow2 *q, const char *backing_name,
-			       const char *backing_format, struct error **errp);
+int co_fn qcow2_header_rewrite(struct qcow2 *q, struct error **errp);
+/* The same with other names, which become the node's; NULL for none. */
+int co_fn qcow2_header_rename(struct qcow2 *q, const char *backing_name,
+			      const char *backing_format, struct error **errp);
 /*
  * Lay out a whole header cluster in @ret (a cluster, zeroed). The backing name
  * goes to @name_at or behind the extensions, whichever is further. Sets

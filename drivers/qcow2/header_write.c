@@ -119,8 +119,34 @@ static int co_fn rewrite_locked(struct qcow2 *q, const char *name, const char *f
 	return 0;
 }
 
-int co_fn qcow2_header_rewrite(struct qcow2 *q, const char *backing_name,
-			       const char *backing_format, struct error **errp)
+int co_fn qcow2_header_rewrite(struct qcow2 *q, struct error **errp)
+{
+	uint8_t *cluster = calloc(1, q->cluster_bytes);
+
+	if (!cluster)
+		return error_set_errno(errp, -ENOMEM, "Could not write the qcow2 header");
+	co_mutex_lock(&q->header_lock);
+	int r = rewrite_locked(q, q->node->backing_name, q->node->backing_format, cluster, errp);
+
+	co_mutex_unlock(&q->header_lock);
+	free(cluster);
+	return r;
+}
+
+/* Before the lock goes: who writes the header next writes these. */
+static void set_names(struct node *n, const char *name, const char *format)
+{
+	/* The new names may be the old ones. */
+	char *old_name = n->backing_name, *old_format = n->backing_format;
+
+	n->backing_name = xstrdup(name);
+	n->backing_format = xstrdup(format);
+	free(old_name);
+	free(old_format);
+}
+
+int co_fn qcow2_header_rename(struct qcow2 *q, const char *backing_name,
+			      const char *backing_format, struct error **errp)
 {
 	uint8_t *cluster = calloc(1, q->cluster_bytes);
 
@@ -129,6 +155,8 @@ int co_fn qcow2_header_rewrite(struct qcow2 *q, const char *backing_name,
 	co_mutex_lock(&q->header_lock);
 	int r = rewrite_locked(q, backing_name, backing_format, cluster, errp);
 
+	if (r == 0)
+		set_names(q->node, backing_name, backing_format);
 	co_mutex_unlock(&q->header_lock);
 	free(cluster);
 	return r;

@@ -482,7 +482,7 @@ IMAGE_TEST(lazy_refcounts_mark_the_image_and_are_rebuilt)
 
 static void co_fn rewrite_header(void *arg)
 {
-	ck_assert_int_eq(qcow2_header_rewrite(arg, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(qcow2_header_rewrite(arg, NULL), 0);
 }
 
 /* The dirty bit comes while the header is being written for another reason. */
