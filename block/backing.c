@@ -131,21 +131,31 @@ int co_fn backing_open_chain(struct node *top, struct error **errp)
 	return 0;
 }
 
+int co_fn node_write_backing(struct node *n, const char *name, const char *format,
+			     struct error **errp)
+{
+	if (!n->active)
+		return error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
+	if (name && !*name)
+		name = NULL; /* as it will be read back */
+	return n->driver->change_backing(n, name, format, errp);
+}
+
+void node_note_backing(struct node *n)
+{
+	free(n->auto_backing_name);
+	n->auto_backing_name = xstrdup(n->backing_name);
+	/* By its own name alone the image would no longer get the backing file that it has. */
+	nodes_refresh(n->graph, &n, 1);
+}
+
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp)
 {
-	int r = n->active ? 0 : error_set(errp, -EPERM, "Node '%s' is inactive", n->name);
-	if (name && !*name)
-		name = NULL; /* as it will be read back */
+	int r = node_write_backing(n, name, format, errp);
 	if (r >= 0)
-		r = n->driver->change_backing(n, name, format, errp);
-	if (r < 0)
-		return r;
-	free(n->auto_backing_name);
-	n->auto_backing_name = xstrdup(name);
-	/* By its own name alone the image would no longer get the backing file that it has. */
-	nodes_refresh(n->graph, &n, 1);
-	return 0;
+		node_note_backing(n);
+	return r;
 }
 
 /* True when @n, a backing file of @overlay, is called @name in the image or in full. */

@@ -36,6 +36,13 @@ int node_backing_filename(const struct node *n, char **ret, struct error **errp)
  */
 int co_fn node_change_backing(struct node *n, const char *name, const char *format,
 			      struct error **errp);
+/*
+ * The two parts of it: the image, without the change lock if the caller keeps @n open, writable,
+ * and above what it names; and what follows for the node, with the lock.
+ */
+int co_fn node_write_backing(struct node *n, const char *name, const char *format,
+			     struct error **errp);
+void node_note_backing(struct node *n);
 
 /*
  * Before a client's node is opened: have jobs that are at rest on the node that @options name

@@ -195,26 +195,87 @@ int copy_job_check_base(struct node *top, struct error **errp)
 	return blocker_check(base, BLOCK_OP_COMMIT_TARGET, errp);
 }
 
-int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
-				  bool masks_protocol, struct error **errp)
+/* What an image says of its backing file. */
+struct naming {
+	char *name, *format; /* NULL: nothing */
+};
+
+static void naming_finish(struct naming *x)
 {
-	const char *format = NULL;
+	free(x->name);
+	free(x->format);
+}
+
+/* What is to be said of @base; as copy_job_rename_backing(). */
+static struct naming choose_naming(struct node *base, const char *name, bool masks_protocol)
+{
+	if (!base)
+		return (struct naming){.name = xstrdup(name)};
+	struct node *image = node_skip_filters(base);
+	bool is_masked = masks_protocol && !image->driver->is_format;
+	return (struct naming){
+		.name = xstrdup(name ? name : image->filename),
+		.format = xstrdup(is_masked ? "raw" : image->driver->name),
+	};
+}
+
+static int check_can_name(const struct node *n, struct error **errp)
+{
 	if (!n->driver->change_backing)
 		return error_set(errp, -ENOTSUP,
 				 "Driver '%s' of node '%s' cannot name a backing file",
 				 n->driver->name, n->name);
-	if (base) {
-		const struct driver *d = node_skip_filters(base)->driver;
-		format = masks_protocol && !d->is_format ? "raw" : d->name;
-		name = name ? name : node_skip_filters(base)->filename;
-	}
-	bool was_read_only = n->read_only;
-	int r = node_set_read_only(n, false, errp);
+	return 0;
+}
+
+int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
+				  bool masks_protocol, struct error **errp)
+{
+	int r = check_can_name(n, errp);
 	if (r < 0)
 		return r;
-	r = node_change_backing(n, name, format, errp);
+	bool was_read_only = n->read_only;
+	r = node_set_read_only(n, false, errp);
+	if (r < 0)
+		return r;
+	struct naming x = choose_naming(base, name, masks_protocol);
+	r = node_change_backing(n, x.name, x.format, errp);
+	naming_finish(&x);
 	/* The name is durable whatever becomes of this. */
 	if (was_read_only)
 		node_set_read_only(n, true, NULL);
+	return r;
+}
+
+/* *ret_was is what @n has said before. */
+static int co_fn rename_one(struct node *n, const struct naming *x, struct naming *ret_was,
+			    struct error **errp)
+{
+	int r = check_can_name(n, errp);
+	if (r < 0)
+		return r;
+	*ret_was = (struct naming){xstrdup(n->backing_name), xstrdup(n->backing_format)};
+	return node_write_backing(n, x->name, x->format, errp);
+}
+
+int co_fn copy_job_rename_ahead(struct node *const *nodes, size_t count, struct node *base,
+				const char *name, bool masks_protocol, bool *ret_is_done,
+				struct error **errp)
+{
+	struct naming x = choose_naming(base, name, masks_protocol);
+	struct naming *was _cleanup_free_ = xalloc(MAX(count, 1), sizeof(was[0]));
+	size_t done = 0;
+	int r = 0;
+	while (done < count && (r = rename_one(nodes[done], &x, &was[done], errp)) >= 0)
+		done++;
+	*ret_is_done = r >= 0 && count > 0 && !graph_is_changing(nodes[0]->graph);
+	while (!*ret_is_done && done-- > 0) {
+		int back = node_write_backing(nodes[done], was[done].name, was[done].format,
+					      r < 0 ? NULL : errp);
+		r = r < 0 ? r : back;
+	}
+	for (size_t i = 0; i < count; i++)
+		naming_finish(&was[i]);
+	naming_finish(&x);
 	return r;
 }

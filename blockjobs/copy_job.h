@@ -81,6 +81,19 @@ int copy_job_check_base(struct node *top, struct error **errp);
 int co_fn copy_job_rename_backing(struct node *n, struct node *base, const char *name,
 				  bool masks_protocol, struct error **errp);
 
+/*
+ * The same for the images of @nodes, which are writable, without the change lock, so that others
+ * need not wait for their storage; without node_note_backing(). The caller is inside an operation
+ * of the job, which is among the users of @base: whoever changes the chain waits for that.
+ *
+ * *ret_is_done: all of it is done, and the lock is free. The caller takes it before anything
+ * can change what is named, that is, without waiting for anything after this. Otherwise,
+ * because another has the lock or with an error, the images say what they had said.
+ */
+int co_fn copy_job_rename_ahead(struct node *const *nodes, size_t count, struct node *base,
+				const char *name, bool masks_protocol, bool *ret_is_done,
+				struct error **errp);
+
 /* --- In and out of the graph; in copy_graph.c. The caller holds the change lock --------- */
 
 /* Freeze the links from @top down to @base, which is in its chain. */

@@ -199,10 +199,31 @@ static int drop_layers(struct copy_job *c, struct graph_tx *tx, void *arg, struc
 	return 0;
 }
 
-static int co_fn prepare_locked(struct stream *s, struct error **errp)
+/*
+ * Where nobody has the change lock, name base before it is taken. *ret_is_named: it is to be taken
+ * at once.
+ */
+static int co_fn name_base_ahead(struct stream *s, bool *ret_is_named, struct error **errp)
+{
+	struct job *j = &s->common.job;
+	int r = 0;
+	*ret_is_named = false;
+	if (graph_is_changing(j->table->graph))
+		return 0;
+	consumer_enter(&j->consumer);
+	if (s->top->backing && !s->top->read_only)
+		r = copy_job_rename_ahead(&s->top, 1, base_of(s), s->backing_file,
+					  s->mask_protocol, ret_is_named, errp);
+	consumer_leave(&j->consumer);
+	return r;
+}
+
+static int co_fn prepare_locked(struct stream *s, bool is_named, struct error **errp)
 {
 	int r = 0;
-	if (s->top->backing)
+	if (is_named)
+		node_note_backing(s->top);
+	else if (s->top->backing)
 		r = copy_job_rename_backing(s->top, base_of(s), s->backing_file, s->mask_protocol,
 					    errp);
 	if (r < 0)
@@ -228,8 +249,12 @@ static int co_fn prepare(struct job *j, struct error **errp)
 	if (r < 0)
 		return r;
 	copy_job_sound(&s->common, s->top, s->top->backing ? SOUND_STORAGE : 0);
+	bool is_named;
+	r = name_base_ahead(s, &is_named, errp);
+	if (r < 0)
+		return r;
 	graph_change_begin(j->table->graph);
-	r = prepare_locked(s, errp);
+	r = prepare_locked(s, is_named, errp);
 	graph_change_end(j->table->graph);
 	return r;
 }

@@ -86,6 +86,10 @@ class World:
                            "arguments": {k.replace("_", "-"): v for k, v in options.items()}})
         wait_until(lambda: self.clients() > before)
 
+    def begin(self, command, arguments):
+        self.waiting.send({"execute": command, "arguments": {
+            k.replace("_", "-"): v for k, v in arguments.items()}})
+
     def answer(self, session=None):
         """What a session, or the first one, got at last."""
         while True:
@@ -143,18 +147,25 @@ class World:
 
 
 class Holding(World):
-    """Its server holds requests of a kind, "pread", "pwrite" or "flush", while it is told to."""
+    """
+    Its server holds requests of a kind, "pread", "pwrite" or "flush", or "header", writes to the
+    first sector, while it is told to.
+    """
 
     def start_server(self, socket):
+        def wait(kind):
+            return (f"if [ -e {self.file}.{kind} ]; then touch {self.file}.held; "
+                    f"while [ -e {self.file}.{kind} ]; do sleep 0.02; done; fi; ")
+
         def rule(kind, work):
-            return (f"{kind}=if [ -e {self.file}.{kind} ]; then touch {self.file}.held; "
-                    f"while [ -e {self.file}.{kind} ]; do sleep 0.02; done; fi; {work}")
+            return f"{kind}={wait(kind)}{work}"
 
         dd = "dd bs=64k status=none iflag="
         return nbdkit(socket, "eval", f"get_size=stat -c %s {self.file}", "can_write=exit 0",
                       "can_flush=exit 0", rule("flush", ":"),
                       rule("pread", f"{dd}skip_bytes,count_bytes if={self.file} skip=$4 count=$3"),
-                      rule("pwrite", f"{dd}fullblock of={self.file} oflag=seek_bytes seek=$4 "
+                      rule("pwrite", f"if [ $4 -lt 512 ]; then {wait('header')} fi; "
+                                     f"{dd}fullblock of={self.file} oflag=seek_bytes seek=$4 "
                                      "conv=notrunc"))
 
     def hold(self, kind):

@@ -4,6 +4,8 @@
  * what arrives where, who may do what meanwhile, and how each way of ending leaves
  * the chain.
  */
+#include <stdio.h>
+
 #include "base/cleanup.h"
 #include "block/blocker.h"
 #include "block/driver.h"
@@ -142,6 +144,69 @@ CHAIN_TEST(closing_them_holds_up_nobody)
 	ck_assert_ptr_null(n->backing);
 	chain_expect(c, n);
 	node_unref(n);
+}
+
+/* --- The name of the backing file --------------------------------------------------- */
+
+static struct naming_log {
+	const struct driver *driver;
+	bool is_disturbed;
+	char names[64];
+} naming;
+
+static void co_fn change_briefly(void *arg)
+{
+	struct graph *g = arg;
+	graph_change_begin(g);
+	co_sleep_ns(1000000);
+	graph_change_end(g);
+}
+
+/* Somebody takes the lock while the first name is being written, or has it by then. */
+static int co_fn log_backing(struct node *n, const char *name, const char *format,
+			     struct error **errp)
+{
+	size_t length = strlen(naming.names);
+	snprintf(naming.names + length, sizeof(naming.names) - length, "%s%s ", name ? name : "-",
+		 graph_is_changing(n->graph) ? "!" : "");
+	if (naming.is_disturbed) {
+		naming.is_disturbed = false;
+		co_start(n->loop, change_briefly, n->graph);
+		co_sleep_ns(1000);
+	}
+	return naming.driver->change_backing(n, name, format, errp);
+}
+
+static void co_fn expect_names(struct chain *c, bool is_disturbed, const char *expected)
+{
+	static struct driver logging;
+	set_up(c);
+	struct node *n = chain_find(c, "o3");
+	naming = (struct naming_log){.driver = n->driver, .is_disturbed = is_disturbed};
+	logging = *n->driver;
+	logging.change_backing = log_backing;
+	n->driver = &logging;
+	chain_stream_ok(c, "device=o3,base-node=base");
+	chain_wait_for(c, "null");
+	n->driver = naming.driver;
+	ck_assert_str_eq(naming.names, expected);
+	ck_assert_str_eq(chain_below(c, "o3"), "base");
+	ck_assert_str_eq(n->backing_name, "base");
+	ck_assert_str_eq(n->auto_backing_name, "base");
+	chain_expect(c, n);
+	chain_close_all(c);
+	chain_expect_image(c, "o3");
+}
+
+CHAIN_TEST(base_is_named_without_the_lock)
+{
+	expect_names(c, false, "base ");
+}
+
+/* Another could change what is named: all is as it was, and is done with the lock. */
+CHAIN_TEST(base_is_named_again_with_the_lock)
+{
+	expect_names(c, true, "base o2! base! ");
 }
 
 CHAIN_TEST(nothing_below_is_nothing_to_do)
@@ -398,6 +463,8 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(intermediate_image_is_read_only_again),
 	CHAIN_ROW(images_that_nobody_else_holds_are_closed),
 	CHAIN_ROW(closing_them_holds_up_nobody),
+	CHAIN_ROW(base_is_named_without_the_lock),
+	CHAIN_ROW(base_is_named_again_with_the_lock),
 	CHAIN_ROW(nothing_below_is_nothing_to_do),
 	CHAIN_ROW(what_a_short_layer_hides_stays_hidden),
 	CHAIN_ROW(what_a_short_layer_hides_is_not_copied),
