@@ -44,23 +44,6 @@ static int version_3_only(struct error **errp, const char *what)
 			 "%s compatibility level 1.1 and above (use version=v3 or greater)", what);
 }
 
-static int check_version(const struct blockdev_create_options_qcow2 *o, struct error **errp)
-{
-	if (o->version != BLOCKDEV_QCOW2_VERSION_V2)
-		return 0;
-	if (o->refcount_bits != 16)
-		return error_set(errp, -EINVAL,
-				 "Different refcount widths than 16 bits require compatibility "
-				 "level 1.1 or above (use version=v3 or greater)");
-	if (o->lazy_refcounts)
-		return version_3_only(errp, "Lazy refcounts only supported with");
-	if (o->compression_type != QCOW2_COMPRESSION_TYPE_ZLIB)
-		return version_3_only(errp, "Non-zlib compression type is only supported with");
-	if (o->extended_l2)
-		return version_3_only(errp, "Extended L2 entries are only supported with");
-	return 0;
-}
-
 static int check_backing(const struct blockdev_create_options_qcow2 *o, struct error **errp)
 {
 	if (!o->backing_file) {
@@ -86,31 +69,61 @@ int qcow2_check_refcount_bits(int64_t bits, struct error **errp)
 			 "Refcount width must be a power of two and may not exceed 64 bits");
 }
 
-int qcow2_check_geometry(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+static int check_cluster_size(const struct blockdev_create_options_qcow2 *o, struct error **errp)
 {
-	if (!is_power_of_2(o->cluster_size) || o->cluster_size < 1u << CLUSTER_BITS_MIN ||
-	    o->cluster_size > 1u << CLUSTER_BITS_MAX)
-		return error_set(errp, -EINVAL,
-				 "Cluster size must be a power of two between %u and %uk",
-				 1u << CLUSTER_BITS_MIN, 1u << (CLUSTER_BITS_MAX - 10));
-	return qcow2_check_refcount_bits(o->refcount_bits, errp);
+	if (is_power_of_2(o->cluster_size) && o->cluster_size >= 1u << CLUSTER_BITS_MIN &&
+	    o->cluster_size <= 1u << CLUSTER_BITS_MAX)
+		return 0;
+	return error_set(errp, -EINVAL, "Cluster size must be a power of two between %u and %uk",
+			 1u << CLUSTER_BITS_MIN, 1u << (CLUSTER_BITS_MAX - 10));
 }
 
-static int check_options(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+int qcow2_check_geometry(const struct blockdev_create_options_qcow2 *o, struct error **errp)
 {
-	if (o->size % 512 != 0)
-		return error_set(errp, -EINVAL, "Image size must be a multiple of 512 bytes");
-	int r = qcow2_check_geometry(o, errp);
+	int r = check_cluster_size(o, errp);
+	return r < 0 ? r : qcow2_check_refcount_bits(o->refcount_bits, errp);
+}
 
-	if (r == 0)
-		r = check_version(o, errp);
+static int check_clusters(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+{
+	if (o->extended_l2 && o->version == BLOCKDEV_QCOW2_VERSION_V2)
+		return version_3_only(errp, "Extended L2 entries are only supported with");
+	int r = check_cluster_size(o, errp);
 	if (r < 0)
 		return r;
 	if (o->extended_l2 && o->cluster_size < 1u << EXTENDED_L2_CLUSTER_BITS_MIN)
 		return error_set(errp, -EINVAL,
 				 "Extended L2 entries are only supported with cluster sizes of at "
 				 "least %u bytes", 1u << EXTENDED_L2_CLUSTER_BITS_MIN);
-	return check_backing(o, errp);
+	return 0;
+}
+
+static int check_features(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+{
+	bool is_v2 = o->version == BLOCKDEV_QCOW2_VERSION_V2;
+	if (is_v2 && o->lazy_refcounts)
+		return version_3_only(errp, "Lazy refcounts only supported with");
+	int r = qcow2_check_refcount_bits(o->refcount_bits, errp);
+	if (r < 0)
+		return r;
+	if (is_v2 && o->refcount_bits != 16)
+		return error_set(errp, -EINVAL,
+				 "Different refcount widths than 16 bits require compatibility "
+				 "level 1.1 or above (use version=v3 or greater)");
+	if (is_v2 && o->compression_type != QCOW2_COMPRESSION_TYPE_ZLIB)
+		return version_3_only(errp, "Non-zlib compression type is only supported with");
+	return 0;
+}
+
+/* Of several faults the one is told that is told by others. */
+static int check_options(const struct blockdev_create_options_qcow2 *o, struct error **errp)
+{
+	if (o->size % 512 != 0)
+		return error_set(errp, -EINVAL, "Image size must be a multiple of 512 bytes");
+	int r = check_clusters(o, errp);
+	if (r == 0)
+		r = check_backing(o, errp);
+	return r < 0 ? r : check_features(o, errp);
 }
 
 /* Find room for refcount blocks that cover the metadata. */

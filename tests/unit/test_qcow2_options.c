@@ -116,6 +116,17 @@ IMAGE_TEST(impossible_images_are_not_made)
 		{"size=1M,version=v2,extended-l2=on",
 		 "Extended L2 entries are only supported with compatibility level 1.1 and above "
 		 "(use version=v3 or greater)"},
+		/* Of several faults the one that others tell. */
+		{"size=1M,version=v2,extended-l2=on,cluster-size=1000,lazy-refcounts=on",
+		 "Extended L2 entries are only supported with compatibility level 1.1 and above "
+		 "(use version=v3 or greater)"},
+		{"size=1M,version=v2,backing-fmt=raw,refcount-bits=128,lazy-refcounts=on",
+		 "Backing format cannot be used without backing file"},
+		{"size=1M,version=v2,refcount-bits=128,lazy-refcounts=on,compression-type=zstd",
+		 "Lazy refcounts only supported with compatibility level 1.1 and above (use "
+		 "version=v3 or greater)"},
+		{"size=1M,version=v2,refcount-bits=128,compression-type=zstd",
+		 "Refcount width must be a power of two and may not exceed 64 bits"},
 		{"size=1M,cluster-size=8192,extended-l2=on",
 		 "Extended L2 entries are only supported with cluster sizes of at least 16384 "
 		 "bytes"},
