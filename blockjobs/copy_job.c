@@ -84,6 +84,7 @@ static enum copy_verdict judge(struct copy_job *c, bool is_read, int error)
 		return COPY_LEAVE_OUT;
 	}
 	c->backs_off = true;
+	c->retries++;
 	return COPY_TRY_AGAIN;
 }
 

@@ -33,6 +33,7 @@ struct copy_job {
 	int failure; /* a reason from elsewhere to end, or 0 */
 	bool finishing; /* inside prepare(): neither pauses nor retries */
 	bool backs_off; /* a request failed and is to be tried again, after a while */
+	uint64_t retries; /* how many have been so */
 	/* With copy_up(): what fails under the policy "ignore" is left out; the first such error. */
 	bool leaves_out;
 	int left_out;

@@ -163,13 +163,26 @@ static int co_fn keep_in_step(struct sync *s)
 	}
 }
 
+/* Sweep until all has been copied once, and little is left of what users have written since. */
+static int co_fn sweep_all(struct sync *s)
+{
+	uint64_t retries;
+	int r;
+	do {
+		retries = s->job->retries;
+		r = converge(s);
+		/* Where users are not at work, nothing is left then. */
+		if (r >= 0)
+			r = copy_dirty(s->job->copy, s->job->bitmap);
+		/* What cannot be copied keeps the job from being ready, however little it is. */
+	} while (r >= 0 && s->job->retries != retries);
+	return r;
+}
+
 int co_fn sync_run(struct sync *s, struct error **errp)
 {
 	struct job *j = &s->job->job;
-	int r = converge(s);
-	/* Where users are not at work, and only a failed piece is left, nothing will be. */
-	if (r >= 0)
-		r = copy_dirty(s->job->copy, s->job->bitmap);
+	int r = sweep_all(s);
 	if (r >= 0)
 		r = copy_job_flush(s->job, errp);
 	if (r >= 0)
