@@ -44,6 +44,23 @@ static void overlays_add(struct overlays *o, struct node *n)
 	o->items[o->count++] = n;
 }
 
+/* Drop the references; with the change lock, and nothing drained. */
+static void co_fn overlays_drop_locked(struct overlays *o)
+{
+	for (size_t i = 0; i < o->count; i++)
+		node_unref_apart(o->items[i]);
+	free(o->items);
+	*o = (struct overlays){0};
+}
+
+static void co_fn overlays_drop(struct commit *c, struct overlays *o)
+{
+	struct graph *g = c->common.job.table->graph;
+	graph_change_begin(g);
+	overlays_drop_locked(o);
+	graph_change_end(g);
+}
+
 /*
  * The images above the filter that name top as their backing file; other filters are seen through.
  * One that is being closed goes on naming top, as if it had been closed before.
@@ -104,26 +121,80 @@ static int co_fn prepare_tail(struct commit *c, uint64_t *zeroed, struct error *
 	return copy_job_flush(&c->common, errp);
 }
 
-/* With the users drained: no overlay becomes longer any more. */
-static int co_fn pivot(struct commit *c, const struct overlays *overlays, struct error **errp)
+static bool can_be_named_ahead(const struct overlays *overlays)
+{
+	for (size_t i = 0; i < overlays->count; i++) {
+		if (overlays->items[i]->read_only)
+			return false;
+	}
+	return overlays->count > 0;
+}
+
+/*
+ * Where nobody has the change lock, have the overlays name base before it is taken; as in the
+ * change itself, with the users drained. @ret, with references, are those that do: then the lock is
+ * to be taken at once.
+ */
+static int co_fn name_ahead(struct commit *c, uint64_t zeroed, struct overlays *ret,
+			    struct error **errp)
+{
+	struct consumer *consumer = &c->common.job.consumer;
+	struct graph *g = c->common.job.table->graph;
+	struct drain drain;
+	bool is_done = false;
+	int r = 0;
+	if (graph_is_changing(g))
+		return 0;
+	copy_job_hold_users(&c->common, c->common.filter, &drain);
+	consumer_enter(consumer);
+	find_overlays(c->common.filter, ret);
+	for (size_t i = 0; i < ret->count; i++)
+		node_ref(ret->items[i]);
+	if (can_be_named_ahead(ret) && tail_end(c, ret) <= zeroed)
+		r = copy_job_rename_ahead(ret->items, ret->count, c->base, c->backing_file,
+					  c->mask_protocol, &is_done, errp);
+	consumer_leave(consumer);
+	drain_end(&drain);
+	if (!is_done)
+		overlays_drop(c, ret);
+	return r;
+}
+
+static bool overlays_have(const struct overlays *o, const struct node *n)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		if (o->items[i] == n)
+			return true;
+	}
+	return false;
+}
+
+/* With the users drained: no overlay becomes longer any more. @named do name base already. */
+static int co_fn pivot(struct commit *c, const struct overlays *overlays,
+		       const struct overlays *named, struct error **errp)
 {
 	int r = 0;
-	for (size_t i = 0; i < overlays->count && r >= 0; i++)
-		r = copy_job_rename_backing(overlays->items[i], c->base, c->backing_file,
-					    c->mask_protocol, errp);
+	for (size_t i = 0; i < overlays->count && r >= 0; i++) {
+		struct node *n = overlays->items[i];
+		if (overlays_have(named, n))
+			node_note_backing(n);
+		else
+			r = copy_job_rename_backing(n, c->base, c->backing_file, c->mask_protocol,
+						    errp);
+	}
 	return r >= 0 ? copy_job_leave(&c->common, c->base, NULL, NULL, errp) : r;
 }
 
 /* *ret_is_longer: nothing is done, as more than @zeroed has to be: an overlay has grown. */
-static int co_fn leave_locked(struct commit *c, uint64_t zeroed, bool *ret_is_longer,
-			      struct error **errp)
+static int co_fn leave_locked(struct commit *c, uint64_t zeroed, const struct overlays *named,
+			      bool *ret_is_longer, struct error **errp)
 {
 	struct overlays overlays = {0};
 	struct drain drain;
 	drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
 	find_overlays(c->common.filter, &overlays);
 	*ret_is_longer = tail_end(c, &overlays) > zeroed;
-	int r = *ret_is_longer ? 0 : pivot(c, &overlays, errp);
+	int r = *ret_is_longer ? 0 : pivot(c, &overlays, named, errp);
 	drain_end(&drain);
 	free(overlays.items);
 	if (r >= 0 && !*ret_is_longer)
@@ -145,8 +216,13 @@ static int co_fn prepare(struct job *j, struct error **errp)
 			return r;
 		/* The images above have to name another backing file. */
 		copy_job_sound(&c->common, c->device, SOUND_STORAGE);
+		struct overlays named = {0};
+		r = name_ahead(c, zeroed, &named, errp);
+		if (r < 0)
+			return r;
 		graph_change_begin(j->table->graph);
-		r = leave_locked(c, zeroed, &is_longer, errp);
+		r = leave_locked(c, zeroed, &named, &is_longer, errp);
+		overlays_drop_locked(&named);
 		graph_change_end(j->table->graph);
 	}
 	return r;

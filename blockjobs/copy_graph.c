@@ -135,3 +135,12 @@ void co_fn copy_job_drop_filter(struct copy_job *c)
 	assert(!c->is_in_graph);
 	node_unref(TAKE(c->filter));
 }
+
+void co_fn copy_job_hold_users(struct copy_job *c, struct node *filter, struct drain *ret)
+{
+	struct consumer *consumer = &c->job.consumer;
+	consumer_enter(consumer);
+	consumer_leave(consumer);
+	drain_begin(c->job.table->graph, &filter, 1, ret);
+	drain_spare(ret, consumer);
+}

@@ -15,6 +15,7 @@
 #include "blockjobs/job.h"
 
 struct dirty_bitmap;
+struct drain;
 struct graph_tx;
 
 struct copy_job {
@@ -134,6 +135,14 @@ void co_fn copy_job_drop_filter(struct copy_job *c);
  * (enum sound_flags). The end comes whatever that says. Without the change lock.
  */
 void co_fn copy_job_sound(struct copy_job *c, struct node *n, unsigned flags);
+/*
+ * Drain @filter without the change lock, but spare the job, which is among its own users where the
+ * second place has come to show the first one. Who gets another way in meanwhile is not held.
+ *
+ * Another job that does the same may have this one among the users it holds, and be among those
+ * of this one. So that they do not wait for each other, this begins when nobody holds the job.
+ */
+void co_fn copy_job_hold_users(struct copy_job *c, struct node *filter, struct drain *ret);
 /* As if the job had never been: drain, and leave to @heir, which cannot be refused. */
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir);
 

@@ -204,23 +204,6 @@ static struct node *target_of(const struct sync *s)
 }
 
 /*
- * Have the users of @filter stand still. The job is among them itself where the second place has
- * come to show the first one. Who does so without the change lock may meet another job that does
- * the same, has this one among its users, and is among the users of this one: so that they do not
- * wait for each other, this waits first, as long as it is held by anybody.
- */
-static void co_fn hold_users(struct sync *s, struct node *filter, bool has_lock, struct drain *ret)
-{
-	struct consumer *c = &s->job->job.consumer;
-	if (!has_lock) {
-		consumer_enter(c);
-		consumer_leave(c);
-	}
-	drain_begin(s->job->job.table->graph, &filter, 1, ret);
-	drain_spare(ret, c);
-}
-
-/*
  * With the users held: nothing marks any more. What the target has got up to *ret_generation is
  * durable.
  */
@@ -248,7 +231,7 @@ static int co_fn leave_in_step(struct sync *s, struct node *filter, uint64_t gen
 	struct drain drain;
 	int r = 0;
 	graph_change_begin(g);
-	hold_users(s, filter, true, &drain);
+	drain_begin(g, &filter, 1, &drain);
 	*ret_is_done = dirty_bitmap_count(s->job->bitmap) == 0 &&
 		       target_of(s)->write_generation == generation;
 	if (*ret_is_done)
@@ -280,7 +263,7 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 	for (unsigned tries = 1; !is_done; tries++) {
 		struct drain drain;
 		uint64_t generation;
-		hold_users(s, filter, false, &drain);
+		copy_job_hold_users(s->job, filter, &drain);
 		r = last_sweep(s, &generation, errp);
 		/* Nor shall they wait for another disk that its change may have to wait for. */
 		bool is_held = r >= 0 && (tries >= TRIES_MAX || !graph_is_changing(g));
