@@ -87,6 +87,8 @@ static int check_nodes(const struct backup_nodes *n, const struct blockdev_backu
 	int r = blocker_check(n->source, BLOCK_OP_BACKUP_SOURCE, errp);
 	if (r >= 0)
 		r = blocker_check(n->target, BLOCK_OP_BACKUP_TARGET, errp);
+	if (r >= 0)
+		r = check_perf(args->x_perf, errp);
 	if (r < 0)
 		return r;
 	if (n->source->size != n->target->size)
@@ -118,9 +120,7 @@ int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 		ret->target = node_find_error(g, args->target, errp);
 	if (!ret->target)
 		return -ENODEV;
-	int r = check_perf(args->x_perf, errp);
-	if (r >= 0)
-		r = check_bitmap_arguments(args, errp);
+	int r = check_bitmap_arguments(args, errp);
 	if (r >= 0)
 		r = check_bitmap_and_nodes(ret, args, errp);
 	/* Clients of a job on the source hear of what was to come. */
