@@ -84,12 +84,22 @@ static int co_fn open_file(struct node *n, const struct blockdev_options_gluster
 	return r < 0 ? error_move(errp, error) : 0;
 }
 
+/* @r is the result of a request. */
+static int note_result(struct gluster *g, int r)
+{
+	if (r < 0 && g->writes_behind && g->flush_error == 0)
+		g->flush_error = r;
+	return r;
+}
+
+/* Of reads that went together each one is tried again by itself, and the library tells of a loss once. */
 static int64_t co_fn transfer(void *arg, const struct transfer *t)
 {
 	struct gluster *g = arg;
 	if (t->is_write)
-		return gluster_write(&g->queue, g->file, t->offset, t->bytes, t->v);
+		return note_result(g, gluster_write(&g->queue, g->file, t->offset, t->bytes, t->v));
 	int r = gluster_read(&g->queue, g->file, t->offset, t->bytes, t->v);
+	note_result(g, r);
 	return r < 0 ? r : (int64_t)t->bytes;
 }
 
@@ -141,14 +151,6 @@ static void image_limits(struct node *n)
 
 /* Requests. */
 
-/* @r is the result of a request. */
-static int note_result(struct gluster *g, int r)
-{
-	if (r < 0 && g->writes_behind && g->flush_error == 0)
-		g->flush_error = r;
-	return r;
-}
-
 static int co_fn image_read(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
 			   unsigned flags)
 {
@@ -156,7 +158,7 @@ static int co_fn image_read(struct node *n, uint64_t offset, uint64_t bytes, str
 	int64_t done = merge_transfer(&g->merge, &(struct transfer){
 		.offset = offset, .bytes = bytes, .v = v,
 	});
-	return note_result(g, (int)MIN(done, 0));
+	return (int)MIN(done, 0);
 }
 
 static int co_fn image_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
@@ -168,7 +170,7 @@ static int co_fn image_write(struct node *n, uint64_t offset, uint64_t bytes, st
 		.is_write = true, .offset = offset, .bytes = bytes, .v = v,
 	});
 	g->writes++;
-	return note_result(g, (int)r);
+	return (int)r;
 }
 
 static int co_fn image_flush(struct node *n)
