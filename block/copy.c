@@ -86,6 +86,11 @@ void copy_limit_piece(struct copy *c, uint64_t bytes)
 	c->piece_limit = MIN(MAX(bytes, COPY_PIECE_MIN), COPY_PIECE_MAX);
 }
 
+void copy_fix_piece(struct copy *c, uint64_t bytes)
+{
+	c->piece_fixed = bytes;
+}
+
 void copy_set_considerate(struct copy *c, bool is_considerate)
 {
 	c->is_considerate = is_considerate;

@@ -128,6 +128,8 @@ int co_fn copy_urgently(struct copy *c, struct dirty_bitmap *b, uint64_t offset,
 
 /* Limit pieces to @bytes from now on, as with slow rates; at least COPY_PIECE_MIN holds. */
 void copy_limit_piece(struct copy *c, uint64_t bytes);
+/* Pieces with data are of @bytes whatever the limit and the disks say; 0 for no such wish. */
+void copy_fix_piece(struct copy *c, uint64_t bytes);
 /* Keep little in flight from now on, in small pieces, or no longer: users are at work. */
 void copy_set_considerate(struct copy *c, bool is_considerate);
 

@@ -38,6 +38,7 @@ struct copy {
 	uint64_t in_flight_bytes, swept_bytes;
 	struct co_queue changed; /* a piece or a hold has ended */
 	uint64_t piece_bytes, piece_limit; /* of data */
+	uint64_t piece_fixed; /* in place of both; 0 for none */
 	uint64_t room; /* bytes of sweeps in flight at most, as urgent copies need it */
 	uint64_t room_changed_ns;
 	bool is_considerate; /* users are at work */

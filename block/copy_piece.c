@@ -312,7 +312,8 @@ struct piece *copy_piece_new(struct copy *c, uint64_t offset, uint64_t bytes,
 
 uint64_t copy_data_piece_max(const struct copy *c)
 {
-	uint64_t max = MIN(MIN(c->piece_bytes, c->piece_limit), c->settings.piece_max);
+	uint64_t max = c->piece_fixed ? c->piece_fixed : MIN(c->piece_bytes, c->piece_limit);
+	max = MIN(max, c->settings.piece_max);
 	if (c->is_considerate)
 		max = MIN(max, CONSIDERATE_PIECE);
 	/* Two pieces at least share what room there is. */

@@ -123,6 +123,7 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	copy_job_freeze(&c->common, c->common.filter, c->base);
 	block_all(c);
 	copy_job_begin(&c->common);
+	c->common.first_piece = c->common.job.driver == &commit_driver ? COPY_JOB_FIRST_PIECE : 0;
 	c->sync.heeds_load = true;
 	if (args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING)
 		sync_pass_on(&c->sync);

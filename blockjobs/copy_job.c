@@ -64,6 +64,10 @@ int co_fn copy_job_admit(struct copy_job *c, uint64_t bytes)
 			job_sleep_ns(j, BACK_OFF_NS);
 	}
 	copy_limit_piece(c->copy, piece_limit(c));
+	/* The first one waits for nothing, and shows early that the job is at work. */
+	if (bytes > 0)
+		c->first_piece = 0;
+	copy_fix_piece(c->copy, j->speed > 0 ? c->first_piece : 0);
 	copy_set_considerate(c->copy, users_are_at_work(c));
 	return bytes > 0 ? job_throttle(j, bytes) : job_pause_point(j);
 }

@@ -18,6 +18,9 @@ struct dirty_bitmap;
 struct drain;
 struct graph_tx;
 
+/* The first piece of a stream and of a commit, as long as that of the reference program. */
+#define COPY_JOB_FIRST_PIECE (UINT64_C(1) << 19)
+
 struct copy_job {
 	struct job job;
 	struct edge *source, *target; /* of the job's consumer */
@@ -30,6 +33,7 @@ struct copy_job {
 	struct bitmap_view shown; /* of it, where a node shows it */
 	struct node *users; /* whom the job leaves room for use this node; NULL: not known */
 	uint64_t buffer_limit; /* bytes in flight at most; 0 for the default */
+	uint64_t first_piece; /* of a job with a speed, however low that is; 0 for as the others */
 	bool allocates_zeroes; /* what reads as zeroes takes its space in the target */
 	int failure; /* a reason from elsewhere to end, or 0 */
 	bool finishing; /* inside prepare(): neither pauses nor retries */

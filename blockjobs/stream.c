@@ -123,6 +123,7 @@ static int co_fn set_up(struct stream *s, const struct block_stream_args *args,
 	copy_job_freeze(&s->common, s->common.filter, s->bottom);
 	block_all(s);
 	copy_job_begin(&s->common);
+	s->common.first_piece = COPY_JOB_FIRST_PIECE;
 	return 0;
 }
 
