@@ -12,7 +12,14 @@
 #include <assert.h>
 #include <glusterfs/api/glfs.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
+
+/*
+ * For an answer that is longer the library maps memory, which it unmaps afterwards: the page faults
+ * cost more than the bytes.
+ */
+#define READ_MAX (256 * KiB)
 
 enum operation { OP_READ, OP_WRITE, OP_DATASYNC, OP_PUNCH_HOLE, OP_ZERO_FILL, OP_SET_SIZE };
 
@@ -107,8 +114,8 @@ static int64_t co_fn run(struct gluster_queue *q, struct request *r)
 	return r->result;
 }
 
-int co_fn gluster_read(struct gluster_queue *q, struct gluster_file *f, uint64_t offset,
-		       uint64_t bytes, struct vec v)
+static int co_fn read_piece(struct gluster_queue *q, struct gluster_file *f, uint64_t offset,
+			    uint64_t bytes, struct vec v)
 {
 	while (bytes > 0) {
 		struct request r = {.op = OP_READ, .fd = f->fd, .offset = offset,
@@ -126,6 +133,52 @@ int co_fn gluster_read(struct gluster_queue *q, struct gluster_file *f, uint64_t
 		bytes -= MIN(bytes, (uint64_t)done);
 	}
 	return 0;
+}
+
+/* A part of a read, beside others. */
+struct part {
+	struct gluster_queue *queue;
+	struct gluster_file *file;
+	uint64_t offset, bytes;
+	struct vec v;
+	struct co_group *group;
+	int result;
+};
+
+static void co_fn read_part(void *arg)
+{
+	struct part *p = arg;
+	p->result = read_piece(p->queue, p->file, p->offset, p->bytes, p->v);
+	co_group_done(p->group);
+}
+
+int co_fn gluster_read(struct gluster_queue *q, struct gluster_file *f, uint64_t offset,
+		       uint64_t bytes, struct vec v)
+{
+	if (bytes <= READ_MAX)
+		return read_piece(q, f, offset, bytes, v);
+	size_t count = div_round_up(bytes, READ_MAX);
+	struct part *parts _cleanup_free_ = xalloc(count, sizeof(*parts));
+	struct co_group group;
+	co_group_init(&group);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t skip = i * READ_MAX;
+		parts[i] = (struct part){
+			.queue = q,
+			.file = f,
+			.offset = offset + skip,
+			.bytes = MIN(bytes - skip, READ_MAX),
+			.v = vec_advance(v, skip),
+			.group = &group,
+		};
+		co_group_add(&group);
+		co_start(q->loop, read_part, &parts[i]);
+	}
+	co_group_wait(&group);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = parts[i].result;
+	return r;
 }
 
 int co_fn gluster_write(struct gluster_queue *q, struct gluster_file *f, uint64_t offset,
