@@ -17,7 +17,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from support import ROOT, need, run, skip, stopped  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "tests", "servers", "ceph")
-PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "rbd")
+PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "rados", "rbd")
+# Names of objects, which need not be there, one for each of the eight placement groups of the pool.
+PROBES = ("probe0", "probe1", "probe4", "probe8", "probe9", "probe10", "probe22", "probe30")
+PROBE_S = 10
 
 
 class Ceph:
@@ -45,6 +48,25 @@ class Ceph:
         """The monitor, the OSD or both do not answer meanwhile."""
         with stopped(*(self.pid(w) for w in which)):
             yield
+        if "osd" in which:
+            self.wake()
+
+    def wake(self):
+        """
+        Have a halted OSD serve all placement groups again. The right to read, which it gives
+        itself for some seconds at a time, has run out; once in a while it does not get it again, and
+        whatever comes ("waiting for readable") waits for ever. A new start of the group ends that.
+        """
+        probes = [subprocess.Popen(["rados", "-c", self.conf, "-p", "rbd", "stat", name],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                  for name in PROBES]
+        deadline = time.monotonic() + PROBE_S
+        while any(p.poll() is None for p in probes) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if any(p.poll() is None for p in probes):
+            self.ceph("osd", "down", "0")
+        for p in probes:
+            p.wait(120)
 
     def rbd(self, *arguments, **options):
         return run("rbd", "-c", self.conf, *arguments, timeout=120, **options)
@@ -55,7 +77,7 @@ class Ceph:
     def remove(self, name):
         """Remove an image, if it is there; who was slow to close it may be watching it for a while."""
         deadline = time.monotonic() + 60
-        while "watchers" in subprocess.run(["rbd", "-c", self.conf, "rm", name],
+        while "watchers" in subprocess.run(["rbd", "-c", self.conf, "rm", name], timeout=120,
                                            capture_output=True, text=True).stderr:
             assert time.monotonic() < deadline, f"image {name} stays in use"
             time.sleep(0.5)
