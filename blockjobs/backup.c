@@ -37,8 +37,8 @@ static struct blockdev_ref *reference(const struct node *n)
 	return ref;
 }
 
-static int co_fn open_filter(struct backup *b, const struct blockdev_backup *args,
-			     struct error **errp)
+static int co_fn open_filter(const struct backup_nodes *nodes, const struct blockdev_backup *args,
+			     struct node **ret, struct error **errp)
 {
 	struct blockdev_options *o = NEW(struct blockdev_options);
 	struct blockdev_options_cbw *cbw = &o->u.copy_before_write;
@@ -48,24 +48,20 @@ static int co_fn open_filter(struct backup *b, const struct blockdev_backup *arg
 	/* Whether discarding has an effect is for the source to say. */
 	o->has_discard = true;
 	o->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
-	cbw->file = reference(b->source);
-	cbw->target = reference(b->target);
+	cbw->file = reference(nodes->source);
+	cbw->target = reference(nodes->target);
 	cbw->has_on_cbw_error = true;
 	cbw->on_cbw_error = args->on_cbw_error;
 	cbw->has_min_cluster_size = perf && perf->has_min_cluster_size;
 	cbw->min_cluster_size = perf ? perf->min_cluster_size : 0;
-	int r = node_open(b->source->graph, o, &b->common.filter, errp);
+	int r = node_open(nodes->source->graph, o, ret, errp);
 	if (r < 0 && (r != -EINVAL || args->filter_node_name))
 		error_prefix(errp, "Could not create node: ");
 	blockdev_options_free(o);
-	if (r < 0)
-		return r;
 	/* Names and reopening take it for what it is, which no user has opened. */
-	blockdev_options_free(TAKE(b->common.filter->options));
-	b->cbw = b->common.filter->driver->cbw(b->common.filter);
-	if (args->discard_source)
-		cbw_discard_source(b->cbw);
-	return 0;
+	if (r >= 0)
+		blockdev_options_free(TAKE((*ret)->options));
+	return r;
 }
 
 /* Readers of a target that shows the source where it has nothing must not see in between. */
@@ -104,14 +100,11 @@ static void co_fn drop_nodes(struct backup *b)
 	node_unref(TAKE(b->source));
 }
 
-int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args,
-			 struct node *target, struct job_tx *tx, struct backup **ret,
-			 struct error **errp)
+/* The filter is there. With success it is the job's, and so are references to the nodes. */
+static int create_job(struct job_table *t, const struct blockdev_backup *args,
+		      const struct backup_nodes *nodes, struct node *filter, struct job_tx *tx,
+		      struct backup **ret, struct error **errp)
 {
-	struct backup_nodes nodes = {.target = target};
-	int r = backup_select_nodes(t->graph, args, &nodes, errp);
-	if (r < 0)
-		return r;
 	const struct job_options options = {
 		.id = args->job_id,
 		.speed = args->speed,
@@ -120,27 +113,77 @@ int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args
 		.tx = tx,
 	};
 	struct job *j;
-	r = job_create(t, &backup_driver, &options, &j, errp);
+	int r = job_create(t, &backup_driver, &options, &j, errp);
 	if (r < 0)
 		return r;
+	if (options.speed < 0) {
+		r = job_announce(j, errp); /* which refuses that */
+		job_discard(j);
+		return r;
+	}
 	struct backup *b = backup_of(j);
-	b->source = node_ref(nodes.source);
-	b->target = node_ref(nodes.target);
+	b->source = node_ref(nodes->source);
+	b->target = node_ref(nodes->target);
+	b->common.filter = filter;
+	b->cbw = filter->driver->cbw(filter);
 	b->args = args;
 	b->sync = args->sync == MIRROR_SYNC_MODE_INCREMENTAL ? MIRROR_SYNC_MODE_BITMAP : args->sync;
 	b->common.on_source_error = args->on_source_error;
 	b->common.on_target_error = args->on_target_error;
-	r = open_filter(b, args, errp);
-	if (r >= 0 && options.speed < 0)
-		r = job_announce(j, errp); /* which refuses that */
-	if (r < 0) {
-		drop_nodes(b);
-		job_discard(j);
-		return r;
-	}
+	if (args->discard_source)
+		cbw_discard_source(b->cbw);
 	configure_copy(b, args);
 	*ret = b;
 	return 0;
+}
+
+/* The bitmap is not looked at. */
+static int co_fn open_without_bitmap(struct job_table *t, const struct blockdev_backup *args,
+				     const struct backup_nodes *nodes, struct job_tx *tx,
+				     struct backup **ret, struct error **errp)
+{
+	struct node *filter;
+	int r = backup_check_nodes(nodes, args, errp);
+	if (r >= 0)
+		r = open_filter(nodes, args, &filter, errp);
+	if (r < 0)
+		return r;
+	r = backup_check_chunk(args, errp);
+	if (r >= 0)
+		r = create_job(t, args, nodes, filter, tx, ret, errp);
+	if (r < 0)
+		node_unref(filter);
+	return r;
+}
+
+/* What is wrong with the bitmap, or else @error. */
+static int refuse(const struct blockdev_backup *args, const struct backup_nodes *nodes,
+		  struct error *error, int result, struct error **errp)
+{
+	struct bitmap *b;
+	enum bitmap_sync_mode mode;
+	int r = backup_select_bitmap(args, nodes->source, &b, &mode, errp);
+	if (r >= 0)
+		error_move(errp, error);
+	else
+		error_free(error);
+	/* Clients of a job on the source hear of what was to come. */
+	drain_idle(nodes->source->graph, nodes->source);
+	return r >= 0 ? result : r;
+}
+
+int co_fn backup_open_to(struct job_table *t, const struct blockdev_backup *args,
+			 struct node *target, struct job_tx *tx, struct backup **ret,
+			 struct error **errp)
+{
+	struct backup_nodes nodes = {.target = target};
+	int r = backup_select_nodes(t->graph, args, &nodes, errp);
+	if (r < 0)
+		return r;
+	struct error *error = NULL;
+	r = open_without_bitmap(t, args, &nodes, tx, ret, &error);
+	/* Of several mistakes that of the bitmap is told, unless an earlier action may make it. */
+	return r < 0 ? refuse(args, &nodes, error, r, errp) : 0;
 }
 
 int co_fn backup_open(struct job_table *t, const struct blockdev_backup *args, struct job_tx *tx,

@@ -16,12 +16,14 @@ struct backup_nodes {
 	struct node *source, *target;
 };
 
-/*
- * Check @args as far as they can be before the moment of the backup, and find the nodes;
- * the target, too, unless it is set already.
- */
+/* Find the nodes; the target, too, unless it is set already. What is missing in @args is told. */
 int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 			struct backup_nodes *ret, struct error **errp);
+/* Whether @n are fit for what @args ask for, as far as that is known before the moment of the backup. */
+int backup_check_nodes(const struct backup_nodes *n, const struct blockdev_backup *args,
+		       struct error **errp);
+/* Whether pieces may be as small as @args have it; to be told behind what is wrong with the filter. */
+int backup_check_chunk(const struct blockdev_backup *args, struct error **errp);
 /* Find the bitmap, and what is to become of it. *ret is NULL without one. */
 int backup_select_bitmap(const struct blockdev_backup *args, struct node *source,
 			 struct bitmap **ret, enum bitmap_sync_mode *ret_mode, struct error **errp);

@@ -69,14 +69,20 @@ static int check_perf(const struct backup_perf *perf, struct error **errp)
 	if (perf->max_chunk < 0)
 		return error_set(errp, -EINVAL,
 				 "max-chunk must be zero (which means no limit) or positive");
-	if (perf->max_chunk > 0 && perf->max_chunk < CLUSTER_NOMINAL)
+	return 0;
+}
+
+int backup_check_chunk(const struct blockdev_backup *args, struct error **errp)
+{
+	const struct backup_perf *perf = args->x_perf;
+	if (perf && perf->max_chunk > 0 && perf->max_chunk < CLUSTER_NOMINAL)
 		return error_set(errp, -EINVAL,
 				 "Required max-chunk (%" PRIi64 ") is less than backup cluster size (%d)",
 				 perf->max_chunk, CLUSTER_NOMINAL);
 	return 0;
 }
 
-static int check_nodes(const struct backup_nodes *n, const struct blockdev_backup *args,
+int backup_check_nodes(const struct backup_nodes *n, const struct blockdev_backup *args,
 		       struct error **errp)
 {
 	if (n->source == n->target)
@@ -96,20 +102,6 @@ static int check_nodes(const struct backup_nodes *n, const struct blockdev_backu
 	return 0;
 }
 
-/* Of several mistakes that of the bitmap is told, unless an earlier action may make it. */
-static int check_bitmap_and_nodes(const struct backup_nodes *n, const struct blockdev_backup *args,
-				  struct error **errp)
-{
-	struct bitmap *b;
-	enum bitmap_sync_mode mode;
-	if (check_nodes(n, args, NULL) < 0) {
-		int r = backup_select_bitmap(args, n->source, &b, &mode, errp);
-		if (r < 0)
-			return r;
-	}
-	return check_nodes(n, args, errp);
-}
-
 int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 			struct backup_nodes *ret, struct error **errp)
 {
@@ -121,8 +113,6 @@ int backup_select_nodes(struct graph *g, const struct blockdev_backup *args,
 	if (!ret->target)
 		return -ENODEV;
 	int r = check_bitmap_arguments(args, errp);
-	if (r >= 0)
-		r = check_bitmap_and_nodes(ret, args, errp);
 	/* Clients of a job on the source hear of what was to come. */
 	if (r < 0)
 		drain_idle(g, ret->source);

@@ -135,6 +135,8 @@ static int co_fn start_locked(struct job_table *t, const struct block_commit_arg
 {
 	struct commit_chain chain;
 	int r = commit_select(t->graph, args, &chain, errp);
+	if (r >= 0)
+		r = filter_check_name(t->graph, args->filter_node_name, errp);
 	if (r < 0)
 		return r;
 	const struct job_options options = {

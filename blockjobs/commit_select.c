@@ -19,6 +19,8 @@ static int select_top(struct graph *g, const struct block_commit_args *args,
 		      struct commit_chain *ret, struct error **errp)
 {
 	ret->top = ret->device;
+	if (args->top_node && args->top)
+		return error_set(errp, -EINVAL, "'top-node' and 'top' are mutually exclusive");
 	if (args->top_node) {
 		ret->top = node_find_named(g, args->top_node, errp);
 		return ret->top ? check_in_chain(ret->device, ret->top, errp) : -ENODEV;
@@ -34,6 +36,8 @@ static int select_top(struct graph *g, const struct block_commit_args *args,
 static int select_base(struct graph *g, const struct block_commit_args *args,
 		       struct commit_chain *ret, struct error **errp)
 {
+	if (args->base_node && args->base)
+		return error_set(errp, -EINVAL, "'base-node' and 'base' are mutually exclusive");
 	if (args->base_node) {
 		ret->base = node_find_named(g, args->base_node, errp);
 		return ret->base ? check_in_chain(ret->top, ret->base, errp) : -ENODEV;
@@ -69,22 +73,11 @@ static bool is_active(struct node *device, struct node *top)
 	return n == top;
 }
 
-static int check_exclusive(const struct block_commit_args *args, struct error **errp)
-{
-	if (args->base_node && args->base)
-		return error_set(errp, -EINVAL, "'base-node' and 'base' are mutually exclusive");
-	if (args->top_node && args->top)
-		return error_set(errp, -EINVAL, "'top-node' and 'top' are mutually exclusive");
-	return 0;
-}
-
 /* The rest, when ret->device has been found. */
 static int select_chain(struct graph *g, const struct block_commit_args *args,
 			struct commit_chain *ret, struct error **errp)
 {
 	int r = copy_job_check_root(ret->device, errp);
-	if (r >= 0)
-		r = check_exclusive(args, errp);
 	if (r >= 0)
 		r = select_top(g, args, ret, errp);
 	if (r >= 0)

@@ -13,6 +13,7 @@
 #include "block/dirty_bitmap.h"
 #include "block/driver.h"
 #include "block/io.h"
+#include "block/node_internal.h"
 
 static int co_fn filter_driver_open(struct node *n, const struct blockdev_options *options, void *arg,
 				    struct error **errp)
@@ -171,6 +172,11 @@ bool node_is_job_filter(const struct node *n)
 	/* What users have opened has options. */
 	return n->driver == &commit_top_driver || n->driver == &mirror_top_driver ||
 	       (string_equal(n->driver->name, "copy-on-read") && !n->options);
+}
+
+int filter_check_name(struct graph *g, const char *name, struct error **errp)
+{
+	return name ? node_check_name(g, name, errp) : 0;
 }
 
 int co_fn filter_open(const struct driver *driver, const char *name, struct node *below, void *arg,

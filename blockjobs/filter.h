@@ -49,6 +49,11 @@ struct write_tracker {
 };
 
 /*
+ * Whether a filter can be called @name, or NULL. What is wrong with that is told before what is
+ * wrong with the job's ID.
+ */
+int filter_check_name(struct graph *g, const char *name, struct error **errp);
+/*
  * Open a filter to be put above @below; @name NULL makes it implicit. It has no
  * child yet. The caller gets the reference.
  */

@@ -230,6 +230,8 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 	int r = mirror_select(t->graph, args, &nodes, errp);
 	if (r >= 0 && args->sync == MIRROR_SYNC_MODE_TOP)
 		r = copy_job_check_base(nodes.source, errp);
+	if (r >= 0)
+		r = filter_check_name(t->graph, args->filter_node_name, errp);
 	if (r < 0)
 		return r;
 	const struct job_options options = {

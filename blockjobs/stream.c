@@ -77,10 +77,8 @@ static int co_fn open_filter(struct stream *s, const char *name, struct error **
 	const struct driver *d = graph_find_driver(s->top->graph, "copy-on-read");
 	struct node *n;
 	int r = node_open_internal(s->top->graph, d, name, false, s->bottom, &n, errp);
-	if (r < 0) {
-		error_prefix(errp, "Could not create node: ");
+	if (r < 0)
 		return r;
-	}
 	n->implicit = !name;
 	n->size = s->top->size;
 	/* Whether discarding has an effect is for the image to say. */
@@ -134,6 +132,11 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 	int r = stream_select(t->graph, args, &chain, errp);
 	if (r < 0)
 		return r;
+	r = filter_check_name(t->graph, args->filter_node_name, errp);
+	if (r < 0) {
+		error_prefix(errp, "Could not create node: ");
+		return r;
+	}
 	const struct job_options options = {
 		.id = args->job_id,
 		.speed = args->speed,
