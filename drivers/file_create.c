@@ -78,9 +78,8 @@ static int set_size(struct creation *c)
 	if (ftruncate(fd, 0) < 0)
 		return error_set_errno(&c->error, -errno, "Could not empty '%s'", o->filename);
 	give_hints(c);
-	if (o->size > INT64_MAX || ftruncate(fd, (off_t)o->size) < 0)
-		return error_set_errno(&c->error, o->size > INT64_MAX ? -EFBIG : -errno,
-				       "Could not resize '%s'", o->filename);
+	if (ftruncate(fd, (off_t)o->size) < 0)
+		return error_set_errno(&c->error, -errno, "Could not resize '%s'", o->filename);
 	int r = 0;
 	if (o->size > 0 && o->preallocation == PREALLOC_MODE_FALLOC)
 		r = -posix_fallocate(fd, 0, (off_t)o->size);
@@ -123,6 +122,9 @@ int co_fn file_create(struct graph *g, const struct blockdev_create_options *opt
 	const struct blockdev_create_options_file *o = &options->u.file;
 	if (o->preallocation == PREALLOC_MODE_METADATA)
 		return error_set(errp, -ENOTSUP, "Unsupported preallocation mode: metadata");
+	/* Before a file that is there loses what it holds. */
+	if (o->size > INT64_MAX)
+		return error_set_errno(errp, -EFBIG, "Could not resize '%s'", o->filename);
 	struct file_open_request request = {
 		.path = o->filename,
 		.flags = file_open_flags(true, false) | O_CREAT,

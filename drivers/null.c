@@ -21,6 +21,8 @@ static int co_fn null_open(struct node *n, const struct blockdev_options *option
 							: &options->u.null_aio;
 	if (o->size < 0 || o->size > SIZE_MAX_BYTES)
 		return error_set(errp, -EINVAL, "size is invalid");
+	if (o->latency_ns > INT64_MAX)
+		return error_set(errp, -EINVAL, "latency-ns is invalid");
 	null->latency_ns = o->latency_ns;
 	null->read_zeroes = o->read_zeroes;
 	n->size = align_up((uint64_t)o->size, 512);

@@ -123,17 +123,16 @@ static int fail_group(struct decode *d, struct place p)
 	return error_set(d->errp, -EINVAL, "Parameters '%s.*' are unexpected", path);
 }
 
+/* Of 64 bits without a sign, negative numbers are those at the upper end. */
 static int store_int(struct decode *d, struct place p, const struct schema_type *t, int64_t value,
 		     char *slot)
 {
 	_cleanup_free_ char *range = NULL;
 
-	if (t->kind == SCHEMA_SIZE && value < 0)
-		return fail_expects(d, p, "a non-negative number below 2^63");
 	if (t->kind == SCHEMA_INT) {
 		unsigned bits = t->size * 8 - (t->is_signed ? 1 : 0);
 		bool fits = t->is_signed ? bits == 63 || value >> bits == 0 || value >> bits == -1
-					 : value >= 0 && (bits == 64 || value >> bits == 0);
+					 : bits == 64 || (value >= 0 && value >> bits == 0);
 
 		if (!fits) {
 			range = xasprintf("%s_t", t->name);
