@@ -213,9 +213,13 @@ static int decode_str(struct decode *d, struct place p, const struct schema_type
 {
 	const char *text = json_string_value(json);
 
-	if (!text)
+	if (text)
+		*(char **)slot = xstrdup(text);
+	/* In file names, ports and the like may be written as numbers. */
+	else if (d->input == SCHEMA_INPUT_EITHER && json_is_integer(json))
+		*(char **)slot = xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(json));
+	else
 		return fail_type(d, p, t);
-	*(char **)slot = xstrdup(text);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "schema/walk.h"
 
 #define PREFIX "json:"
+#define NBD_DEFAULT_PORT "10809"
 
 bool json_name_is(const char *name)
 {
@@ -32,12 +33,10 @@ static bool has_value(const json_t *object, const char *key, const char *value)
 }
 
 /* Names of servers of GlusterFS once had a type "tcp", and a "socket" where there is a path now. */
-static void modernise(json_t *object)
+static void modernise_gluster(json_t *object)
 {
 	size_t i;
 	json_t *server;
-	if (!has_value(object, "driver", "gluster"))
-		return;
 	json_array_foreach (json_object_get(object, "server"), i, server) {
 		json_t *socket = json_object_get(server, "socket");
 		if (has_value(server, "type", "tcp"))
@@ -47,6 +46,39 @@ static void modernise(json_t *object)
 		json_object_set(server, "path", socket);
 		json_object_del(server, "socket");
 	}
+}
+
+/* Move member @key of @object into @target, unless there is none. */
+static void move_member(json_t *object, const char *key, json_t *target)
+{
+	json_t *value = json_object_get(object, key);
+	if (!value)
+		return;
+	json_object_set(target, key, value);
+	json_object_del(object, key);
+}
+
+/* Names of NBD exports once had the members of the server's address among their own. */
+static void modernise_nbd(json_t *object)
+{
+	bool has_host = json_object_get(object, "host"), has_path = json_object_get(object, "path");
+	if (json_object_get(object, "server") || has_host == has_path)
+		return;
+	json_t *server = json_object();
+	json_object_set_new(server, "type", json_string(has_host ? "inet" : "unix"));
+	if (has_host)
+		json_object_set_new(server, "port", json_string(NBD_DEFAULT_PORT));
+	move_member(object, "host", server);
+	move_member(object, has_host ? "port" : "path", server);
+	json_object_set_new(object, "server", server);
+}
+
+static void modernise(json_t *object)
+{
+	if (has_value(object, "driver", "gluster"))
+		modernise_gluster(object);
+	else if (has_value(object, "driver", "nbd"))
+		modernise_nbd(object);
 }
 
 /* Say what older names leave out, or say otherwise. */

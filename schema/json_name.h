@@ -22,7 +22,7 @@ bool json_name_has_driver(const char *name);
 /*
  * Decode @name, which begins with "json:".
  *
- * Members may be written with dotted keys, and scalars as strings. An object
+ * Members may be written with dotted keys, scalars as strings, and strings of digits as integers. An object
  * with a file name and no driver is a file. @default_driver, NULL for none, is
  * the driver of the outermost object when it names none. Returns 0 with the
  * options in *ret, freed with blockdev_options_free(), or -EINVAL or -ERANGE.

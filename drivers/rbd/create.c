@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/detached.h"
 #include "drivers/rbd/encryption.h"
+#include "drivers/rbd/name.h"
 #include "drivers/rbd/rbd.h"
 
 #define OBJECT_SIZE_MIN 4096
@@ -142,7 +143,7 @@ static int co_fn run(struct graph *g, const struct blockdev_create_options_rbd *
 	*m = (struct making){
 		.cluster = cluster,
 		.pool = xstrdup(location->pool),
-		.namespace = location->namespace ? xstrdup(location->namespace) : NULL,
+		.namespace = rbd_namespace(location) ? xstrdup(location->namespace) : NULL,
 		.name = xstrdup(location->image),
 		.size = o->size,
 		.object_size = o->has_cluster_size ? o->cluster_size : 0,

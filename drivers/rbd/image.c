@@ -20,6 +20,7 @@
 #include "block/graph.h"
 #include "drivers/rbd/encryption.h"
 #include "drivers/rbd/guard.h"
+#include "drivers/rbd/name.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -356,7 +357,7 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 	*opening = (struct opening){
 		.image = image,
 		.pool = xstrdup(o->pool),
-		.namespace = o->namespace ? xstrdup(o->namespace) : NULL,
+		.namespace = rbd_namespace(o) ? xstrdup(o->namespace) : NULL,
 		.name = xstrdup(o->image),
 		.encryption = encryption,
 	};

@@ -150,13 +150,18 @@ static void append_setting(char **text, const char *name, const char *value)
 	append(text, xasprintf(":%s=%s", escaped_name, escaped_value));
 }
 
+const char *rbd_namespace(const struct blockdev_options_rbd *o)
+{
+	return o->namespace && *o->namespace ? o->namespace : NULL;
+}
+
 char *rbd_name_print(const struct blockdev_options_rbd *o)
 {
 	if (o->has_server || o->has_auth_client_required || o->key_secret || o->encrypt)
 		return NULL;
 	char *name = xstrdup("rbd:");
 	append_part(&name, "", o->pool);
-	append_part(&name, "/", o->namespace);
+	append_part(&name, "/", rbd_namespace(o));
 	append_part(&name, "/", o->image);
 	append_part(&name, "@", o->snapshot);
 	append_setting(&name, "id", o->user);

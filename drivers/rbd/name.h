@@ -23,4 +23,7 @@ int rbd_name_parse(const char *name, char **ret, struct error **errp);
 /* The name that opens the same image; NULL where no such name can. Free with free(). */
 char *rbd_name_print(const struct blockdev_options_rbd *o);
 
+/* The namespace of the image; NULL for the pool's own, which some call "". */
+const char *rbd_namespace(const struct blockdev_options_rbd *o);
+
 #endif

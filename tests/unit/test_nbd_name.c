@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "schema/json_name.h"
 #include "tests/unit/name_fixture.h"
 #include "tests/unit/unit.h"
 
@@ -119,12 +120,45 @@ START_TEST(other_exports_have_json_names)
 }
 END_TEST
 
+/* As written by older versions. */
+static const struct {
+	const char *name, *means; /* NULL: nothing */
+} older[] = {
+	{"json:{\"driver\": \"nbd\", \"host\": \"h\", \"export\": \"e\"}",
+	 "driver=nbd,server.type=inet,server.host=h,server.port=10809,export=e"},
+	{"json:{\"driver\": \"raw\", \"file.driver\": \"nbd\", \"file.host\": \"h\", \"file.port\": 5}",
+	 "driver=raw,file.driver=nbd,file.server.type=inet,file.server.host=h,file.server.port=5"},
+	{"json:{\"driver\": \"nbd\", \"path\": \"/s\"}", "driver=nbd,server.type=unix,server.path=/s"},
+	{"json:{\"driver\": \"nbd\", \"path\": \"/s\", \"host\": \"h\"}", NULL},
+	{"json:{\"driver\": \"nbd\", \"path\": \"/s\", \"port\": \"5\"}", NULL},
+	{"json:{\"driver\": \"nbd\", \"port\": \"5\"}", NULL},
+	{"json:{\"driver\": \"nbd\", \"host\": \"h\", \"server.type\": \"unix\", "
+	 "\"server.path\": \"/s\"}", NULL},
+};
+
+START_TEST(older_json_names_are_understood)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(older); i++) {
+		struct blockdev_options *o = NULL;
+		int r = json_name_decode(older[i].name, NULL, &o, NULL);
+		ck_assert_int_eq(r == 0, older[i].means != NULL);
+		if (r < 0)
+			continue;
+		struct blockdev_options *expected = name_options(older[i].means);
+		ck_assert(schema_equal(&blockdev_options_type, o, expected));
+		blockdev_options_free(o);
+		blockdev_options_free(expected);
+	}
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(names_mean_options),
 	UNIT_TEST(bad_names_are_refused),
 	UNIT_TEST(printed_names_open_the_same),
 	UNIT_TEST(an_empty_export_is_none),
 	UNIT_TEST(other_exports_have_json_names),
+	UNIT_TEST(older_json_names_are_understood),
 };
 
 UNIT_MAIN("nbd_name", tests)

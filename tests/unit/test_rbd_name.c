@@ -87,6 +87,17 @@ START_TEST(timeouts_are_settings_of_the_name)
 }
 END_TEST
 
+/* Names that the reference program writes have one. */
+START_TEST(an_empty_namespace_is_none)
+{
+	struct blockdev_options *o = name_options("driver=rbd,pool=p,namespace=,image=i");
+	ck_assert_ptr_null(rbd_namespace(&o->u.rbd));
+	char *name _cleanup_free_ = rbd_name_print(&o->u.rbd);
+	ck_assert_str_eq(name, "rbd:p/i");
+	blockdev_options_free(o);
+}
+END_TEST
+
 static const char *const unprintable[] = {
 	"driver=rbd,pool=p,image=i,server.0.host=h,server.0.port=6789",
 	"driver=rbd,pool=p,image=i,auth-client-required.0=cephx",
@@ -108,6 +119,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(bad_names_are_refused),
 	UNIT_TEST(printed_names_open_the_same),
 	UNIT_TEST(timeouts_are_settings_of_the_name),
+	UNIT_TEST(an_empty_namespace_is_none),
 	UNIT_TEST(other_images_have_no_name),
 };
 

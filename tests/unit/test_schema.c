@@ -407,6 +407,10 @@ START_TEST(file_names_may_be_json)
 		   "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"null-co\", \"size\": 5}}");
 	check_name("json:{\"driver\":\"null-co\",\"read-zeroes\":\"on\"}",
 		   "json:{\"read-zeroes\": true, \"driver\": \"null-co\"}");
+	check_name("json:{\"driver\":\"file\",\"filename\":24007}",
+		   "json:{\"driver\": \"file\", \"filename\": \"24007\"}");
+	check_name("json:{\"driver\":\"file\",\"filename\":[1]}",
+		   "Invalid parameter type for 'filename', expected: string");
 	check_name("json:{\"driver\":\"null-co\",\"size\":\"9E\"}", "Parameter 'size' expects integer");
 	check_name("json:{\"driver\":\"raw\",\"file\":\"x\",\"file.size\":5}",
 		   "Parameters 'file.*' used inconsistently");
