@@ -12,7 +12,7 @@ _cairnd_words() {
 }
 
 _cairnd() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i chardevs=
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i chardevs= drivers=
 	local words=("${COMP_WORDS[@]}")
 	# bash splits at '='; glue "key=val" together again.
 	cur=${COMP_LINE:0:COMP_POINT}
@@ -24,7 +24,9 @@ _cairnd() {
 
 	case $prev in
 	--blockdev)
-		_cairnd_words "$cur" driver={file,host_device,null-aio,null-co,qcow2,raw} node-name= \
+		drivers=$(cairn-img --help 2>/dev/null | sed -n 's/^Supported formats://p')
+		drivers=${drivers// / driver=}
+		_cairnd_words "$cur" "$drivers" node-name= \
 			read-only={on,off} auto-read-only={on,off} force-share={on,off} \
 			discard={ignore,unmap} detect-zeroes={off,on,unmap} cache.direct={on,off} \
 			cache.no-flush={on,off} filename= file= file.driver={file,host_device} \
