@@ -18,7 +18,7 @@ bool lookout_waits(struct lookout *l, uint64_t now_ns)
 {
 	if (!l->wait_began_ns)
 		l->wait_began_ns = now_ns;
-	if (l->looking && now_ns - l->wait_began_ns > LOOKOUT_NS) {
+	if (l->looking && now_ns - l->wait_began_ns > l->most_ns) {
 		l->looking = false;
 		l->sleeps_next = MIN(2 * l->sleeps_next + SLEEPS_FIRST, SLEEPS_MAX);
 		l->sleeps_left = l->sleeps_next;
@@ -26,11 +26,12 @@ bool lookout_waits(struct lookout *l, uint64_t now_ns)
 	return l->looking;
 }
 
-void lookout_ends_wait(struct lookout *l, uint64_t now_ns)
+void lookout_ends_wait(struct lookout *l, uint64_t now_ns, uint64_t most_ns)
 {
 	if (!l->wait_began_ns)
 		return;
-	bool was_short = now_ns - l->wait_began_ns <= LOOKOUT_NS;
+	l->most_ns = MIN(most_ns, LOOKOUT_NS);
+	bool was_short = now_ns - l->wait_began_ns <= l->most_ns;
 	l->wait_began_ns = 0;
 
 	if (!was_short) {

@@ -24,6 +24,7 @@
 struct lookout {
 	uint64_t wait_began_ns; /* 0: not waiting */
 	bool looking;           /* through this wait */
+	uint64_t most_ns;       /* how long to look, as who came last allows */
 	unsigned sleeps_left;   /* short waits to sleep through before looking again */
 	unsigned sleeps_next;   /* what sleeps_left becomes after looking in vain */
 };
@@ -41,7 +42,10 @@ bool lookout_waits(struct lookout *l, uint64_t now_ns);
  */
 void lookout_calls_off(struct lookout *l);
 
-/* What was looked for has come. Without a wait that it ends, does nothing. */
-void lookout_ends_wait(struct lookout *l, uint64_t now_ns);
+/*
+ * What was looked for has come, and is worth looking for as long as @most_ns, and LOOKOUT_NS
+ * at most. Without a wait that it ends, does nothing.
+ */
+void lookout_ends_wait(struct lookout *l, uint64_t now_ns, uint64_t most_ns);
 
 #endif

@@ -118,9 +118,10 @@ struct loop_fd *loop_fd_new(struct loop *loop, int fd,
 			    void (*fn)(void *arg, unsigned events), void *arg);
 /*
  * Of the data path: when its events have been following each other closely, the loop
- * looks for the next one for a moment before it sleeps (base/lookout.h).
+ * looks for the next one for a moment before it sleeps (base/lookout.h), for @most_ns at
+ * most; 0: it does not. Cheap to call often.
  */
-void loop_fd_look_for(struct loop_fd *w);
+void loop_fd_look_for(struct loop_fd *w, uint64_t most_ns);
 /* LOOP_FD_* to report from now on; 0 for none. Cheap to call often. */
 void loop_fd_set_events(struct loop_fd *w, unsigned events);
 /* Stop watching; @fn will not run again. May be called from @fn itself. NULL is allowed. */

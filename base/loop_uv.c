@@ -50,7 +50,7 @@ struct loop_fd {
 	void *arg;
 	unsigned wanted;
 	unsigned polled;  /* what libuv polls for: may be more than wanted */
-	bool prompt;      /* its events are looked for */
+	uint64_t look_ns; /* how long its events are looked for at most; 0: not at all */
 	bool pollable;    /* false for a regular file, which is always ready */
 	bool freed;
 	struct list link; /* in always_ready */
@@ -315,8 +315,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	unsigned unwanted = events & ~f->wanted;
 	unsigned came = events & f->wanted;
 	if (came) {
-		if (f->prompt)
-			lookout_ends_wait(&f->world->lookout, loop_now_ns(&f->world->loop));
+		if (f->look_ns > 0)
+			lookout_ends_wait(&f->world->lookout, loop_now_ns(&f->world->loop),
+					  f->look_ns);
 		f->fn(f->arg, came);
 	}
 	if (f->freed)
@@ -343,9 +344,9 @@ struct loop_fd *loop_fd_new(struct loop *loop, int fd,
 	return f;
 }
 
-void loop_fd_look_for(struct loop_fd *f)
+void loop_fd_look_for(struct loop_fd *f, uint64_t most_ns)
 {
-	f->prompt = true;
+	f->look_ns = most_ns;
 }
 
 /*

@@ -73,7 +73,7 @@ struct socket_stream *socket_stream_new(struct loop *loop, int fd)
 	s->loop = loop;
 	s->fd = fd;
 	s->watch = loop_fd_new(loop, fd, on_ready, s);
-	loop_fd_look_for(s->watch);
+	loop_fd_look_for(s->watch, UINT64_MAX);
 	return s;
 }
 
@@ -94,6 +94,11 @@ void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f)
 	assert(!s->filter);
 	s->filter = f;
 	s->drained = false; /* it was said of the socket */
+}
+
+void socket_stream_look_for(struct socket_stream *s, uint64_t most_ns)
+{
+	loop_fd_look_for(s->watch, most_ns);
 }
 
 int socket_stream_fd(const struct socket_stream *s)

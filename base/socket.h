@@ -114,6 +114,8 @@ struct socket_stream *socket_stream_new(struct loop *loop, int fd);
 void socket_stream_free(struct socket_stream *s);
 /* From now on read and write through @f, which belongs to the stream then. Once only. */
 void socket_stream_set_filter(struct socket_stream *s, struct socket_filter *f);
+/* See loop_fd_look_for(); nothing bounds it in a new stream. */
+void socket_stream_look_for(struct socket_stream *s, uint64_t most_ns);
 int socket_stream_fd(const struct socket_stream *s);
 /*
  * Receive at least 1 and at most @bytes. Tries the socket first and suspends

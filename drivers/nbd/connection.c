@@ -218,7 +218,7 @@ static int start_watch(struct nbd_connection *c)
 	if (c->fd < 0)
 		return fd < 0 ? -ENOTCONN : -errno;
 	c->watch = loop_fd_new(c->loop, c->fd, on_socket, c);
-	loop_fd_look_for(c->watch);
+	loop_fd_look_for(c->watch, UINT64_MAX);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ static bool wait_for(uint64_t length_ns)
 	now_ns += length_ns;
 	if (length_ns > LOOKOUT_NS)
 		ck_assert(!lookout_waits(&lookout, now_ns));
-	lookout_ends_wait(&lookout, now_ns);
+	lookout_ends_wait(&lookout, now_ns, UINT64_MAX);
 	now_ns += SHORT_NS; /* the work that the event brought */
 	return looked;
 }
@@ -101,7 +101,7 @@ END_TEST
 START_TEST(an_event_without_a_wait_is_nothing)
 {
 	start();
-	lookout_ends_wait(&lookout, now_ns);
+	lookout_ends_wait(&lookout, now_ns, UINT64_MAX);
 	ck_assert(!lookout_waits(&lookout, now_ns));
 }
 END_TEST
@@ -122,6 +122,26 @@ START_TEST(threads_that_hand_over_have_the_processor)
 }
 END_TEST
 
+START_TEST(who_comes_says_how_long_it_looks)
+{
+	start();
+	wait_for(SHORT_NS);
+	ck_assert(lookout_waits(&lookout, now_ns));
+	now_ns += SHORT_NS / 2;
+	lookout_ends_wait(&lookout, now_ns, SHORT_NS / 2);
+	ck_assert(lookout_waits(&lookout, now_ns));
+	ck_assert(lookout_waits(&lookout, now_ns + SHORT_NS / 2));
+	ck_assert(!lookout_waits(&lookout, now_ns + SHORT_NS / 2 + 1));
+
+	/* A wait beyond that is long. */
+	start();
+	wait_for(SHORT_NS);
+	ck_assert(lookout_waits(&lookout, now_ns));
+	lookout_ends_wait(&lookout, now_ns + SHORT_NS, SHORT_NS - 1);
+	ck_assert(!lookout_waits(&lookout, now_ns + SHORT_NS));
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(after_a_short_wait_it_looks),
 	UNIT_TEST(after_long_waits_it_sleeps),
@@ -130,5 +150,6 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(success_makes_up_for_failure),
 	UNIT_TEST(an_event_without_a_wait_is_nothing),
 	UNIT_TEST(threads_that_hand_over_have_the_processor),
+	UNIT_TEST(who_comes_says_how_long_it_looks),
 };
 UNIT_MAIN("lookout", tests)
