@@ -6,8 +6,10 @@
 
 #include <assert.h>
 
+#include "base/cleanup.h"
 #include "block/drain.h"
 #include "block/graph.h"
+#include "block/iothread.h"
 
 void consumer_init(struct consumer *c, struct graph *g, const struct consumer_ops *ops)
 {
@@ -24,6 +26,7 @@ void consumer_finish(struct consumer *c)
 	assert(c->operations == 0);
 	assert(co_queue_is_empty(&c->waiting));
 	drain_forget_consumer(c);
+	iothread_unref(TAKE(c->home));
 	list_del_init(&c->link);
 }
 

@@ -14,6 +14,7 @@
 
 struct consumer;
 struct graph;
+struct iothread;
 struct node;
 
 struct consumer_ops {
@@ -35,6 +36,8 @@ struct consumer {
 	const struct consumer_ops *ops;
 	/* Users of this node may join operations; NULL for none. A drain that holds one holds both. */
 	struct node *joined_from;
+	struct iothread *home; /* where its requests would run, referenced; NULL: the loop itself */
+	bool is_home_fixed;    /* it cannot be given another; see iothread.h */
 	bool bears_inactive; /* sees to it that inactive nodes are only read; see active.h */
 	unsigned operations;
 	unsigned quiesced; /* drains that hold it */

@@ -30,6 +30,7 @@ struct graph *graph_new(struct loop *loop, const struct driver *const *drivers)
 	list_init(&g->secrets);
 	list_init(&g->tls_creds);
 	list_init(&g->authz);
+	list_init(&g->iothreads);
 	list_init(&g->unsettled);
 	list_init(&g->layer_maps);
 	list_init(&g->layer_pages);

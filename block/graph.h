@@ -76,6 +76,7 @@ struct graph {
 	struct list secrets;                 /* struct secret.link */
 	struct list tls_creds;               /* struct tls_creds.link */
 	struct list authz;                   /* struct authz.link */
+	struct list iothreads;               /* struct iothread.link */
 	struct co_queue worked;              /* for work of nodes, or their closing, to end */
 	struct co_mutex change_lock;
 	uint64_t turns;                      /* how often it has been taken */

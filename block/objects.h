@@ -13,6 +13,7 @@
 
 struct authz;
 struct graph;
+struct iothread;
 struct secret;
 struct throttle_config;
 struct throttle_group;
@@ -22,6 +23,11 @@ struct authz *authz_make_simple(struct graph *g, const char *id,
 				const struct auth_z_simple_properties *p);
 struct authz *authz_make_list(struct graph *g, const char *id,
 			      const struct auth_z_list_properties *p);
+
+/* -EINVAL for values out of range. */
+int iothread_properties_check(const struct iothread_properties *p, struct error **errp);
+int iothread_make(struct graph *g, const char *id, const struct iothread_properties *p,
+		  struct iothread **ret, struct error **errp);
 
 /*
  * Read, decode and decrypt a secret. Waits for the file. -EINVAL for properties that contradict

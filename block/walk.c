@@ -123,3 +123,19 @@ void walk_users(struct graph *g, struct node *const *roots, size_t count, struct
 		node_array_finish(ret);
 	}
 }
+
+void walk_component(struct graph *g, struct node *n, struct node_array *ret)
+{
+	*ret = (struct node_array){0};
+	node_array_add(ret, n);
+	/* Each round adds the other users of what was found. */
+	for (;;) {
+		struct node_array above _cleanup_node_array_ = {0};
+		size_t known = ret->count;
+		walk_above(g, ret->items, known, &above);
+		node_array_finish(ret);
+		walk_below(g, above.items, above.count, ret);
+		if (ret->count == known)
+			return;
+	}
+}

@@ -40,6 +40,9 @@ void walk_above(struct graph *g, struct node *const *roots, size_t count, struct
  */
 void walk_users(struct graph *g, struct node *const *roots, size_t count, struct node_array *ret);
 
+/* All nodes that edges in either direction join with @n, itself included, each once. */
+void walk_component(struct graph *g, struct node *n, struct node_array *ret);
+
 /* True when the latest walk has met @n. */
 static inline bool walk_has_met(const struct node *n)
 {

@@ -20,6 +20,7 @@ static struct list objects = LIST_INIT(objects);
 static const struct object_class *const classes[] = {
 	[OBJECT_TYPE_AUTHZ_LIST] = &authz_list_class,
 	[OBJECT_TYPE_AUTHZ_SIMPLE] = &authz_simple_class,
+	[OBJECT_TYPE_IOTHREAD] = &iothread_class,
 	[OBJECT_TYPE_SECRET] = &secret_class,
 	[OBJECT_TYPE_THROTTLE_GROUP] = &throttle_group_class,
 	[OBJECT_TYPE_TLS_CREDS_PSK] = &tls_creds_psk_class,
@@ -33,6 +34,7 @@ static const struct {
 } other_types[] = {
 	{"authz", "object", true},
 	{"container", "object", false},
+	{"event-loop-base", "object", true},
 	{"interface", NULL, true},
 	{"object", NULL, true},
 	{"secret_common", "object", true},
@@ -195,6 +197,11 @@ int object_get(const struct object_place *place, const char *property, struct js
 	return 0;
 }
 
+static bool can_change(const struct object_class *class, const char *property)
+{
+	return class->set && (!class->settable || strcmp(class->settable, property) == 0);
+}
+
 int object_set(const struct object_place *place, const char *property, struct json_t *value,
 	       struct error **errp)
 {
@@ -203,9 +210,9 @@ int object_set(const struct object_place *place, const char *property, struct js
 	if (place->kind != PLACE_OBJECT || strcmp(property, TYPE_PROPERTY) == 0)
 		return no_property(place, property, "is not writable", errp);
 	const struct object_class *class = place->object->class;
-	if (!string_equal(class->settable, property))
+	if (!can_change(class, property))
 		return error_set(errp, -EPERM, "Property cannot be set after initialization");
-	return class->set(place->object, value, errp);
+	return class->set(place->object, property, value, errp);
 }
 
 /* --- Types -------------------------------------------------------------------------- */

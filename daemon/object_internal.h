@@ -29,12 +29,13 @@ struct object_class {
 	int (*delete)(struct object *o);
 	/* The value of a property of the list. */
 	struct json_t *(*get)(const struct object *o, const char *property);
-	/* Change a property of the list: the one called @settable; NULL where none can be changed. */
-	int (*set)(struct object *o, struct json_t *value, struct error **errp);
+	/* Change a property of the list: @settable, or each where that is NULL. NULL where none can be. */
+	int (*set)(struct object *o, const char *property, struct json_t *value,
+		   struct error **errp);
 	const char *settable;
 };
 
-extern const struct object_class authz_list_class, authz_simple_class, secret_class,
-	throttle_group_class, tls_creds_psk_class, tls_creds_x509_class;
+extern const struct object_class authz_list_class, authz_simple_class, iothread_class,
+	secret_class, throttle_group_class, tls_creds_psk_class, tls_creds_x509_class;
 
 #endif

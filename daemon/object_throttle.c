@@ -53,7 +53,8 @@ static struct json_t *get(const struct object *o, const char *property)
 	return value;
 }
 
-static int set_limits(struct object *o, struct json_t *value, struct error **errp)
+static int set_limits(struct object *o, const char *property, struct json_t *value,
+		      struct error **errp)
 {
 	struct throttle_group *group = o->engine;
 	void *limits;

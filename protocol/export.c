@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "block/active.h"
+#include "block/iothread.h"
 #include "block/node.h"
 #include "block/text.h"
 
@@ -104,6 +105,7 @@ static struct export *export_new(struct export_registry *r,
 static void export_free(struct export *e)
 {
 	consumer_finish(&e->consumer);
+	iothread_unref(e->iothread);
 	free(e->node_name);
 	free(e->id);
 	free(e);
@@ -121,6 +123,23 @@ static int co_fn check_active(struct export *e, const struct block_export_option
 	return 0;
 }
 
+static int take_iothread(struct export *e, const struct block_export_options *options,
+			 struct error **errp)
+{
+	if (!options->iothread)
+		return 0;
+	e->iothread = iothread_ref(iothread_find(e->registry->graph, options->iothread->u.single,
+						 errp));
+	return e->iothread ? 0 : -ENOENT;
+}
+
+/* Undo attach(). */
+static void detach(struct export *e)
+{
+	iothread_leave(&e->consumer, e->edge->child);
+	edge_detach(TAKE(e->edge));
+}
+
 /* The edge from @e to the node of @options. The change lock is held. */
 static int co_fn attach(struct export *e, const struct block_export_options *options,
 			struct error **errp)
@@ -130,7 +149,9 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 		return -ENOENT;
 	if (e->writable && n->read_only)
 		return error_set(errp, -EACCES, "Cannot export read-only node as writable");
-	int r = check_active(e, options, n, errp);
+	int r = take_iothread(e, options, errp);
+	if (r >= 0)
+		r = check_active(e, options, n, errp);
 	if (r < 0)
 		return r;
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
@@ -141,8 +162,12 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 	struct node *entrance = node_entrance(n);
 	r = edge_attach_consumer(&e->consumer, "root", entrance, permissions,
 				 PERM_ALL & ~PERM_RESIZE, &e->edge, errp);
-	if (r >= 0)
-		e->edge->shows_below = entrance != n;
+	if (r < 0)
+		return r;
+	e->edge->shows_below = entrance != n;
+	r = iothread_enter(&e->consumer, entrance, e->iothread, options->fixed_iothread, errp);
+	if (r < 0)
+		detach(e);
 	return r;
 }
 
@@ -168,7 +193,7 @@ static int co_fn add_locked(struct export_registry *r, const struct block_export
 	}
 	error = t->type->start(e, options, t->arg, errp);
 	if (error < 0) {
-		edge_detach(e->edge);
+		detach(e);
 		export_free(e);
 		return error;
 	}
@@ -200,7 +225,7 @@ static void co_fn remove_export(void *arg)
 	/* The node may close with it, and clients may ask meanwhile. */
 	e->node_name = xstrdup(edge_shown_child(e->edge)->name);
 	struct node *n = node_ref(e->edge->child);
-	edge_detach(TAKE(e->edge));
+	detach(e);
 	node_unref_apart(n);
 	graph_change_end(r->graph);
 
@@ -305,6 +330,11 @@ void export_report_failure(struct export *e, bool is_read, int error)
 	const struct export_observer *o = e->registry->observer;
 	if (error != -ENOTSUP && error != -EINVAL && o && o->failed)
 		o->failed(e->registry->observer_arg, e, is_read, error);
+}
+
+uint64_t export_look_ns(const struct export *e)
+{
+	return e->iothread ? e->iothread->poll_max_ns : UINT64_MAX;
 }
 
 void export_enter(struct export *e)

@@ -44,6 +44,7 @@ struct export {
 	char *node_name; /* when it has no edge any more */
 	bool writable;
 	bool writethrough; /* each write is made durable */
+	struct iothread *iothread; /* that it names, referenced; NULL without one */
 	bool shutting_down;
 	unsigned users;          /* connections and the like */
 	struct co_queue unused;  /* waits for users to become 0 */
@@ -70,7 +71,8 @@ void export_registry_set_observer(struct export_registry *r,
 /*
  * Export a node. Takes the change lock. Errors: -EINVAL for a malformed ID,
  * -EEXIST for one in use, -ENOENT without such a node, -EACCES when clients
- * shall write and cannot; and what the type's start() says.
+ * shall write and cannot, -ENOENT without such an iothread, -EBUSY when the node shall stay
+ * in one and another export has fixed it elsewhere; and what the type's start() says.
  */
 int co_fn export_add(struct export_registry *r, const struct block_export_options *options,
 		     struct error **errp);
@@ -98,6 +100,9 @@ void export_query(struct export_registry *r, struct block_export_info_list *ret)
  * observer. What only refuses is no failure: -ENOTSUP and -EINVAL are not told.
  */
 void export_report_failure(struct export *e, bool is_read, int error);
+
+/* For protocols: how long to look for a client's next request; see loop_fd_look_for(). */
+uint64_t export_look_ns(const struct export *e);
 
 /* Somebody uses @e, which stays until export_leave(). @e must not be shutting down. */
 void export_enter(struct export *e);

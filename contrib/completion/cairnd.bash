@@ -46,7 +46,8 @@ _cairnd() {
 			max-connections= handshake-max-seconds=
 		;;
 	--export)
-		_cairnd_words "$cur" type=nbd id= node-name= name= description= writable={on,off}
+		_cairnd_words "$cur" type=nbd id= node-name= name= description= writable={on,off} \
+			iothread= fixed-iothread={on,off}
 		;;
 	--pidfile)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")

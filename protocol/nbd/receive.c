@@ -107,6 +107,9 @@ int64_t nbd_receive(struct nbd_connection *c)
 			nbd_segment_unref(c->server->loop, c->segment);
 			c->segment = NULL;
 		}
+		/* The user may have changed it. */
+		if (c->export)
+			socket_stream_look_for(c->stream, export_look_ns(c->export->export));
 		int r = socket_wait(c->stream, LOOP_FD_READ);
 		if (r < 0)
 			return r;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block/authz.h"
+#include "block/iothread.h"
 #include "block/secret.h"
 #include "block/text.h"
 #include "block/throttle_group.h"
@@ -22,6 +23,7 @@ struct object {
 	char *id;
 	union {
 		struct authz *authz;
+		struct iothread *iothread;
 		struct secret *secret;
 		struct throttle_group *throttle_group;
 		struct tls_creds *tls_creds;
@@ -59,6 +61,8 @@ static int co_fn make(const struct object_options *o, struct object *ret, struct
 	case OBJECT_TYPE_AUTHZ_SIMPLE:
 		ret->authz = authz_make_simple(the_img.graph, o->id, &o->u.authz_simple);
 		return 0;
+	case OBJECT_TYPE_IOTHREAD: /* nothing refers to it */
+		return iothread_make(the_img.graph, o->id, &o->u.iothread, &ret->iothread, errp);
 	case OBJECT_TYPE_SECRET:
 		return secret_make(the_img.graph, o->id, &o->u.secret, &ret->secret, errp);
 	case OBJECT_TYPE_THROTTLE_GROUP:
@@ -110,6 +114,9 @@ static void destroy(struct object *o)
 	case OBJECT_TYPE_AUTHZ_LIST:
 	case OBJECT_TYPE_AUTHZ_SIMPLE:
 		authz_destroy(o->authz);
+		break;
+	case OBJECT_TYPE_IOTHREAD:
+		iothread_destroy(o->iothread);
 		break;
 	case OBJECT_TYPE_SECRET:
 		secret_destroy(o->secret);
