@@ -5,6 +5,7 @@
 #include "tests/unit/chain_fixture.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -47,7 +48,7 @@ void chain_crash(struct chain *c)
 {
 	struct chain_disk *d;
 	list_for_each (d, &c->disks, link) {
-		for (uint64_t i = 0; i < CHAIN_DISK_MAX; i += 512) {
+		for (uint64_t i = 0; i < d->used; i += 512) {
 			bool survives = loop_random(c->loop) % 2;
 			memcpy(d->crashed + i, (survives ? d->data : d->durable) + i, 512);
 		}
@@ -113,6 +114,7 @@ static int co_fn disk_write(struct node *n, uint64_t offset, uint64_t bytes, str
 		return r;
 	vec_to_buffer(v, d->data + offset, bytes);
 	d->size = MAX(d->size, offset + bytes);
+	d->used = MAX(d->used, d->size);
 	return 0;
 }
 
@@ -152,7 +154,7 @@ static int co_fn disk_create(struct graph *g, const struct blockdev_create_optio
 		d = make_disk(name);
 	/* A slow file system, so that several can be seen under way at once. */
 	co_sleep_ns(1000000);
-	memset(d->data, 0, CHAIN_DISK_MAX);
+	memset(d->data, 0, d->used);
 	d->size = options->u.file.size;
 	return 0;
 }
@@ -302,6 +304,9 @@ static void co_fn call_entry(void *arg)
 
 void chain_run(uint64_t seed, void co_fn (*fn)(struct chain *c))
 {
+	/* Disks come from the kernel, which clears no more than is used; what is smaller is kept. */
+	mallopt(M_MMAP_THRESHOLD, CHAIN_DISK_MAX);
+	mallopt(M_TRIM_THRESHOLD, 16 * CHAIN_DISK_MAX);
 	struct chain *c = NEW(struct chain);
 	current = c;
 	list_init(&c->disks);
@@ -454,7 +459,7 @@ void co_fn chain_make_all(struct chain *c, const char *const *names, unsigned co
 	}
 	struct chain_disk *d;
 	list_for_each (d, &c->disks, link)
-		memcpy(d->durable, d->data, CHAIN_DISK_MAX);
+		memcpy(d->durable, d->data, d->used);
 	c->events = 0;
 }
 
@@ -502,7 +507,7 @@ void chain_reboot(struct chain *c)
 	c->crash_at = c->fail_at = 0;
 	struct chain_disk *d;
 	list_for_each (d, &c->disks, link) {
-		memcpy(d->data, d->crashed, CHAIN_DISK_MAX);
+		memcpy(d->data, d->crashed, d->used);
 		d->size = d->crashed_size;
 	}
 }

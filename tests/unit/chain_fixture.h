@@ -25,6 +25,7 @@ struct chain_disk {
 	char name[32];
 	uint8_t *data, *durable, *crashed; /* CHAIN_DISK_MAX each */
 	uint64_t size, crashed_size;
+	uint64_t used; /* beyond, all three are zero: nobody need copy that, which would take long */
 };
 
 struct chain {
