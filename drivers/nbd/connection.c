@@ -79,8 +79,20 @@ static void command_done(struct nbd_command *cmd, int result)
 /* The answer to a command has come, or never will. */
 static int on_done(void *arg, int *error)
 {
-	command_done(arg, *error == ENOTCONN ? NBD_LOST : -*error);
+	struct nbd_command *cmd = arg;
+	bool lacks_data = *error == 0 && cmd->op == NBD_READ && cmd->read_bytes != cmd->bytes;
+	command_done(cmd, *error == ENOTCONN ? NBD_LOST : lacks_data ? -EIO : -*error);
 	return 1; /* libnbd forgets the command */
+}
+
+/* A part of what was read. libnbd does not mind when some are missing, which would read as zeroes. */
+static int on_chunk(void *arg, const void *data, size_t bytes, uint64_t offset, unsigned status,
+		    int *error)
+{
+	struct nbd_command *cmd = arg;
+	if (status != LIBNBD_READ_ERROR)
+		cmd->read_bytes += bytes;
+	return 0;
 }
 
 static int on_extent(void *arg, const char *context, uint64_t offset, uint32_t *entries,
@@ -494,10 +506,12 @@ static int64_t issue(struct nbd_connection *c, struct nbd_command *cmd)
 {
 	struct nbd_handle *h = c->handle;
 	nbd_completion_callback done = {.callback = on_done, .user_data = cmd};
+	nbd_chunk_callback chunk = {.callback = on_chunk, .user_data = cmd};
 	nbd_extent_callback extent = {.callback = on_extent, .user_data = cmd};
 	switch (cmd->op) {
 	case NBD_READ:
-		return nbd_aio_pread(h, cmd->buffer, cmd->bytes, cmd->offset, done, cmd->flags);
+		return nbd_aio_pread_structured(h, cmd->buffer, cmd->bytes, cmd->offset, chunk, done,
+						cmd->flags);
 	case NBD_WRITE:
 		return nbd_aio_pwrite(h, cmd->buffer, cmd->bytes, cmd->offset, done, cmd->flags);
 	case NBD_FLUSH:
@@ -520,6 +534,7 @@ int co_fn connection_run(struct nbd_connection *c, struct nbd_command *cmd)
 	cmd->is_done = false;
 	cmd->waiter = NULL;
 	cmd->status_bytes = 0;
+	cmd->read_bytes = 0;
 	list_add_tail(&c->commands, &cmd->link);
 	c->in_flight++;
 

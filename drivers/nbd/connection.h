@@ -43,6 +43,7 @@ struct nbd_command {
 	uint32_t flags; /* LIBNBD_CMD_FLAG_* */
 	void *buffer;   /* of reads and writes */
 	uint32_t status, status_bytes; /* answer of NBD_STATUS: flags, and how far they hold */
+	uint64_t read_bytes;           /* answer of NBD_READ: how much of it has come */
 	bool is_answered;              /* by nbd_client_run(): the result is the server's */
 	uint64_t breaks;               /* likewise: client.breaks when that server was there */
 
