@@ -483,6 +483,68 @@ START_TEST(an_idle_loop_does_not_spin)
 }
 END_TEST
 
+#define PINGS 500u
+
+/* The other end: as soon as one byte is back it sends the next. */
+static void *ping(void *arg)
+{
+	int fd = *(int *)arg;
+	char c = 0;
+	for (unsigned i = 0; i < PINGS; i++) {
+		if (send(fd, &c, 1, 0) != 1 || recv(fd, &c, 1, 0) != 1)
+			return arg;
+	}
+	return NULL;
+}
+
+static void pong(void *arg, unsigned events)
+{
+	struct watching *w = arg;
+	char c;
+	ck_assert_int_eq(read(w->fds[0], &c, 1), 1);
+	ck_assert_int_eq(write(w->fds[0], &c, 1), 1);
+	if (++w->calls == PINGS)
+		loop_stop(w->loop);
+}
+
+static void count_turn(uv_prepare_t *turn)
+{
+	++*(unsigned *)turn->data;
+}
+
+/* How many turns the pings took. */
+static unsigned turns_of_pings(uint64_t look_ns)
+{
+	struct watching w;
+	start_watching(&w, pong);
+	loop_fd_look_for(w.watch, look_ns);
+	loop_fd_set_events(w.watch, LOOP_FD_READ);
+	ck_assert_int_eq(fcntl(w.fds[1], F_SETFL, 0), 0);
+
+	unsigned turns = 0;
+	uv_prepare_t turn = {.data = &turns};
+	uv_prepare_init(loop_uv(w.loop), &turn);
+	uv_prepare_start(&turn, count_turn);
+	pthread_t thread;
+	void *failure;
+	ck_assert_int_eq(pthread_create(&thread, NULL, ping, &w.fds[1]), 0);
+	loop_run(w.loop);
+	ck_assert_int_eq(pthread_join(thread, &failure), 0);
+	ck_assert_ptr_null(failure);
+	uv_close((uv_handle_t *)&turn, NULL);
+	stop_watching(&w);
+	return turns;
+}
+
+START_TEST(what_is_not_looked_for_is_slept_for)
+{
+	/* Each turn but the last ends with an event then, however short the waits are. */
+	ck_assert_uint_le(turns_of_pings(0), PINGS + 2);
+	/* Whether looking pays depends on the machine; it must lose nothing. */
+	ck_assert_uint_ge(turns_of_pings(UINT64_MAX), PINGS);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(a_loop_belongs_to_its_thread),
 	UNIT_TEST(running_again_after_a_stop),
@@ -501,6 +563,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(clocks_and_randomness),
 	UNIT_TEST_ABORTS(freeing_a_loop_with_an_open_watch_aborts),
 	UNIT_TEST(an_idle_loop_does_not_spin),
+	UNIT_TEST(what_is_not_looked_for_is_slept_for),
 };
 
 UNIT_MAIN("loop", tests)

@@ -7,6 +7,9 @@
 
 #include <stdio.h>
 
+#include "block/iothread.h"
+#include "block/objects.h"
+
 SERVER_TEST(exports_in_use_are_removed_by_force_only)
 {
 	struct error *error = NULL;
@@ -195,6 +198,28 @@ SERVER_TEST(exports_are_listed_newest_first)
 	tear_down();
 }
 
+SERVER_TEST(an_iothread_says_how_long_requests_are_looked_for)
+{
+	struct iothread_properties p = {.thread_pool_max = 1, .poll_max_ns = 5};
+	struct iothread *t;
+	set_up(f);
+	ck_assert_int_eq(iothread_make(f->graph, "i", &p, &t, NULL), 0);
+	ck_assert_int_eq(export_add(registry, &(struct block_export_options){
+		.type = BLOCK_EXPORT_TYPE_NBD,
+		.id = "e2",
+		.node_name = node->name,
+		.iothread = &(struct block_export_iothreads){.u.single = "i"},
+	}, NULL), 0);
+	struct export *e = export_find(registry, "e2", NULL);
+	ck_assert_uint_eq(export_look_ns(e), 5);
+	t->poll_max_ns = 0;
+	ck_assert_uint_eq(export_look_ns(e), 0);
+	ck_assert_uint_eq(export_look_ns(export_find(registry, "e", NULL)), UINT64_MAX);
+	ck_assert_int_eq(iothread_destroy(t), -EBUSY);
+	tear_down();
+	ck_assert_int_eq(iothread_destroy(t), 0);
+}
+
 static const struct unit_test tests[] = {
 	SERVER_ROW(exports_in_use_are_removed_by_force_only),
 	SERVER_ROW(unused_exports_go_at_once),
@@ -203,6 +228,7 @@ static const struct unit_test tests[] = {
 	SERVER_ROW(too_many_connections_wait),
 	SERVER_ROW(new_connections_see_the_new_size),
 	SERVER_ROW(exports_are_listed_newest_first),
+	SERVER_ROW(an_iothread_says_how_long_requests_are_looked_for),
 };
 
 UNIT_MAIN("nbd_server", tests)
