@@ -104,6 +104,12 @@ static char *describe_user(const struct edge *e)
 	return xasprintf("node '%s'", e->parent->name);
 }
 
+/* What a job writes by is what others have for their root, whatever it is called. */
+static const char *shown_name(const struct edge *e)
+{
+	return e->stays && (e->permissions & (PERM_WRITE | PERM_WRITE_UNCHANGED)) ? "root" : e->name;
+}
+
 static int conflict(const struct node *n, const struct edge *user, const struct edge *owner,
 		    struct error **errp)
 {
@@ -115,8 +121,8 @@ static int conflict(const struct node *n, const struct edge *user, const struct 
 			 "Permission conflict on node '%s': permissions '%s' are both required by "
 			 "%s (uses node '%s' as '%s' child) and unshared by "
 			 "%s (uses node '%s' as '%s' child).",
-			 n->name, names, user_text, n->name, user->name, owner_text, n->name,
-			 owner->name);
+			 n->name, names, user_text, n->name, shown_name(user), owner_text,
+			 n->name, shown_name(owner));
 }
 
 /* The latest parent of @n, other than @owner, that needs what @owner does not share; or NULL. */

@@ -40,7 +40,12 @@ static unsigned target_permissions(const struct commit *c)
 {
 	bool may_grow = c->base->size < c->top->size ||
 			!is_aligned(c->base->size, c->base->limits.request_alignment);
-	return PERM_WRITE | (may_grow ? PERM_RESIZE : 0);
+	/*
+	 * The filter above top needs no consistent read below itself; what is below base must not
+	 * be written to nevertheless, since users see it.
+	 */
+	bool is_active = c->common.job.driver == &active_commit_driver;
+	return PERM_WRITE | (may_grow ? PERM_RESIZE : 0) | (is_active ? 0 : PERM_CONSISTENT_READ);
 }
 
 static int attach_chain(struct commit *c, struct graph_tx *tx, struct error **errp)

@@ -155,16 +155,22 @@ static int co_fn attach(struct export *e, const struct block_export_options *opt
 	if (r < 0)
 		return r;
 	unsigned permissions = PERM_CONSISTENT_READ | (e->writable ? PERM_WRITE : 0);
-	/*
-	 * A job's filter above the node shall see what clients write, and they move with it.
-	 * NBD clients cannot be told of another size, so nobody may change it below them.
-	 */
+	/* A job's filter above the node shall see what clients write, and they move with it. */
 	struct node *entrance = node_entrance(n);
-	r = edge_attach_consumer(&e->consumer, "root", entrance, permissions,
-				 PERM_ALL & ~PERM_RESIZE, &e->edge, errp);
+	r = edge_attach_consumer(&e->consumer, "root", entrance, permissions, PERM_ALL, &e->edge,
+				 errp);
 	if (r < 0)
 		return r;
 	e->edge->shows_below = entrance != n;
+	/*
+	 * NBD clients cannot be told of another size, so nobody may change it below them. That
+	 * is told after what the export itself may not.
+	 */
+	r = edge_set_permissions(e->edge, permissions, PERM_ALL & ~PERM_RESIZE, errp);
+	if (r < 0) {
+		edge_detach(TAKE(e->edge));
+		return r;
+	}
 	r = iothread_enter(&e->consumer, entrance, e->iothread, options->fixed_iothread, errp);
 	if (r < 0)
 		detach(e);
