@@ -26,7 +26,7 @@
 
 /* How long queries of the monitor wait for a brick. */
 #define QUERY_NS (1 * NS_PER_S)
-/* Where there was no answer, nobody asks again for so long. */
+/* Where there was no answer, nobody asks about a file of the volume again for so long. */
 #define SILENCE_NS (10 * NS_PER_S)
 
 struct opening {
@@ -179,14 +179,14 @@ static void asking_free(void *arg)
 int64_t co_fn gluster_file_allocated(struct gluster_file *f)
 {
 	uint64_t now_ns = loop_now_ns(loop_current());
-	if (now_ns < f->silent_until_ns)
+	if (gluster_volume_is_silent(f->volume, now_ns))
 		return -ETIMEDOUT;
 	struct asking *a = NEW(struct asking);
 	*a = (struct asking){.volume = gluster_volume_hold(f->volume), .fd = f->fd};
 	int64_t r = co_detached(stat_blocking, a, asking_free, QUERY_NS);
 	if (r == DETACHED_ABANDONED) {
-		/* Each question leaves a thread that waits. */
-		f->silent_until_ns = now_ns + SILENCE_NS;
+		/* Each question leaves a thread that waits, and all files together are asked about. */
+		gluster_volume_note_silence(f->volume, loop_now_ns(loop_current()) + SILENCE_NS);
 		return -ETIMEDOUT;
 	}
 	if (r >= 0)

@@ -21,7 +21,6 @@ struct gluster_file {
 	 * where the volume does not tell.
 	 */
 	struct glfs_fd *seek_fd;
-	uint64_t silent_until_ns; /* for gluster_file_allocated() */
 	struct co_mutex seek_lock;
 };
 
@@ -40,7 +39,10 @@ void co_fn gluster_file_close(struct gluster_file *f);
 /* Close, without waiting. Any thread. */
 void gluster_file_release(struct gluster_file *f);
 
-/* Bytes that the file takes on its bricks, or a negative errno: -ETIMEDOUT after a second without an answer. */
+/*
+ * Bytes that the file takes on its bricks, or a negative errno: -ETIMEDOUT after a second without an
+ * answer, or at once where one about a file of the volume has not come some seconds ago.
+ */
 int64_t co_fn gluster_file_allocated(struct gluster_file *f);
 
 /* Ask for the size of the file in bytes. 0 or a negative errno. */

@@ -14,6 +14,7 @@
 
 #include <glusterfs/api/glfs.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <threads.h>
@@ -39,6 +40,7 @@ struct gluster_volume {
 	struct glfs *fs;  /* NULL while connecting, and when that has failed */
 	unsigned users;
 	uint64_t idle_count; /* how often users has become zero */
+	_Atomic(uint64_t) silent_until_ns; /* any thread */
 
 	/* Control thread. */
 	bool is_connecting;
@@ -126,6 +128,16 @@ struct gluster_volume *gluster_volume_hold(struct gluster_volume *v)
 	v->users++;
 	volumes_unlock();
 	return v;
+}
+
+void gluster_volume_note_silence(struct gluster_volume *v, uint64_t until_ns)
+{
+	atomic_store(&v->silent_until_ns, until_ns);
+}
+
+bool gluster_volume_is_silent(struct gluster_volume *v, uint64_t now_ns)
+{
+	return now_ns < atomic_load(&v->silent_until_ns);
 }
 
 void gluster_volume_put(struct gluster_volume *v)

@@ -7,6 +7,9 @@
 #ifndef DRIVERS_GLUSTER_VOLUME_H
 #define DRIVERS_GLUSTER_VOLUME_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/coroutine.h"
 #include "base/error.h"
 #include "schema/types.h"
@@ -25,6 +28,13 @@ int co_fn gluster_volume_get(const struct blockdev_options_gluster *o,
 
 /* The library's handle, as long as @v is held. Any thread. */
 struct glfs *gluster_volume_fs(struct gluster_volume *v);
+
+/*
+ * Note that bricks of @v have not answered a question in time: until @until_ns of the loops'
+ * clock nobody has to wait for one whose answer can be done without. Any thread.
+ */
+void gluster_volume_note_silence(struct gluster_volume *v, uint64_t until_ns);
+bool gluster_volume_is_silent(struct gluster_volume *v, uint64_t now_ns);
 
 /* Hold @v, which the caller holds, once more. Any thread. */
 struct gluster_volume *gluster_volume_hold(struct gluster_volume *v);
