@@ -32,15 +32,40 @@ static struct chain_disk *find_disk(const char *name)
 	return NULL;
 }
 
-static struct chain_disk *make_disk(const char *name)
+/* Disks of former chains, all zeroes: new memory would take longer than most trials do. */
+static struct list spares = LIST_INIT(spares);
+
+static struct chain_disk *new_disk(void)
 {
 	struct chain_disk *d = NEW(struct chain_disk);
-	snprintf(d->name, sizeof(d->name), "%s", name);
 	d->data = xalloc(1, CHAIN_DISK_MAX);
 	d->durable = xalloc(1, CHAIN_DISK_MAX);
 	d->crashed = xalloc(1, CHAIN_DISK_MAX);
+	return d;
+}
+
+static struct chain_disk *make_disk(const char *name)
+{
+	struct chain_disk *d;
+	if (list_is_empty(&spares)) {
+		d = new_disk();
+	} else {
+		d = list_first(&spares, struct chain_disk, link);
+		list_del_init(&d->link);
+	}
+	snprintf(d->name, sizeof(d->name), "%s", name);
 	list_add_tail(&current->disks, &d->link);
 	return d;
+}
+
+static void recycle(struct chain_disk *d)
+{
+	memset(d->data, 0, d->used);
+	memset(d->durable, 0, d->used);
+	memset(d->crashed, 0, d->used);
+	d->size = d->crashed_size = d->used = 0;
+	list_del_init(&d->link);
+	list_add_tail(&spares, &d->link);
 }
 
 /* Of each sector that is not durable, either state may survive. */
@@ -122,12 +147,13 @@ static int co_fn disk_flush(struct node *n)
 {
 	struct chain_disk *d = disk_of(n);
 	uint64_t size = d->size;
-	uint8_t *before _cleanup_free_ = xmemdup(d->data, size);
+	bool may_wait = current->delay_ns > 0 || current->slow_disk;
+	uint8_t *before _cleanup_free_ = may_wait ? xmemdup(d->data, size) : NULL;
 	int r = disk_event(n);
 	if (current->unflushable && strcmp(d->name, current->unflushable) == 0)
 		r = -EIO;
 	if (r >= 0)
-		memcpy(d->durable, before, size);
+		memcpy(d->durable, before ? before : d->data, size);
 	return r;
 }
 
@@ -321,12 +347,8 @@ void chain_run(uint64_t seed, void co_fn (*fn)(struct chain *c))
 	loop_free(c->loop);
 
 	struct chain_disk *d, *following;
-	list_for_each_safe (d, following, &c->disks, link) {
-		free(d->data);
-		free(d->durable);
-		free(d->crashed);
-		free(d);
-	}
+	list_for_each_safe (d, following, &c->disks, link)
+		recycle(d);
 	free(c->model);
 	free(c);
 }
