@@ -116,11 +116,6 @@ static int create_job(struct job_table *t, const struct blockdev_backup *args,
 	int r = job_create(t, &backup_driver, &options, &j, errp);
 	if (r < 0)
 		return r;
-	if (options.speed < 0) {
-		r = job_announce(j, errp); /* which refuses that */
-		job_discard(j);
-		return r;
-	}
 	struct backup *b = backup_of(j);
 	b->source = node_ref(nodes->source);
 	b->target = node_ref(nodes->target);
@@ -267,8 +262,9 @@ int co_fn backup_enter(struct backup *b, struct graph_tx *tx, struct error **err
 		r = link_all(b, tx, errp);
 	}
 	if (r >= 0)
-		return job_announce(&b->common.job, errp);
-	backup_leave(b, true);
+		r = job_announce(&b->common.job, errp);
+	if (r < 0)
+		backup_leave(b, true);
 	return r;
 }
 
