@@ -272,7 +272,7 @@ static void broken(void *arg)
 {
 	struct backup *b = arg;
 	b->common.failure = cbw_error(b->cbw);
-	job_kick(&b->common.job);
+	job_hasten(&b->common.job);
 }
 
 void backup_start(struct backup *b)

@@ -387,12 +387,18 @@ int co_fn job_throttle(struct job *j, uint64_t bytes)
 		if (r < 0)
 			return r;
 		uint64_t delay_ns = ratelimit_delay_ns(&j->ratelimit, loop_now_ns(loop));
-		if (delay_ns == 0)
+		if (delay_ns == 0 || j->has_failed)
 			break;
 		job_sleep_ns(j, delay_ns);
 	}
 	ratelimit_take(&j->ratelimit, bytes, loop_now_ns(loop));
 	return 0;
+}
+
+void job_hasten(struct job *j)
+{
+	j->has_failed = true;
+	job_kick(j);
 }
 
 void co_fn job_wait(struct job *j)
@@ -463,8 +469,10 @@ enum block_error_action job_request_failed(struct job *j, enum blockdev_on_error
 	enum block_error_action action = choose_action(policy, error);
 	if (j->table->observer->failed && !j->has_reported)
 		j->table->observer->failed(j, operation, action);
-	if (action == BLOCK_ERROR_ACTION_REPORT)
+	if (action == BLOCK_ERROR_ACTION_REPORT) {
 		j->has_reported = true;
+		job_hasten(j);
+	}
 	if (action == BLOCK_ERROR_ACTION_STOP) {
 		if (!j->user_paused) {
 			j->user_paused = true;

@@ -65,6 +65,7 @@ struct job {
 	bool idle;         /* its coroutine waits for time or a client */
 	bool was_ready;    /* has announced BLOCK_JOB_READY */
 	bool has_reported; /* an error that ends it; those of requests beside it are not told */
+	bool has_failed;   /* is about to end: no rate keeps it from that */
 
 	uint64_t progress_done, progress_total; /* bytes; total is at least done */
 	uint64_t speed;                         /* bytes per second; 0 for no limit */
@@ -188,6 +189,8 @@ int co_fn job_pause_point(struct job *j);
 bool job_must_pause(const struct job *j);
 /* Wait for the rate limit and pauses, then take @bytes from the limit. 0 or -ECANCELED. */
 int co_fn job_throttle(struct job *j, uint64_t bytes);
+/* It is about to end, and shall not wait for its rate before. From any coroutine. */
+void job_hasten(struct job *j);
 /* Wait @ns nanoseconds, or less when anything was told to the job. */
 void co_fn job_sleep_ns(struct job *j, uint64_t ns);
 /* Wait until something is told to the job, or job_kick(). */
