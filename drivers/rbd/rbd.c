@@ -24,7 +24,7 @@
 static void on_size(struct image *image)
 {
 	image_forget(image);
-	node_set_size(image->owner, image_size(image));
+	node_set_size(image->owner, align_up(image_size(image), RBD_SECTOR_BYTES));
 }
 
 static int co_fn open_image(struct node *n, bool read_only, struct image **ret, struct error **errp)
@@ -46,7 +46,7 @@ static int co_fn rbd_node_open(struct node *n, const struct blockdev_options *op
 		r = open_image(n, n->read_only, &rbd->image, errp);
 	if (r < 0)
 		return r;
-	n->size = image_size(rbd->image);
+	n->size = align_up(image_size(rbd->image), RBD_SECTOR_BYTES);
 	n->holds_writes = true; /* in librbd's cache, which others may have turned on, too */
 	n->filename = rbd_name_print(o);
 	return 0;
@@ -84,6 +84,24 @@ static int co_fn rbd_node_read(struct node *n, uint64_t offset, uint64_t bytes, 
 }
 
 /*
+ * Cut off what of @q lies between the end of an image and the end of its last sector: it is zero,
+ * and has no room for anything else. -ENOSPC for more than that.
+ */
+static int clip(struct image_request *q, uint64_t size)
+{
+	uint64_t end = q->offset + q->bytes;
+	if (end > align_up(size, RBD_SECTOR_BYTES))
+		return -ENOSPC;
+	if (end <= size)
+		return 0;
+	uint64_t part = size - MIN(size, q->offset);
+	if (q->op == IMAGE_WRITE && !vec_is_zero(vec_advance(q->v, part), q->bytes - part))
+		return -ENOSPC;
+	q->bytes = part;
+	return 0;
+}
+
+/*
  * Run a request that changes what the image holds. librbd cuts off what lies beyond the
  * end and reports success; the end may have moved before the request or
  * during it.
@@ -91,13 +109,14 @@ static int co_fn rbd_node_read(struct node *n, uint64_t offset, uint64_t bytes, 
 static int co_fn run_change(struct node *n, const struct image_request *request)
 {
 	struct rbd *rbd = n->state;
-	uint64_t end = request->offset + request->bytes;
-	if (end > image_size(rbd->image))
-		return -ENOSPC;
+	struct image_request q = *request;
+	int r = clip(&q, image_size(rbd->image));
+	if (r < 0 || q.bytes == 0)
+		return r;
 	rbd->generation++;
-	int r = (int)image_run(rbd->image, request);
+	r = (int)image_run(rbd->image, &q);
 	rbd->generation++;
-	return end > image_size(rbd->image) ? -ENOSPC : r;
+	return q.offset + q.bytes > image_size(rbd->image) ? -ENOSPC : r;
 }
 
 static int co_fn rbd_node_write(struct node *n, uint64_t offset, uint64_t bytes, struct vec v,
@@ -264,7 +283,7 @@ static void rbd_node_reopen_commit(struct reopen *r)
 	rbd->image = r->state;
 	rbd->generation++;
 	/* Who read only has not seen others change it. */
-	node_set_size(r->node, image_size(rbd->image));
+	node_set_size(r->node, align_up(image_size(rbd->image), RBD_SECTOR_BYTES));
 }
 
 static void rbd_node_reopen_abort(struct reopen *r)
@@ -298,7 +317,7 @@ static int co_fn rbd_node_activate(struct node *n, struct error **errp)
 			return error_set_errno(errp, r, "failed to get the size of the image");
 	}
 	rbd->generation++;
-	node_set_size(n, size);
+	node_set_size(n, align_up(size, RBD_SECTOR_BYTES));
 	return 0;
 }
 

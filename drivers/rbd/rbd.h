@@ -21,6 +21,9 @@ struct rbd_map {
 	} data[RBD_EXTENTS_MAX]; /* in order; the rest is holes */
 };
 
+/* Guests count in these; what an image lacks of its last one reads as zeroes. */
+#define RBD_SECTOR_BYTES 512
+
 struct rbd {
 	struct image *image;
 	struct co_group closing; /* images that reopening has replaced */

@@ -133,7 +133,7 @@ static int co_fn update_size(struct node *n, struct error **errp)
 	int r = image_ask_size(rbd->image, &size);
 	if (r < 0)
 		return error_set_errno(errp, r, "failed to get the size of the image");
-	node_set_size(n, size);
+	node_set_size(n, align_up(size, RBD_SECTOR_BYTES));
 	return 0;
 }
 
