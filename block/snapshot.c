@@ -186,12 +186,13 @@ int snapshot_adopt(struct snapshot *s, struct graph *g, const struct blockdev_sn
 	struct node *base = node_find_error(g, args->node, errp);
 	if (!base)
 		return -ENODEV;
+	int r = check_base(base, errp);
+	if (r < 0)
+		return r;
 	struct node *overlay = node_find_error(g, args->overlay, errp);
 	if (!overlay)
 		return -ENODEV;
-	int r = check_base(base, errp);
-	if (r >= 0)
-		r = check_unread(overlay, errp);
+	r = check_unread(overlay, errp);
 	if (r >= 0)
 		r = check_overlay(overlay, errp);
 	if (r >= 0)
