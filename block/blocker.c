@@ -29,11 +29,11 @@ void blocker_remove(struct blocker *b)
 	 BLOCK_OP_INTERNAL_SNAPSHOT | BLOCK_OP_INTERNAL_SNAPSHOT_DELETE | BLOCK_OP_RESIZE |        \
 	 BLOCK_OP_REPLACE | BLOCK_OP_DRIVE_DEL)
 
-/* An overlay above @n, through filters, or NULL. Depth is bounded by GRAPH_NESTING_MAX. */
+/* The latest overlay above @n, through filters, or NULL. Depth is bounded by GRAPH_NESTING_MAX. */
 static const struct node *find_overlay(const struct node *n)
 {
-	const struct edge *e;
-	list_for_each (e, &n->parents, child_link) {
+	for (const struct list *l = n->parents.prev; l != &n->parents; l = l->prev) {
+		const struct edge *e = container_of(l, struct edge, child_link);
 		if (e->role & EDGE_COW)
 			return e->parent;
 		const struct node *overlay =
