@@ -11,6 +11,7 @@
 #include "drivers/rbd/cluster.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,18 @@ static int set_number(struct configuring *c, const char *name, uint32_t value)
 	return set(c, name, text);
 }
 
+/*
+ * Two threads hand the work of one request to each other, and so sleep and wake for each, which
+ * costs more than a second one brings where there is hardly a processor for it.
+ */
+static const char *thread_default(void)
+{
+	cpu_set_t processors;
+	bool are_few = sched_getaffinity(0, sizeof(processors), &processors) == 0 &&
+		       CPU_COUNT(&processors) <= 2;
+	return are_few ? "--default-librados_thread_count=1" : "--default-librados_thread_count=2";
+}
+
 static void set_defaults(struct configuring *c)
 {
 	const char *cache = c->is_cached ? "--default-rbd_cache=true" : "--default-rbd_cache=false";
@@ -62,6 +75,7 @@ static void set_defaults(struct configuring *c)
 		"--default-client_mount_timeout=" CONNECT_TIMEOUT,
 		"--default-rados_mon_op_timeout=" CONNECT_TIMEOUT,
 		"--default-rados_osd_op_timeout=" REQUEST_TIMEOUT,
+		thread_default(),
 	};
 	rados_conf_parse_argv(c->rados, ARRAY_SIZE(arguments), arguments);
 }
