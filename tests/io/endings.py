@@ -45,7 +45,9 @@ class Group(Job):
     def message(self, daemon, **options):
         first = super().message(daemon, **options)["arguments"]
         second = {"job-id": "k", "device": "mid", "target": "dst2", "sync": "full", "speed": 1,
-                  "auto-dismiss": first.get("auto-dismiss", True)}
+                  "auto-dismiss": first.get("auto-dismiss", True),
+                  # One that fails ends the other.
+                  "on-source-error": first.get("on-source-error", "report")}
         return {"execute": "transaction", "arguments": {
             "actions": [{"type": "blockdev-backup", "data": a} for a in (first, second)],
             "properties": {"completion-mode": "grouped"}}}
