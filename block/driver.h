@@ -87,6 +87,9 @@ struct driver {
 	 * transport. No waiting. Optional.
 	 */
 	int (*parse_name)(const char *name, char **ret, struct error **errp);
+	bool filename_in_json; /* older json: names have such a name in a member "filename" */
+	/* Such a name for that member, which says what it can of @options. Optional. */
+	char *(*print_name)(const struct blockdev_options *options);
 	/*
 	 * Optional: only the members above are here, and this gives the whole driver,
 	 * which lives as long as the program. NULL and *errp when it cannot be had.

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "block/driver.h"
+#include "block/json_names.h"
 #include "block/node_internal.h"
 #include "block/open.h"
 #include "block/options.h"
@@ -229,9 +230,9 @@ static char *json_filename(const struct node *n)
 		describe(&w, w.items[i].node, w.items[i].options);
 	free(w.items);
 
-	char *text _cleanup_free_ = schema_encode_json_text(&blockdev_options_type, root);
+	const struct graph_json_names names = graph_json_names(n->graph);
+	char *filename = json_name_encode_readable(root, &names.super);
 	blockdev_options_free(root);
-	char *filename = xasprintf("json:%s", text);
 	if (strlen(filename) > FILENAME_MAX_BYTES)
 		strcpy(filename + FILENAME_MAX_BYTES - 3, "...");
 	return filename;

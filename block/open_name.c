@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "block/driver.h"
+#include "block/json_names.h"
 #include "block/node_internal.h"
 #include "block/open.h"
 #include "block/probe.h"
@@ -54,19 +55,36 @@ static int co_fn probe_protocol(struct graph *g, const char *protocol, const cha
 	return r < 0 ? r : probe_options(g, options, ret_format, ret_probed, errp);
 }
 
+static bool stands_on_file(const struct driver *d)
+{
+	return d->is_format || d->is_filter;
+}
+
+/*
+ * Who says a format means it, whatever format the name says. What the name says to
+ * be a protocol, or a filter, is then what the format is of, as with any other name.
+ */
 static int co_fn json_options(struct graph *g, const char *name, const char *format,
 			      struct blockdev_options **ret, bool *ret_probed, struct error **errp)
 {
-	if (!format && !json_name_has_driver(name)) {
+	const struct driver *wanted = format ? graph_find_driver(g, format) : NULL;
+	if (format && !wanted)
+		return error_set(errp, -ENOENT, "Unknown driver '%s'", format);
+	const struct graph_json_names names = graph_json_names(g);
+	char *driver _cleanup_free_ = json_name_driver(name);
+	const struct driver *said = driver ? graph_find_driver(g, driver) : NULL;
+	if (said && wanted && stands_on_file(wanted) && !said->is_format && said != wanted)
+		return json_name_decode_below(name, format, &names.super, ret, errp);
+	if (!format && !driver) {
 		/* Taken as raw, its content tells. */
 		struct blockdev_options *options;
-		int r = json_name_decode(name, "raw", &options, errp);
+		int r = json_name_decode(name, "raw", &names.super, &options, errp);
 		if (r >= 0)
 			r = probe_options(g, options, &format, ret_probed, errp);
 		if (r < 0)
 			return r;
 	}
-	return json_name_decode(name, format, ret, errp);
+	return json_name_decode(name, format, &names.super, ret, errp);
 }
 
 static int co_fn named_options(struct graph *g, const char *filename, const char *format,
@@ -77,11 +95,13 @@ static int co_fn named_options(struct graph *g, const char *filename, const char
 		return error_set(errp, -ENOENT, "Unknown driver '%s'", format);
 
 	char *protocol _cleanup_free_ = NULL;
-	int r = text_from_filename(g, filename, &protocol, errp);
+	/* Some images name a protocol as the format of their backing file. */
+	bool is_protocol = driver && !stands_on_file(driver);
+	int r = is_protocol ? text_from_filename_of(g, driver, filename, &protocol, errp)
+			    : text_from_filename(g, filename, &protocol, errp);
 	if (r < 0)
 		return r;
-	/* Some images name a protocol as the format of their backing file. */
-	if (driver && !driver->is_format && !driver->is_filter)
+	if (is_protocol)
 		return decode(protocol, ret, errp);
 	if (!format) {
 		r = probe_protocol(g, protocol, &format, ret_probed, errp);

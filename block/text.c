@@ -111,28 +111,54 @@ static bool has_filename(const struct driver *d)
 	return blockdev_driver_from_name(d->name, &o.driver) >= 0 && options_find(&o, "filename");
 }
 
-static int from_protocol(struct graph *g, const char *filename, size_t length, char **ret,
-			 struct error **errp)
+/* How long the protocol before @filename is: a colon makes one only before the first slash. */
+static size_t protocol_length(const char *filename)
 {
-	size_t scheme = MIN(strcspn(filename, "+"), length);
+	size_t length = strcspn(filename, ":/");
+	return filename[length] == ':' ? length : 0;
+}
+
+static bool has_protocol(const struct driver *d, const char *filename)
+{
+	size_t length = protocol_length(filename);
+	if (d->parse_name)
+		length = MIN(strcspn(filename, "+"), length);
+	return d->protocol && strlen(d->protocol) == length &&
+	       strncmp(filename, d->protocol, length) == 0;
+}
+
+static char *filename_option(const struct driver *d, const char *path)
+{
+	char *escaped _cleanup_free_ = text_escape(path);
+	return xasprintf("driver=%s,filename=%s", d->name, escaped);
+}
+
+int text_from_name_of(const struct driver *d, const char *filename, char **ret,
+		      struct error **errp)
+{
+	if (d->parse_name && !has_protocol(d, filename))
+		return error_set(errp, -EINVAL, "File name must start with '%s:': '%s'",
+				 d->protocol, filename);
+	if (d->parse_name)
+		return d->parse_name(filename, ret, errp);
+	if (d->protocol && (!has_protocol(d, filename) ||
+			    strcmp(filename + strlen(d->protocol), "://") != 0))
+		return error_set(errp, -EINVAL,
+				 "The only allowed filename for this driver is '%s://'",
+				 d->protocol);
+	*ret = xasprintf("driver=%s", d->name);
+	return 0;
+}
+
+static int from_protocol(struct graph *g, const char *filename, char **ret, struct error **errp)
+{
+	size_t length = protocol_length(filename);
 	for (const struct driver *const *d = g->drivers; *d; d++) {
-		const char *protocol = (*d)->protocol;
-		if (protocol && (*d)->parse_name && strlen(protocol) == scheme &&
-		    strncmp(filename, protocol, scheme) == 0)
-			return (*d)->parse_name(filename, ret, errp);
-		if (!protocol || strlen(protocol) != length ||
-		    strncmp(filename, protocol, length) != 0)
+		if (!has_protocol(*d, filename))
 			continue;
-		if (has_filename(*d)) {
-			char *path _cleanup_free_ = text_escape(filename + length + 1);
-			*ret = xasprintf("driver=%s,filename=%s", (*d)->name, path);
-			return 0;
-		}
-		if (strcmp(filename + length, "://") != 0)
-			return error_set(errp, -EINVAL,
-					 "The only allowed filename for this driver is '%s://'",
-					 protocol);
-		*ret = xasprintf("driver=%s", (*d)->name);
+		if (!has_filename(*d))
+			return text_from_name_of(*d, filename, ret, errp);
+		*ret = filename_option(*d, filename + length + 1);
 		return 0;
 	}
 	return error_set(errp, -ENOENT, "Unknown protocol '%.*s'", (int)length, filename);
@@ -140,11 +166,8 @@ static int from_protocol(struct graph *g, const char *filename, size_t length, c
 
 static const struct driver *find_wrapper(struct graph *g, const char *filename)
 {
-	size_t length = strcspn(filename, ":/");
 	for (const struct driver *const *d = g->drivers; *d; d++) {
-		if ((*d)->wrapped_child && filename[length] == ':' &&
-		    strlen((*d)->protocol) == length &&
-		    strncmp(filename, (*d)->protocol, length) == 0)
+		if ((*d)->wrapped_child && has_protocol(*d, filename))
 			return *d;
 	}
 	return NULL;
@@ -177,13 +200,11 @@ static void append_keys(char **text, const char *more, const char *prefix)
 
 static int co_fn from_plain(struct graph *g, const char *filename, char **ret, struct error **errp)
 {
-	/* A colon makes a protocol only before the first slash. */
-	size_t length = strcspn(filename, ":/");
 	const char *path = filename;
 	if (string_starts_with(filename, "file:"))
 		path = filename + strlen("file:");
-	else if (filename[length] == ':')
-		return from_protocol(g, filename, length, ret, errp);
+	else if (protocol_length(filename) > 0)
+		return from_protocol(g, filename, ret, errp);
 
 	char *escaped _cleanup_free_ = text_escape(path);
 	*ret = xasprintf("driver=%s,filename=%s",
@@ -212,6 +233,19 @@ int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
 		return r;
 	append_keys(&text, plain, prefix);
 	*ret = TAKE(text);
+	return 0;
+}
+
+int co_fn text_from_filename_of(struct graph *g, const struct driver *d, const char *filename,
+				char **ret, struct error **errp)
+{
+	if (!has_filename(d))
+		return text_from_name_of(d, filename, ret, errp);
+	char *text _cleanup_free_ = NULL, *name _cleanup_free_ = NULL;
+	if (text_from_filename(g, filename, &text, NULL) >= 0)
+		name = text_value(text, "driver");
+	const struct driver *meant = name ? graph_find_driver(g, name) : NULL;
+	*ret = meant && has_filename(meant) ? TAKE(text) : filename_option(d, filename);
 	return 0;
 }
 

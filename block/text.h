@@ -10,6 +10,7 @@
 #include "base/coroutine.h"
 #include "base/error.h"
 
+struct driver;
 struct graph;
 
 /* @s with its commas doubled, as a value. */
@@ -33,6 +34,17 @@ char *text_value(const char *text, const char *key);
  */
 int co_fn text_from_filename(struct graph *g, const char *filename, char **ret,
 			     struct error **errp);
+
+/*
+ * The same where it is to be a node of @d, which is no format: whatever @filename
+ * begins with, a driver with paths takes it for one, and the others refuse what is not theirs.
+ */
+int co_fn text_from_filename_of(struct graph *g, const struct driver *d, const char *filename,
+				char **ret, struct error **errp);
+
+/* The same where @d has names of its own, without waiting. */
+int text_from_name_of(const struct driver *d, const char *filename, char **ret,
+		      struct error **errp);
 
 /* True for a letter, then letters, digits, '-', '.' and '_': what users may call things. */
 bool text_is_identifier(const char *s);

@@ -73,32 +73,106 @@ static void modernise_nbd(json_t *object)
 	json_object_set_new(object, "server", server);
 }
 
+/* The secret of a user of Ceph was a password once. */
+static void modernise_rbd(json_t *object)
+{
+	json_t *secret = json_object_get(object, "password-secret");
+
+	if (!secret || json_object_get(object, "key-secret"))
+		return;
+	json_object_set(object, "key-secret", secret);
+	json_object_del(object, "password-secret");
+}
+
 static void modernise(json_t *object)
 {
 	if (has_value(object, "driver", "gluster"))
 		modernise_gluster(object);
 	else if (has_value(object, "driver", "nbd"))
 		modernise_nbd(object);
+	else if (has_value(object, "driver", "rbd"))
+		modernise_rbd(object);
+}
+
+/* Put the members of @more, but its driver, into @object, unless that says otherwise. */
+static int add_members(json_t *object, json_t *more, struct error **errp)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(more, key, value) {
+		json_t *old = json_object_get(object, key);
+
+		if (strcmp(key, "driver") == 0)
+			continue;
+		if (old && !json_equal(old, value))
+			return error_set(errp, -EINVAL,
+					 "Parameter '%s' says otherwise than 'filename'", key);
+		json_object_set(object, key, value);
+	}
+	return 0;
+}
+
+/* Nodes of some drivers once had a "filename", which was a whole name. */
+static int expand_filename(json_t *object, const struct json_name_drivers *drivers,
+			   struct error **errp)
+{
+	const char *driver = json_string_value(json_object_get(object, "driver"));
+	const char *filename = json_string_value(json_object_get(object, "filename"));
+	_cleanup_free_ char *text = NULL;
+	json_t *members;
+
+	if (!drivers || !driver || !filename)
+		return 0;
+	int r = drivers->read_filename(drivers, driver, filename, &text, errp);
+	if (r < 0 || !text)
+		return r;
+	r = keyval_parse(text, NULL, &members, errp);
+	if (r < 0)
+		return r;
+	json_object_del(object, "filename");
+	r = add_members(object, members, errp);
+	json_release(members);
+	return r;
+}
+
+static int straighten_object(json_t *object, const struct json_name_drivers *drivers,
+			     struct error **errp)
+{
+	guess_driver(object);
+	modernise(object);
+	return expand_filename(object, drivers, errp);
+}
+
+static void push_children(struct worklist *l, json_t *json)
+{
+	const char *key;
+	json_t *child;
+	size_t i;
+
+	json_object_foreach(json, key, child)
+		*(json_t **)worklist_push(l) = child;
+	json_array_foreach (json, i, child)
+		*(json_t **)worklist_push(l) = child;
 }
 
 /* Say what older names leave out, or say otherwise. */
-static void straighten(json_t *root)
+static int straighten(json_t *root, const struct json_name_drivers *drivers, struct error **errp)
 {
 	json_t *storage[16], **next;
 	struct worklist l = WORKLIST(storage);
+	int r = 0;
 
 	*(json_t **)worklist_push(&l) = root;
-	while ((next = worklist_pop(&l))) {
-		json_t *object = *next, *child;
-		const char *key;
+	while (r == 0 && (next = worklist_pop(&l))) {
+		json_t *json = *next;
 
-		guess_driver(object);
-		modernise(object);
-		json_object_foreach(object, key, child)
-			if (json_is_object(child))
-				*(json_t **)worklist_push(&l) = child;
+		if (json_is_object(json))
+			r = straighten_object(json, drivers, errp);
+		push_children(&l, json);
 	}
 	worklist_finish(&l);
+	return r;
 }
 
 /* Parse and straighten out. On success *ret is an object. */
@@ -124,6 +198,14 @@ static int parse(const char *text, json_t **ret, struct error **errp)
 	return r;
 }
 
+static int decode(const struct schema_type *t, json_t *json, const struct json_name_drivers *drivers,
+		  void **ret, struct error **errp)
+{
+	int r = straighten(json, drivers, errp);
+
+	return r < 0 ? r : schema_decode_input(t, json, SCHEMA_INPUT_EITHER, NULL, ret, errp);
+}
+
 int schema_decode_json_text(const struct schema_type *t, const char *text, void **ret,
 			    struct error **errp)
 {
@@ -132,26 +214,26 @@ int schema_decode_json_text(const struct schema_type *t, const char *text, void 
 
 	if (r < 0)
 		return r;
-	straighten(json);
-	r = schema_decode_input(t, json, SCHEMA_INPUT_EITHER, NULL, ret, errp);
+	r = decode(t, json, NULL, ret, errp);
 	json_release(json);
 	return r;
 }
 
-bool json_name_has_driver(const char *name)
+char *json_name_driver(const char *name)
 {
 	json_t *json;
 
 	if (parse(name + strlen(PREFIX), &json, NULL) < 0)
-		return true;
-	straighten(json);
-	bool has = json_object_get(json, "driver") != NULL;
+		return NULL;
+	guess_driver(json);
+	const char *driver = json_string_value(json_object_get(json, "driver"));
+	char *copy = driver ? xstrdup(driver) : NULL;
 	json_release(json);
-	return has;
+	return copy;
 }
 
-int json_name_decode(const char *name, const char *default_driver, struct blockdev_options **ret,
-		     struct error **errp)
+int json_name_decode(const char *name, const char *driver, const struct json_name_drivers *drivers,
+		     struct blockdev_options **ret, struct error **errp)
 {
 	json_t *json;
 	void *options;
@@ -159,14 +241,32 @@ int json_name_decode(const char *name, const char *default_driver, struct blockd
 
 	if (r < 0)
 		return r;
-	straighten(json);
-	if (default_driver && !json_object_get(json, "driver"))
-		json_object_set_new(json, "driver", json_string(default_driver));
-	r = schema_decode_input(&blockdev_options_type, json, SCHEMA_INPUT_EITHER, NULL, &options,
-				errp);
+	if (driver)
+		json_object_set_new(json, "driver", json_string(driver));
+	r = decode(&blockdev_options_type, json, drivers, &options, errp);
 	if (r == 0)
 		*ret = options;
 	json_release(json);
+	return r;
+}
+
+int json_name_decode_below(const char *name, const char *driver,
+			   const struct json_name_drivers *drivers, struct blockdev_options **ret,
+			   struct error **errp)
+{
+	json_t *json;
+	void *options;
+	int r = parse(name + strlen(PREFIX), &json, errp);
+
+	if (r < 0)
+		return r;
+	json_t *above = json_object();
+	json_object_set_new(above, "driver", json_string(driver));
+	json_object_set_new(above, "file", json);
+	r = decode(&blockdev_options_type, above, drivers, &options, errp);
+	if (r == 0)
+		*ret = options;
+	json_release(above);
 	return r;
 }
 
@@ -175,4 +275,61 @@ char *json_name_encode(const struct blockdev_options *options)
 	_cleanup_free_ char *text = schema_encode_json_text(&blockdev_options_type, options);
 
 	return xasprintf(PREFIX "%s", text);
+}
+
+/* What @filename says of @object, which describes a node of @driver, is left to it. */
+static void leave_to_filename(json_t *object, const char *driver, const char *filename,
+			      const struct json_name_drivers *drivers)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *key;
+	json_t *members, *value;
+
+	if (drivers->read_filename(drivers, driver, filename, &text, NULL) < 0 || !text ||
+	    keyval_parse(text, NULL, &members, NULL) < 0)
+		return;
+	json_object_foreach(members, key, value)
+		if (strcmp(key, "driver") != 0)
+			json_object_del(object, key);
+	json_object_set_new(object, "filename", json_string(filename));
+	json_release(members);
+}
+
+/* Settings of Ceph are known to older readers as parts of file names only. */
+static void age_rbd(json_t *object, const struct json_name_drivers *drivers)
+{
+	void *options;
+
+	if (schema_decode_input(&blockdev_options_type, object, SCHEMA_INPUT_STRICT, NULL, &options,
+				NULL) < 0)
+		return;
+	_cleanup_free_ char *filename = drivers->print_filename(drivers, options);
+	if (filename)
+		leave_to_filename(object, "rbd", filename, drivers);
+	blockdev_options_free(options);
+}
+
+char *json_name_encode_readable(const struct blockdev_options *options,
+				const struct json_name_drivers *drivers)
+{
+	_cleanup_free_ char *text = schema_encode_json_text(&blockdev_options_type, options);
+	json_t *storage[16], **next, *root;
+	struct worklist l = WORKLIST(storage);
+	struct json_writer w = {0};
+
+	if (!strstr(text, "\"settings\"") || json_text_parse(text, strlen(text), &root, NULL) < 0)
+		return xasprintf(PREFIX "%s", text);
+	*(json_t **)worklist_push(&l) = root;
+	while ((next = worklist_pop(&l))) {
+		json_t *json = *next;
+
+		if (has_value(json, "driver", "rbd") && json_object_get(json, "settings"))
+			age_rbd(json, drivers);
+		push_children(&l, json);
+	}
+	worklist_finish(&l);
+	json_writer_json(&w, root);
+	json_release(root);
+	_cleanup_free_ char *aged = json_writer_take(&w);
+	return xasprintf(PREFIX "%s", aged);
 }

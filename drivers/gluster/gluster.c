@@ -395,6 +395,7 @@ static const struct driver gluster_driver = {
 	.is_remote = true,
 	.activate = image_activate,
 	.parse_name = gluster_name_parse,
+	.filename_in_json = true,
 	.state_size = sizeof(struct gluster),
 	.grows_on_write = true,
 	.open = image_open,

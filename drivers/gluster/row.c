@@ -15,5 +15,6 @@ const struct driver gluster_row = {
 	.name = "gluster",
 	.protocol = "gluster",
 	.parse_name = gluster_name_parse,
+	.filename_in_json = true,
 	.load = load,
 };

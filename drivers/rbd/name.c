@@ -155,10 +155,8 @@ const char *rbd_namespace(const struct blockdev_options_rbd *o)
 	return o->namespace && *o->namespace ? o->namespace : NULL;
 }
 
-char *rbd_name_print(const struct blockdev_options_rbd *o)
+static char *print_name(const struct blockdev_options_rbd *o)
 {
-	if (o->has_server || o->has_auth_client_required || o->key_secret || o->encrypt)
-		return NULL;
 	char *name = xstrdup("rbd:");
 	append_part(&name, "", o->pool);
 	append_part(&name, "/", rbd_namespace(o));
@@ -173,4 +171,16 @@ char *rbd_name_print(const struct blockdev_options_rbd *o)
 	for (size_t i = 0; i < o->settings.count; i++)
 		append_setting(&name, o->settings.items[i]->name, o->settings.items[i]->value);
 	return name;
+}
+
+char *rbd_name_print(const struct blockdev_options_rbd *o)
+{
+	if (o->has_server || o->has_auth_client_required || o->key_secret || o->encrypt)
+		return NULL;
+	return print_name(o);
+}
+
+char *rbd_name_print_part(const struct blockdev_options *options)
+{
+	return print_name(&options->u.rbd);
 }

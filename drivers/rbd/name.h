@@ -23,6 +23,9 @@ int rbd_name_parse(const char *name, char **ret, struct error **errp);
 /* The name that opens the same image; NULL where no such name can. Free with free(). */
 char *rbd_name_print(const struct blockdev_options_rbd *o);
 
+/* What a name can say of @options, which are of an image. Free with free(). */
+char *rbd_name_print_part(const struct blockdev_options *options);
+
 /* The namespace of the image; NULL for the pool's own, which some call "". */
 const char *rbd_namespace(const struct blockdev_options_rbd *o);
 

@@ -323,7 +323,7 @@ static int co_fn rbd_node_activate(struct node *n, struct error **errp)
 
 static const char *const strong_options[] = {
 	"namespace", "conf", "snapshot", "encrypt", "user", "key-secret", "server",
-	"auth-client-required",
+	"auth-client-required", "settings",
 	NULL,
 };
 
@@ -334,6 +334,8 @@ static const struct driver rbd_driver = {
 	.is_remote = true,
 	.activate = rbd_node_activate,
 	.parse_name = rbd_name_parse,
+	.filename_in_json = true,
+	.print_name = rbd_name_print_part,
 	.strong_options = strong_options,
 	.state_size = sizeof(struct rbd),
 	.open = rbd_node_open,

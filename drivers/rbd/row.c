@@ -15,5 +15,7 @@ const struct driver rbd_row = {
 	.name = "rbd",
 	.protocol = "rbd",
 	.parse_name = rbd_name_parse,
+	.filename_in_json = true,
+	.print_name = rbd_name_print_part,
 	.load = load,
 };

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	keyval_parse_number(text, &real);
 
 	name = xasprintf("json:%s", text);
-	r = json_name_decode(name, "raw", &options, &error);
+	r = json_name_decode(name, "raw", NULL, &options, &error);
 	finish(&blockdev_options_type, r, options, error);
 	free(name);
 	free(text);

@@ -183,6 +183,28 @@ FIXTURE_TEST(names_become_options)
 		       "driver=null-co,size=512");
 	expect_options(f, "/dev/null", "raw", "driver=raw,file.driver=host_device,"
 					      "file.filename=/dev/null");
+	/* A driver with paths takes for one what would be another's name. */
+	expect_options(f, "null-co://", "file", "driver=file,filename=null-co://");
+	expect_options(f, "x:y", "file", "driver=file,filename=x:y");
+	expect_options(f, "null-co://", "null-co", "driver=null-co");
+}
+
+/* As for the reference program: a format that is given counts, not the name's. */
+FIXTURE_TEST(a_format_wins_over_a_json_name)
+{
+	static const char raw[] = "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\","
+				  "\"filename\":\"d\"}}";
+	disk_format_cow(disk_new(f, "d", 0), 4096, NULL, NULL);
+	expect_options(f, raw, "raw", "driver=raw,file.driver=file,file.filename=d");
+	expect_options(f, raw, "qcow2", "driver=qcow2,file.driver=file,file.filename=d");
+	expect_options(f, "json:{\"file\":{\"filename\":\"d\"}}", "qcow2",
+		       "driver=qcow2,file.driver=file,file.filename=d");
+	/* And is what the protocol holds. */
+	expect_options(f, "json:{\"driver\":\"file\",\"filename\":\"d\"}", "qcow2",
+		       "driver=qcow2,file.driver=file,file.filename=d");
+	expect_options(f, "json:{\"filename\":\"d\"}", "raw",
+		       "driver=raw,file.driver=file,file.filename=d");
+	expect_options(f, "json:{\"filename\":\"d\"}", "file", "driver=file,filename=d");
 }
 
 FIXTURE_TEST(bad_names_are_refused)
@@ -193,6 +215,10 @@ FIXTURE_TEST(bad_names_are_refused)
 		{"foo:bar", "raw", "Unknown protocol 'foo'"},
 		{"null-co://x", "raw", "The only allowed filename for this driver is 'null-co://'"},
 		{"d", "vmdk", "Unknown driver 'vmdk'"},
+		{"json:{\"driver\":\"raw\",\"file\":\"d\"}", "vmdk", "Unknown driver 'vmdk'"},
+		{"json:{\"driver\":\"raw\",\"size\":512,\"file\":\"d\"}", "qcow2",
+		 "Parameter 'size' is unexpected"},
+		{"d", "null-co", "The only allowed filename for this driver is 'null-co://'"},
 		{"gone", NULL, "Could not open 'gone': No such file or directory"},
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -216,6 +242,7 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(backing_names_are_combined),
 	FIXTURE_ROW(texts_are_put_together),
 	FIXTURE_ROW(names_become_options),
+	FIXTURE_ROW(a_format_wins_over_a_json_name),
 	FIXTURE_ROW(bad_names_are_refused),
 };
 

@@ -119,12 +119,12 @@ START_TEST(older_json_names_are_understood)
 		"\"server.0.socket\": \"/s\"}}";
 	struct blockdev_options *o = NULL, *expected = name_options("driver=gluster,volume=v,path=i,"
 		INET("h", "5") ",server.1.type=unix,server.1.path=/s");
-	ck_assert_int_eq(json_name_decode(tcp, NULL, &o, NULL), 0);
+	ck_assert_int_eq(json_name_decode(tcp, NULL, NULL, &o, NULL), 0);
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
 	blockdev_options_free(o);
 	blockdev_options_free(expected);
 
-	ck_assert_int_eq(json_name_decode(dotted, NULL, &o, NULL), 0);
+	ck_assert_int_eq(json_name_decode(dotted, NULL, NULL, &o, NULL), 0);
 	expected = name_options("driver=raw,file.driver=gluster,file.volume=v,file.path=i,"
 			  "file.server.0.type=unix,file.server.0.path=/s");
 	ck_assert(schema_equal(&blockdev_options_type, o, expected));
@@ -132,8 +132,8 @@ START_TEST(older_json_names_are_understood)
 	blockdev_options_free(expected);
 	ck_assert_int_lt(json_name_decode("json:{\"driver\": \"gluster\", \"volume\": \"v\", "
 					  "\"path\": \"i\", \"server\": [{\"type\": \"unix\", "
-					  "\"socket\": \"/s\", \"path\": \"/s\"}]}", NULL, &o,
-					  NULL), 0);
+					  "\"socket\": \"/s\", \"path\": \"/s\"}]}", NULL,
+					  NULL, &o, NULL), 0);
 }
 END_TEST
 

@@ -140,7 +140,7 @@ START_TEST(older_json_names_are_understood)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(older); i++) {
 		struct blockdev_options *o = NULL;
-		int r = json_name_decode(older[i].name, NULL, &o, NULL);
+		int r = json_name_decode(older[i].name, NULL, NULL, &o, NULL);
 		ck_assert_int_eq(r == 0, older[i].means != NULL);
 		if (r < 0)
 			continue;

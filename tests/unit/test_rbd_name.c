@@ -4,6 +4,8 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "schema/json_name.h"
+#include "schema/schema.h"
 #include "tests/unit/name_fixture.h"
 #include "tests/unit/unit.h"
 
@@ -114,6 +116,79 @@ START_TEST(other_images_have_no_name)
 }
 END_TEST
 
+static int read_filename(const struct json_name_drivers *drivers, const char *driver,
+			 const char *filename, char **ret, struct error **errp)
+{
+	*ret = NULL;
+	return strcmp(driver, "rbd") == 0 ? rbd_name_parse(filename, ret, errp) : 0;
+}
+
+static char *print_filename(const struct json_name_drivers *drivers,
+			    const struct blockdev_options *options)
+{
+	return rbd_name_print_part(options);
+}
+
+static const struct json_name_drivers drivers = {read_filename, print_filename};
+
+/* As written by older versions. */
+static const struct {
+	const char *name, *means; /* what is refused: NULL */
+} older[] = {
+	{"json:{\"driver\": \"rbd\", \"filename\": \"rbd:p/n/i@s:id=me:a=b\"}",
+	 "driver=rbd,pool=p,namespace=n,image=i,snapshot=s,user=me,settings.0.name=a,"
+	 "settings.0.value=b"},
+	{"json:{\"driver\": \"raw\", \"file.driver\": \"rbd\", \"file.filename\": \"rbd:p/i\", "
+	 "\"file.conf\": \"/c\", \"file.pool\": \"p\"}",
+	 "driver=raw,file.driver=rbd,file.pool=p,file.image=i,file.conf=/c"},
+	{"json:{\"driver\": \"quorum\", \"vote-threshold\": 1, \"children\": [{\"driver\": \"rbd\", "
+	 "\"filename\": \"rbd:p/i\"}]}",
+	 "driver=quorum,vote-threshold=1,children.0.driver=rbd,children.0.pool=p,"
+	 "children.0.image=i"},
+	{"json:{\"driver\": \"rbd\", \"pool\": \"p\", \"image\": \"i\", \"password-secret\": \"k\"}",
+	 "driver=rbd,pool=p,image=i,key-secret=k"},
+	{"json:{\"driver\": \"rbd\", \"pool\": \"p\", \"image\": \"i\", \"password-secret\": \"k\", "
+	 "\"key-secret\": \"k\"}", NULL},
+	{"json:{\"driver\": \"rbd\", \"filename\": \"rbd:p/i\", \"image\": \"j\"}", NULL},
+	{"json:{\"driver\": \"rbd\", \"filename\": \"rbd:p\"}", NULL},
+	{"json:{\"driver\": \"rbd\", \"filename\": 5}", NULL},
+};
+
+START_TEST(older_json_names_are_understood)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(older); i++) {
+		struct blockdev_options *o = NULL;
+		int r = json_name_decode(older[i].name, NULL, &drivers, &o, NULL);
+		ck_assert_msg((r == 0) == (older[i].means != NULL), "%s", older[i].name);
+		if (r < 0)
+			continue;
+		struct blockdev_options *expected = name_options(older[i].means);
+		ck_assert_msg(schema_equal(&blockdev_options_type, o, expected), "%s",
+			      older[i].name);
+		blockdev_options_free(o);
+		blockdev_options_free(expected);
+	}
+}
+END_TEST
+
+/* The reference program knows no other way to say settings. */
+START_TEST(settings_stand_in_a_filename)
+{
+	struct blockdev_options *o = name_options(
+		"driver=raw,file.driver=rbd,file.pool=p,file.image=i,file.key-secret=k,"
+		"file.settings.0.name=mon_host,file.settings.0.value=h:1");
+	char *name _cleanup_free_ = json_name_encode_readable(o, &drivers);
+	ck_assert_str_eq(name, "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"rbd\", "
+			       "\"key-secret\": \"k\", "
+			       "\"filename\": \"rbd:p/i:mon_host=h\\\\:1\"}}");
+	struct blockdev_options *again = NULL;
+	ck_assert_int_eq(json_name_decode(name, NULL, &drivers, &again, NULL), 0);
+	ck_assert(schema_equal(&blockdev_options_type, o, again));
+	blockdev_options_free(o);
+	blockdev_options_free(again);
+}
+END_TEST
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(names_mean_options),
 	UNIT_TEST(bad_names_are_refused),
@@ -121,6 +196,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(timeouts_are_settings_of_the_name),
 	UNIT_TEST(an_empty_namespace_is_none),
 	UNIT_TEST(other_images_have_no_name),
+	UNIT_TEST(older_json_names_are_understood),
+	UNIT_TEST(settings_stand_in_a_filename),
 };
 
 UNIT_MAIN("rbd_name", tests)

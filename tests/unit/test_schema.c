@@ -385,7 +385,7 @@ static void check_name(const char *name, const char *expected)
 	_cleanup_error_ struct error *e = NULL;
 	struct blockdev_options *o = NULL;
 
-	if (json_name_decode(name, NULL, &o, &e) < 0) {
+	if (json_name_decode(name, NULL, NULL, &o, &e) < 0) {
 		ck_assert_str_eq(e->message, expected);
 		return;
 	}
@@ -426,11 +426,17 @@ START_TEST(a_file_name_may_leave_the_driver_to_the_caller)
 {
 	struct blockdev_options *o;
 
-	ck_assert_int_eq(json_name_decode("json:{\"file\":\"x\"}", "qcow2", &o, NULL), 0);
+	ck_assert_int_eq(json_name_decode("json:{\"file\":\"x\"}", "qcow2", NULL, &o, NULL), 0);
 	ck_assert_int_eq(o->driver, BLOCKDEV_DRIVER_QCOW2);
 	blockdev_options_free(o);
-	ck_assert_int_eq(json_name_decode("json:{\"filename\":\"x\"}", "qcow2", &o, NULL), 0);
-	ck_assert_int_eq(o->driver, BLOCKDEV_DRIVER_FILE);
+	ck_assert_int_eq(json_name_decode_below("json:{\"filename\":\"x\"}", "qcow2", NULL, &o,
+						NULL), 0);
+	ck_assert_int_eq(o->driver, BLOCKDEV_DRIVER_QCOW2);
+	ck_assert_int_eq(o->u.qcow2.file->u.definition->driver, BLOCKDEV_DRIVER_FILE);
+	blockdev_options_free(o);
+	ck_assert_int_eq(json_name_decode("json:{\"driver\":\"raw\",\"file\":\"x\"}", "qcow2", NULL,
+					  &o, NULL), 0);
+	ck_assert_int_eq(o->driver, BLOCKDEV_DRIVER_QCOW2);
 	blockdev_options_free(o);
 }
 END_TEST
