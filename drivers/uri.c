@@ -11,6 +11,59 @@
 
 #include "base/util.h"
 
+#define SOCKET_KEY "socket="
+
+void uri_take_apart(const char *rest, struct uri *ret)
+{
+	bool has_host = string_starts_with(rest, "//");
+	if (has_host)
+		rest += 2;
+	size_t end = strcspn(rest, "#"), path_end = strcspn(rest, "?#");
+	size_t host_end = has_host ? strcspn(rest, "/?#") : 0;
+	const char *user_end = memrchr(rest, '@', host_end);
+	const char *host = user_end ? user_end + 1 : rest;
+	*ret = (struct uri){
+		.host = host,
+		.host_length = (size_t)(rest + host_end - host),
+		.path = rest + host_end,
+		.path_length = path_end - host_end,
+		.query = rest + MIN(path_end + 1, end),
+		.query_length = end - MIN(path_end + 1, end),
+	};
+}
+
+/* The parameter of the query at or after *at that is not empty, with its length; false at the end. */
+static bool next_parameter(const struct uri *u, const char **at, size_t *ret_length)
+{
+	const char *end = u->query + u->query_length;
+	while (*at < end && **at == '&')
+		++*at;
+	const char *stop = memchr(*at, '&', (size_t)(end - *at));
+	*ret_length = (size_t)((stop ? stop : end) - *at);
+	return *at < end;
+}
+
+bool uri_query_is_empty(const struct uri *u)
+{
+	const char *at = u->query;
+	size_t length;
+	return !next_parameter(u, &at, &length);
+}
+
+size_t uri_query_socket(const struct uri *u, const char **ret)
+{
+	const char *at = u->query;
+	size_t key = strlen(SOCKET_KEY), length = 0, further;
+	*ret = NULL;
+	if (!next_parameter(u, &at, &length) || length < key || memcmp(at, SOCKET_KEY, key) != 0)
+		return 0;
+	const char *next = at + length;
+	if (next_parameter(u, &next, &further))
+		return 0;
+	*ret = at + key;
+	return length - key;
+}
+
 static int hex_digit(char c)
 {
 	static const char digits[] = "0123456789abcdef0123456789ABCDEF";

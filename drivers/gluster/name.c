@@ -16,31 +16,9 @@
 
 #define PORT_DIGITS_MAX 5
 
-/* A URI taken apart, not yet decoded. No part ends with NUL. */
-struct parts {
-	const char *authority, *path, *query; /* query: NULL without one */
-	size_t authority_length, path_length, query_length;
-};
-
 static int invalid(const char *name, const char *reason, struct error **errp)
 {
 	return error_set(errp, -EINVAL, "invalid URI %s: %s", name, reason);
-}
-
-static void take_apart(const char *rest, struct parts *ret)
-{
-	size_t end = strcspn(rest, "#"), path_end = strcspn(rest, "?#");
-	size_t host_end = strcspn(rest, "/?#");
-	*ret = (struct parts){
-		.authority = rest,
-		.authority_length = host_end,
-		.path = rest + host_end,
-		.path_length = path_end - host_end,
-	};
-	if (path_end < end) {
-		ret->query = rest + path_end + 1;
-		ret->query_length = end - path_end - 1;
-	}
 }
 
 /* A piece of a URI as a value of key=value text. */
@@ -55,7 +33,7 @@ static int decode_value(const char *name, const char *s, size_t length, char **r
 }
 
 /* "volume=...,path=..." */
-static int parse_path(const char *name, const struct parts *p, char **ret, struct error **errp)
+static int parse_path(const char *name, const struct uri *p, char **ret, struct error **errp)
 {
 	char *path _cleanup_free_ = NULL;
 	int r = decode_value(name, p->path, p->path_length, &path, errp);
@@ -87,15 +65,12 @@ static int parse_port(const char *name, const char *digits, size_t length, unsig
 	return 0;
 }
 
-/* "type=inet,..." of HOST, HOST:PORT, [IPV6] or [IPV6]:PORT, each with or without USER@. */
-static int parse_inet(const char *name, const struct parts *p, char **ret, struct error **errp)
+/* "type=inet,..." of HOST, HOST:PORT, [IPV6] or [IPV6]:PORT. */
+static int parse_inet(const char *name, const struct uri *p, char **ret, struct error **errp)
 {
-	if (p->query)
+	if (!uri_query_is_empty(p))
 		return invalid(name, "a TCP address has no query", errp);
-	const char *host = p->authority, *end = p->authority + p->authority_length;
-	const char *user_end = memchr(host, '@', p->authority_length);
-	if (user_end)
-		host = user_end + 1;
+	const char *host = p->host, *end = p->host + p->host_length;
 	const char *host_end, *rest;
 	if (host < end && *host == '[') {
 		host++;
@@ -122,18 +97,16 @@ static int parse_inet(const char *name, const struct parts *p, char **ret, struc
 	return 0;
 }
 
-static int parse_unix(const char *name, const struct parts *p, char **ret, struct error **errp)
+static int parse_unix(const char *name, const struct uri *p, char **ret, struct error **errp)
 {
-	static const char key[] = "socket=";
-	size_t key_length = strlen(key);
-	if (p->authority_length > 0)
+	const char *path;
+	if (p->host_length > 0)
 		return invalid(name, "a UNIX socket has no host", errp);
-	if (!p->query || p->query_length <= key_length ||
-	    strncmp(p->query, key, key_length) != 0 || memchr(p->query, '&', p->query_length))
+	size_t length = uri_query_socket(p, &path);
+	if (length == 0)
 		return invalid(name, "it must end with '?socket=' and a path, and no more", errp);
 	char *socket _cleanup_free_ = NULL;
-	int r = decode_value(name, p->query + key_length, p->query_length - key_length, &socket,
-			     errp);
+	int r = decode_value(name, path, length, &socket, errp);
 	if (r < 0)
 		return r;
 	*ret = xasprintf("server.0.type=unix,server.0.path=%s", socket);
@@ -152,11 +125,11 @@ int gluster_name_parse(const char *name, char **ret, struct error **errp)
 	if (which == ARRAY_SIZE(transports))
 		return error_set(errp, -ENOENT, "Unknown protocol '%.*s'",
 				 (int)strcspn(name, ":"), name);
-	if (!string_starts_with(transport + length, "://"))
-		return invalid(name, "after the transport '://' must follow", errp);
+	if (!transport[length])
+		return invalid(name, "the volume is missing", errp);
 
-	struct parts p;
-	take_apart(transport + length + strlen("://"), &p);
+	struct uri p;
+	uri_take_apart(transport + length + 1, &p);
 	char *image _cleanup_free_ = NULL, *server _cleanup_free_ = NULL;
 	int r = parse_path(name, &p, &image, errp);
 	if (r >= 0)

@@ -37,23 +37,30 @@ static char *export_option(const char *escaped)
 	return *escaped ? xasprintf(",export=%s", escaped) : xstrdup("");
 }
 
+/* The path without its first slash. */
+static int decode_export(const struct uri *u, char **ret, struct error **errp)
+{
+	size_t slash = u->path_length > 0;
+	return percent_decode(u->path + slash, u->path_length - slash, ret, errp);
+}
+
 static int parse_unix_uri(const char *rest, char **ret, struct error **errp)
 {
-	if (*rest != '/' && *rest != '?')
+	struct uri uri;
+	const char *path;
+	uri_take_apart(rest, &uri);
+	if (uri.host_length > 0)
 		return invalid_uri(errp, "a URL of a UNIX socket has no host");
-	const char *query = strchr(rest, '?');
-	if (!query || !string_starts_with(query, "?socket=") || strpbrk(query, "&#"))
+	size_t length = uri_query_socket(&uri, &path);
+	if (!path)
 		return invalid_uri(errp, "it must end with '?socket=' and a path, and no more");
-	const char *path = query + strlen("?socket=");
-	if (!*path)
+	if (length == 0)
 		return invalid_uri(errp, "the path of the socket is empty");
 
 	char *socket _cleanup_free_ = NULL, *name _cleanup_free_ = NULL;
-	int r = percent_decode(path, strlen(path), &socket, errp);
-	if (*rest == '/')
-		rest++;
+	int r = percent_decode(path, length, &socket, errp);
 	if (r >= 0)
-		r = percent_decode(rest, (size_t)(query - rest), &name, errp);
+		r = decode_export(&uri, &name, errp);
 	if (r < 0)
 		return r;
 	char *option _cleanup_free_ = export_option(name);
@@ -82,26 +89,25 @@ static int split_authority(const char *s, size_t length, char **ret_host, char *
 		port++;
 	if (host_stop == s)
 		return invalid_uri(errp, "the host is missing");
-	if (memchr(s, '@', (size_t)(host_stop - s)))
-		return invalid_uri(errp, "a user name has no meaning");
 	size_t digits = strspn(port, "0123456789");
 	if (port < end && (digits != (size_t)(end - port) || digits > 5 ||
-			   atoi(port) > UINT16_MAX || atoi(port) == 0))
-		return invalid_uri(errp, "the port is no number from 1 to 65535");
-	*ret_port = xasprintf("%.*s", (int)(end - port), port);
+			   atoi(port) > UINT16_MAX))
+		return invalid_uri(errp, "the port is no number up to 65535");
+	/* Nobody listens at port 0, which so means that none is said. */
+	*ret_port = xasprintf("%.*s", port < end && atoi(port) > 0 ? (int)(end - port) : 0, port);
 	return percent_decode(s, (size_t)(host_stop - s), ret_host, errp);
 }
 
 static int parse_inet_uri(const char *rest, char **ret, struct error **errp)
 {
-	if (strpbrk(rest, "?#"))
-		return invalid_uri(errp, "a TCP address has no query and no fragment");
-	size_t length = strcspn(rest, "/");
-	const char *path = rest[length] ? rest + length + 1 : rest + length;
+	struct uri uri;
+	uri_take_apart(rest, &uri);
+	if (!uri_query_is_empty(&uri))
+		return invalid_uri(errp, "a TCP address has no query");
 	char *host _cleanup_free_ = NULL, *port _cleanup_free_ = NULL, *name _cleanup_free_ = NULL;
-	int r = split_authority(rest, length, &host, &port, errp);
+	int r = split_authority(uri.host, uri.host_length, &host, &port, errp);
 	if (r >= 0)
-		r = percent_decode(path, strlen(path), &name, errp);
+		r = decode_export(&uri, &name, errp);
 	if (r < 0)
 		return r;
 	char *option _cleanup_free_ = export_option(name);
@@ -155,12 +161,10 @@ static int parse_plain(const char *rest, char **ret, struct error **errp)
 int nbd_name_parse(const char *name, char **ret, struct error **errp)
 {
 	static const char tcp[] = "nbd+tcp://", inet[] = "nbd://", unix_socket[] = "nbd+unix://";
-	if (string_starts_with(name, tcp))
-		return parse_inet_uri(name + strlen(tcp), ret, errp);
-	if (string_starts_with(name, inet))
-		return parse_inet_uri(name + strlen(inet), ret, errp);
+	if (string_starts_with(name, tcp) || string_starts_with(name, inet))
+		return parse_inet_uri(strchr(name, ':') + 1, ret, errp);
 	if (string_starts_with(name, unix_socket))
-		return parse_unix_uri(name + strlen(unix_socket), ret, errp);
+		return parse_unix_uri(strchr(name, ':') + 1, ret, errp);
 	if (string_starts_with(name, "nbd:"))
 		return parse_plain(name + strlen("nbd:"), ret, errp);
 	if (string_starts_with(name, "nbd+tcp:") || string_starts_with(name, "nbd+unix:"))

@@ -31,7 +31,13 @@ static const struct name_case meanings[] = {
 	{"gluster://[::1]/v/i", "volume=v,path=i," INET("::1", "24007")},
 	{"gluster://h//v///d//i", "volume=v,path=d//i," INET("h", "24007")},
 	{"gluster://h/v%20w/a%2Cb,c%3F%23", "volume=v w,path=a,,b,,c?#," INET("h", "24007")},
+	{"gluster://h/v/i?", "volume=v,path=i," INET("h", "24007")},
+	{"gluster://a@b@h/v/i?&&#x", "volume=v,path=i," INET("h", "24007")},
+	{"gluster:/v/i", "volume=v,path=i," INET("localhost", "24007")},
+	{"gluster+tcp:v/i/j", "volume=v,path=i/j," INET("localhost", "24007")},
 	{"gluster+unix:///v/i?socket=/s", "volume=v,path=i," UNIX("/s")},
+	{"gluster+unix:/v/i?&socket=/s&", "volume=v,path=i," UNIX("/s")},
+	{"gluster+unix://u@/v/i?socket=/s", "volume=v,path=i," UNIX("/s")},
 	{"gluster+unix:///v/a/b?socket=/s%3f,#x", "volume=v,path=a/b," UNIX("/s?,,")},
 };
 
@@ -42,8 +48,9 @@ START_TEST(names_mean_options)
 END_TEST
 
 static const struct name_case refusals[] = {
-	{"gluster:a", "'://'"},
-	{"gluster:/v/i", "'://'"},
+	{"gluster", "volume"},
+	{"gluster:", "volume"},
+	{"gluster:a", "path"},
 	{"gluster://h", "volume"},
 	{"gluster://h/", "volume"},
 	{"gluster://h/v", "path"},
@@ -59,7 +66,10 @@ static const struct name_case refusals[] = {
 	{"gluster://[::1/v/i", "']'"},
 	{"gluster://[::1]5/v/i", "port"},
 	{"gluster://h/v/i?socket=/s", "query"},
-	{"gluster://h/v/i?", "query"},
+	{"gluster://h/v/i?&x", "query"},
+	{"gluster+unix:///v/i?", "socket"},
+	{"gluster+unix:///v/i?x&socket=/s", "socket"},
+	{"gluster+unix:///v/i#?socket=/s", "socket"},
 	{"gluster+unix:///v/i", "socket"},
 	{"gluster+unix:///v/i?socket=", "socket"},
 	{"gluster+unix:///v/i?sock=/s", "socket"},
