@@ -36,6 +36,8 @@ static char *schema_name(const char *name)
 		return xstrdup("version");
 	if (strcmp(name, "compat6") == 0)
 		return xstrdup("hwversion");
+	if (strcmp(name, "password-secret") == 0)
+		return xstrdup("key-secret");
 	char *s = xstrdup(name);
 	for (char *p = s; *p && *p != '.'; p++)
 		if (*p == '_')
@@ -47,7 +49,8 @@ static char *schema_name(const char *name)
 static const struct schema_member *find_of_place(const struct driver *d, const char *name)
 {
 	const struct schema_member *place = find(create_options_branch(d), "location");
-	bool is_one = strcmp(name, "debug") == 0 || strcmp(name, "logfile") == 0;
+	bool is_one = strcmp(name, "debug") == 0 || strcmp(name, "logfile") == 0 ||
+		      strcmp(name, "key-secret") == 0;
 	return place && is_one ? find(place->type, name) : NULL;
 }
 
@@ -131,12 +134,13 @@ static int add_pair(const char *pair, const struct driver *format, const struct 
 	char *key _cleanup_free_ =
 		xasprintf("%.*s", (int)(equals ? equals - pair : (ptrdiff_t)strlen(pair)), pair);
 	const char *value = equals ? equals + 1 : "on";
+	char *name _cleanup_free_ = schema_name(key);
 	char *converted _cleanup_free_ = schema_pair(key, value);
 	const struct schema_member *of_format = create_option_find(format, key);
 	const struct schema_member *m = of_format ? of_format : create_option_find(storage, key);
 	if (!m)
 		return error_set(errp, -EINVAL, "Invalid parameter '%s'", key);
-	if (converted && m == find_of_place(storage, key)) {
+	if (converted && m == find_of_place(storage, name)) {
 		char *placed _cleanup_free_ = xasprintf("location.%s", converted);
 		add(for_storage, placed);
 	} else if (converted) {

@@ -191,7 +191,7 @@ static const struct {
   before_backing[] = {{"adapter_type", false}};
 
 /* Of the place of an image, where its driver has them. */
-static const char *const of_place[] = {"debug", "logfile"};
+static const char *const of_place[] = {"debug", "logfile", "password-secret"};
 
 static bool is_customary(const char *name)
 {
@@ -352,6 +352,7 @@ static const struct {
 	{"lazy_refcounts", "Reference counts are written late"},
 	{"logfile", "Where the library logs to"},
 	{"nocow", "No copy-on-write by the file system (btrfs)"},
+	{"password-secret", "ID of the secret that holds the user's key"},
 	{"preallocation", "What is allocated from the start"},
 	{"refcount_bits", "Bits of a reference count"},
 	{"size", "Virtual size of the disk"},
@@ -369,28 +370,43 @@ static const char *purpose_of(const char *name)
 	return "";
 }
 
-/* One line of help. @type NULL: it is a size. */
-static void print_option_help(const char *name, const struct schema_type *type)
+struct option_help {
+	char *name;
+	const struct schema_type *type; /* NULL: a size */
+	bool is_of_storage;
+};
+
+/* What holds a format has no metadata that could be allocated. */
+static bool is_allowed(const struct option_help *o, const char *value)
 {
+	return !o->is_of_storage || strcmp(o->name, "preallocation") != 0 ||
+	       strcmp(value, "metadata") != 0;
+}
+
+/* One line. */
+static void print_option_help(const struct option_help *o)
+{
+	const char *name = o->name, *mark = " (allowed values: ";
+	const struct schema_type *type = o->type;
 	char *text _cleanup_free_ = xasprintf("%s=<%s>", name, type ? type_word(type) : "size");
 
 	printf("  %-22s - %s", text, purpose_of(name));
 	if (type && type->kind == SCHEMA_ENUM && strcmp(name, "compat") != 0) {
-		for (unsigned i = 0; i < type->count; i++)
-			printf("%s%s", i > 0 ? ", " : " (allowed values: ", type->values[i]);
+		for (unsigned i = 0; i < type->count; i++) {
+			if (!is_allowed(o, type->values[i]))
+				continue;
+			printf("%s%s", mark, type->values[i]);
+			mark = ", ";
+		}
 		putchar(')');
 	}
 	putchar('\n');
 }
 
-struct option_help {
-	char *name;
-	const struct schema_type *type;
-};
-
 struct option_helps {
 	struct option_help items[64];
 	unsigned count;
+	bool of_storage; /* what is added now */
 };
 
 static void add_option_help(struct option_helps *h, const char *name, const struct schema_type *type)
@@ -399,7 +415,7 @@ static void add_option_help(struct option_helps *h, const char *name, const stru
 		if (strcmp(h->items[i].name, name) == 0)
 			return;
 	if (h->count < ARRAY_SIZE(h->items))
-		h->items[h->count++] = (struct option_help){xstrdup(name), type};
+		h->items[h->count++] = (struct option_help){xstrdup(name), type, h->of_storage};
 }
 
 static void add_inner(struct option_helps *h, const char *outer, const struct schema_type *t)
@@ -468,12 +484,14 @@ static void print_options(const struct driver *format, const struct driver *stor
 	struct option_helps h = {0};
 
 	add_option_help(&h, "size", NULL);
+	h.of_storage = !format->is_format;
 	add_members(&h, format);
+	h.of_storage = true;
 	add_members(&h, storage);
 	qsort(h.items, h.count, sizeof(h.items[0]), by_name);
 	for (unsigned i = 0; i < h.count; i++) {
 		if (is_listed(h.items[i].name, only))
-			print_option_help(h.items[i].name, h.items[i].type);
+			print_option_help(&h.items[i]);
 		free(h.items[i].name);
 	}
 }
