@@ -5,6 +5,7 @@ with-ceph starts one for several scripts and names its folder in $CEPH_TEST_DIR;
 script that is run alone starts its own.
 """
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -28,9 +29,9 @@ class Ceph:
         self.dir = folder
         self.conf = f"{folder}/ceph.conf"
 
-    def start(self, store="memstore"):
+    def start(self, store="memstore", osds=1):
         result = subprocess.run([SCRIPT, "start", self.dir], capture_output=True, text=True,
-                                env=dict(os.environ, CEPH_STORE=store))
+                                env=dict(os.environ, CEPH_STORE=store, CEPH_OSDS=str(osds)))
         if result.returncode != 0:
             skip(f"no Ceph cluster: {result.stderr.strip()}")
 
@@ -45,15 +46,16 @@ class Ceph:
 
     @contextlib.contextmanager
     def frozen(self, *which):
-        """The monitor, the OSD or both do not answer meanwhile."""
+        """The monitor, the OSD ("osd.1": the second) or both do not answer meanwhile."""
         with stopped(*(self.pid(w) for w in which)):
             yield
-        if "osd" in which:
-            self.wake()
+        osds = [w.partition(".")[2] or "0" for w in which if w.startswith("osd")]
+        if osds:
+            self.wake(osds)
 
-    def wake(self):
+    def wake(self, osds):
         """
-        Have a halted OSD serve all placement groups again. The right to read, which it gives
+        Have halted OSDs serve all placement groups again. The right to read, which it gives
         itself for some seconds at a time, has run out; once in a while it does not get it again, and
         whatever comes ("waiting for readable") waits for ever. A new start of the group ends that.
         """
@@ -64,7 +66,7 @@ class Ceph:
         while any(p.poll() is None for p in probes) and time.monotonic() < deadline:
             time.sleep(0.02)
         if any(p.poll() is None for p in probes):
-            self.ceph("osd", "down", "0")
+            self.ceph("osd", "down", *osds)
         for p in probes:
             p.wait(120)
 
@@ -73,6 +75,21 @@ class Ceph:
 
     def ceph(self, *arguments):
         return run("ceph", "-c", self.conf, *arguments, timeout=120)
+
+    def set_osd(self, number, name, value):
+        """Change a setting of a running OSD."""
+        run("ceph", "daemon", f"{self.dir}/run/osd.{number}.asok", "config", "set", name, str(value),
+            timeout=120)
+
+    def object_on(self, image, osd):
+        """The number of an object of @image that lies on OSD @osd."""
+        prefix = next(line.split()[-1] for line in self.rbd("info", image).splitlines()
+                      if "block_name_prefix" in line)
+        for i in range(1 << 16):
+            place = self.ceph("osd", "map", "rbd", f"{prefix}.{i:016x}", "--format", "json")
+            if json.loads(place)["acting_primary"] == osd:
+                return i
+        raise AssertionError(f"no object on osd.{osd}")
 
     def remove(self, name):
         """Remove an image, if it is there; who was slow to close it may be watching it for a while."""
@@ -102,8 +119,8 @@ class Ceph:
 
 
 @contextlib.contextmanager
-def cluster(store="memstore", own=False):
-    """The shared cluster, or one of one's own."""
+def cluster(store="memstore", own=False, osds=1):
+    """The shared cluster, or one of one's own, with several OSDs if so."""
     need(*PROGRAMS)
     suppressions = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ceph.lsan")
     os.environ.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")
@@ -116,7 +133,7 @@ def cluster(store="memstore", own=False):
     folder = tempfile.mkdtemp(prefix="cairn-ceph-")
     ceph = Ceph(folder)
     try:
-        ceph.start(store)
+        ceph.start(store, osds)
         yield ceph
     finally:
         if os.path.exists(ceph.conf):
