@@ -172,6 +172,21 @@ static uint64_t setting_seconds(rados_t rados, const char *name)
 	return value > 0 && value < UINT32_MAX ? (uint64_t)(value + 0.999) : 0;
 }
 
+/*
+ * Have librbd answer changes when they are stored, which its cache "writeback" alone does better:
+ * early.h does the rest. Images ask for their settings when they are opened.
+ */
+static uint64_t take_early_answers(rados_t rados)
+{
+	char policy[32] = "", limit[64] = "";
+	if (rados_conf_get(rados, "rbd_cache_policy", policy, sizeof(policy)) < 0 ||
+	    rados_conf_get(rados, "rbd_cache_max_dirty", limit, sizeof(limit)) < 0 ||
+	    strcmp(policy, "writearound") != 0 ||
+	    rados_conf_set(rados, "rbd_cache_max_dirty", "0") < 0)
+		return 0;
+	return strtoull(limit, NULL, 10);
+}
+
 static int connect_cluster(void *rados)
 {
 	return rados_connect(rados);
@@ -265,6 +280,7 @@ static int co_fn cluster_open(struct cluster *c, const struct blockdev_options_r
 		return explain(o, seconds, r, errp);
 	}
 	c->rados = conf.rados;
+	c->max_early_bytes = take_early_answers(c->rados);
 	c->is_connected = true;
 	return 0;
 }

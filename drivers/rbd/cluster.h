@@ -20,6 +20,8 @@ struct cluster {
 	char *key; /* the options, as text */
 	rados_t rados;
 	uint64_t patience_ns; /* for connecting and for opening an image; 0: without limit */
+	/* How much librbd would answer before it is stored, if that were not done for it; see early.h. */
+	uint64_t max_early_bytes;
 	bool is_connected;
 	bool is_shut_out; /* the cluster refuses this client for good: whoever comes needs another */
 	struct co_mutex lock; /* held while connecting */

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/detached.h"
 #include "block/graph.h"
+#include "drivers/rbd/config.h"
 #include "drivers/rbd/encryption.h"
 #include "drivers/rbd/guard.h"
 #include "drivers/rbd/name.h"
@@ -112,7 +113,7 @@ static int close_blocking(void *arg)
 	header_watch_end(&image->header_watch);
 	if (image->has_watch)
 		rbd_update_unwatch(image->handle, image->watch);
-	while (is_asking(image) || follow_is_busy(&image->follow) ||
+	while (is_asking(image) || early_is_busy(&image->early) ||
 	       atomic_load(&image->listers) > 0)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	if (image->handle)
@@ -236,7 +237,6 @@ static int check_lock(struct opening *o)
 	rbd_completion_t probe;
 	if (!owner || rbd_aio_create_completion(NULL, on_probed, &probe) < 0)
 		return 0;
-	follow_note_flush(&o->image->follow);
 	int r = rbd_aio_flush(o->image->handle, probe);
 	for (int i = 0; r >= 0 && i < LOCK_WAIT_MS && !rbd_aio_is_complete(probe); i++)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -254,6 +254,22 @@ static bool may_read_ahead(const struct image_config *c)
 {
 	return string_equal(image_config_find(c, "rbd_cache", "true"), "true") &&
 	       !string_equal(image_config_find(c, "rbd_readahead_max_bytes", ""), "0");
+}
+
+/*
+ * Changes are answered early where librbd's cache is on and would do that itself, had the
+ * connection not been told otherwise. Metadata of the image or its pool may overrule the connection.
+ */
+static void configure_early(struct image *image, const struct image_config *c)
+{
+	bool is_off = !string_equal(image_config_find(c, "rbd_cache", "false"), "true") ||
+		      string_equal(image_config_find(c, "rbd_cache_policy", ""), "writethrough");
+	uint64_t librbds = strtoull(image_config_find(c, "rbd_cache_max_dirty", "1"), NULL, 10);
+	if (is_off || librbds > 0)
+		return;
+	early_configure(&image->early, image->cluster->max_early_bytes,
+			string_equal(image_config_find(c, "rbd_cache_writethrough_until_flush",
+						       "true"), "false"));
 }
 
 static int open_blocking(void *arg)
@@ -292,7 +308,7 @@ static int open_blocking(void *arg)
 	image_config_get(&config, image->handle);
 	image->reads_ahead = may_read_ahead(&config);
 	if (!image->read_only && !image->snapshot) {
-		follow_detect(&image->follow, image->handle, &config);
+		configure_early(image, &config);
 		r = check_lock(o);
 	}
 	image_config_put(&config);
@@ -352,7 +368,7 @@ static int co_fn open_once(struct graph *g, const struct blockdev_options_rbd *o
 		.on_size = on_size,
 		.owner = owner,
 	};
-	follow_init(&image->follow, image->loop);
+	early_init(&image->early, image->loop);
 	struct opening *opening = NEW(struct opening);
 	*opening = (struct opening){
 		.image = image,
@@ -412,7 +428,6 @@ void co_fn image_close(struct image *image)
 	if (!image)
 		return;
 	struct cluster *cluster = image->cluster;
-	follow_end(&image->follow);
 	image_requests_finish(image);
 	guard_lock(&image->guard);
 	image->is_watching = false;
@@ -463,6 +478,7 @@ int co_fn image_resize(struct image *image, uint64_t size, struct error **errp)
 		return error_set_errno(errp, -EFBIG, "Failed to resize the image");
 	atomic_fetch_add(&image->resizes, 1);
 	image_forget(image);
+	early_wait(&image->early);
 	/* It ends with the request timeout of each of its steps. */
 	int r = co_detached(resize_blocking, &z, NULL, 0);
 	image_forget(image);
@@ -489,6 +505,7 @@ static int invalidate_blocking(void *arg)
 
 int co_fn image_invalidate(struct image *image)
 {
+	early_wait(&image->early);
 	int r = co_detached(invalidate_blocking, image, NULL, 0);
 	image_forget(image);
 	return r;

@@ -13,7 +13,7 @@
 #include "block/merge.h"
 #include "block/readahead.h"
 #include "drivers/rbd/cluster.h"
-#include "drivers/rbd/follow.h"
+#include "drivers/rbd/early.h"
 #include "drivers/rbd/watch.h"
 
 struct image {
@@ -35,8 +35,7 @@ struct image {
 	bool has_simple_layout;       /* each object holds a range of what is read, and no parent's */
 	uint64_t discard_granularity; /* librbd rounds discards inwards to it */
 
-	struct follow follow; /* of an image that is open for writing */
-	struct co_rwlock reading; /* held by reads, and by changes that must not meet any */
+	struct early early; /* changes that have been answered */
 
 	/* Another client may change the size; see image.c. */
 	struct header_watch header_watch; /* of an image that is open for reading */

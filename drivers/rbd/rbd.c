@@ -2,9 +2,8 @@
 /*
  * The driver rbd: requests to an image of a Ceph cluster. Node's loop.
  *
- * With librbd's cache, a write is acknowledged before it is stored, and one that then
- * fails is lost and told of by one flush only; see follow.h. So a failed flush is final for
- * the node.
+ * With a cache, a write is acknowledged before it is stored (early.h), and one that then fails is
+ * lost. So a failed flush is final for the node.
  */
 #include "drivers/rbd/rbd.h"
 
@@ -47,7 +46,7 @@ static int co_fn rbd_node_open(struct node *n, const struct blockdev_options *op
 	if (r < 0)
 		return r;
 	n->size = align_up(image_size(rbd->image), RBD_SECTOR_BYTES);
-	n->holds_writes = true; /* in librbd's cache, which others may have turned on, too */
+	n->holds_writes = true; /* here or in librbd's cache, which others may have turned on, too */
 	n->filename = rbd_name_print(o);
 	return 0;
 }

@@ -39,17 +39,29 @@ struct flight {
 	struct coroutine *waiter;
 	int64_t result;
 	struct iovec *iov; /* of a request for several pieces */
-	void *copy;        /* of what a write that goes through has in several pieces */
-	enum passage {
-		PASSAGE_PLAIN,   /* librbd may answer a change before it is stored */
-		PASSAGE_THROUGH, /* it does not */
-		PASSAGE_ALONE,   /* it may; reads that come before and after are held apart */
-	} passage;
+};
+
+/* A change that has been answered. It frees itself. */
+struct early_flight {
+	struct flight flight;
+	struct image *image;
+	struct early_change change;
+	void *copy; /* of what is written: the client's memory is his again */
 };
 
 static void on_landed(struct loop_post *post)
 {
 	co_wake(container_of(post, struct flight, post)->waiter);
+}
+
+static void on_landed_early(struct loop_post *post)
+{
+	struct early_flight *e = container_of(post, struct early_flight, flight.post);
+	int r = (int)MIN(e->flight.result, 0);
+	buffer_put(e->flight.loop, e->copy, e->change.end - e->change.start);
+	image_note_result(e->image, r);
+	early_end(&e->image->early, &e->change, r);
+	free(e);
 }
 
 /* On a thread of librbd. */
@@ -59,32 +71,6 @@ static void on_complete(rbd_completion_t completion, void *arg)
 	f->result = rbd_aio_get_return_value(completion);
 	rbd_aio_release(completion);
 	loop_post(f->loop, &f->post); /* the flight may be gone from here on */
-}
-
-/*
- * How a change has to go. librbd holds a flush back until the reads that came before have ended, also
- * the one that is sent behind the change and is to hear of its failure; see follow.h. Only
- * of writes librbd can be told not to answer early.
- */
-static enum passage choose_passage(const struct image *image, const struct image_request *q)
-{
-	if (q->op == IMAGE_READ || q->op == IMAGE_FLUSH || !follow_is_on(&image->follow) ||
-	    image->reading.readers == 0)
-		return PASSAGE_PLAIN;
-	return q->op == IMAGE_WRITE ? PASSAGE_THROUGH : PASSAGE_ALONE;
-}
-
-static int submit_through(struct image *image, const struct image_request *q, struct flight *f,
-			  rbd_completion_t c)
-{
-	const char *p = vec_contiguous(q->v, q->bytes);
-	if (!p) {
-		p = f->copy = buffer_get(image->loop, q->bytes);
-		if (!p)
-			return -ENOMEM;
-		vec_to_buffer(q->v, f->copy, q->bytes);
-	}
-	return rbd_aio_write2(image->handle, q->offset, q->bytes, p, c, LIBRADOS_OP_FLAG_FADVISE_FUA);
 }
 
 static int submit_vec(struct image *image, const struct image_request *q, struct flight *f,
@@ -115,8 +101,7 @@ static int submit(struct image *image, const struct image_request *q, struct fli
 	case IMAGE_FLUSH:
 		return rbd_aio_flush(image->handle, c);
 	default:
-		return f->passage == PASSAGE_THROUGH ? submit_through(image, q, f, c)
-						     : submit_vec(image, q, f, c);
+		return submit_vec(image, q, f, c);
 	}
 }
 
@@ -127,36 +112,9 @@ static int take_off(struct image *image, const struct image_request *request, st
 	int r = rbd_aio_create_completion(f, on_complete, &completion);
 	if (r < 0)
 		return r;
-	if (request->op == IMAGE_FLUSH)
-		follow_note_flush(&image->follow);
 	r = submit(image, request, f, completion);
 	if (r < 0)
 		rbd_aio_release(completion);
-	else if (request->op != IMAGE_READ && request->op != IMAGE_FLUSH)
-		follow_note_change(&image->follow);
-	return r;
-}
-
-/* Send a read, behind the flushes that follow the changes so far. */
-static int co_fn take_off_reading(struct image *image, const struct image_request *request,
-				  struct flight *f)
-{
-	co_rwlock_read(&image->reading);
-	follow_send_now(&image->follow);
-	int r = take_off(image, request, f);
-	if (r < 0)
-		co_rwlock_read_unlock(&image->reading);
-	return r;
-}
-
-/* Send a change while no read is under way, and the flush behind it. */
-static int co_fn take_off_alone(struct image *image, const struct image_request *request,
-				struct flight *f)
-{
-	co_rwlock_write(&image->reading);
-	int r = take_off(image, request, f);
-	follow_send_now(&image->follow);
-	co_rwlock_write_unlock(&image->reading);
 	return r;
 }
 
@@ -166,31 +124,74 @@ static int64_t co_fn fly(struct image *image, const struct image_request *reques
 		.loop = image->loop,
 		.post = {.fn = on_landed},
 		.waiter = co_self(),
-		.passage = choose_passage(image, request),
 	};
-	int r = request->op == IMAGE_READ ? take_off_reading(image, request, &f)
-		: f.passage == PASSAGE_ALONE ? take_off_alone(image, request, &f)
-					     : take_off(image, request, &f);
-	if (r >= 0) {
+	int r = take_off(image, request, &f);
+	if (r >= 0)
 		co_yield();
-		if (request->op == IMAGE_READ)
-			co_rwlock_read_unlock(&image->reading);
-	}
 	free(f.iov);
-	buffer_put(image->loop, f.copy, request->bytes);
 	if (r < 0)
 		return r;
-	if (request->op == IMAGE_FLUSH) {
-		int lost = follow_wait(&image->follow);
-		f.result = f.result < 0 ? f.result : lost;
-	}
 	image_note_result(image, (int)MIN(f.result, 0));
 	return f.result < 0 || request->op == IMAGE_READ ? f.result : 0;
 }
 
+/* Send a change, for which nobody waits. 0, a negative errno, or 1: there is no memory for that. */
+static int fly_early(struct image *image, const struct image_request *request)
+{
+	struct image_request q = *request;
+	struct iovec storage;
+	void *copy = NULL;
+	if (q.op == IMAGE_WRITE) {
+		copy = buffer_get(image->loop, q.bytes);
+		if (!copy)
+			return 1;
+		vec_to_buffer(q.v, copy, q.bytes);
+		q.v = vec_flat(&storage, copy, q.bytes);
+	}
+	struct early_flight *e = NEW(struct early_flight);
+	*e = (struct early_flight){
+		.flight = {.loop = image->loop, .post = {.fn = on_landed_early}},
+		.image = image,
+		.change = {.start = q.offset, .end = q.offset + q.bytes},
+		.copy = copy,
+	};
+	int r = take_off(image, &q, &e->flight);
+	if (r < 0) {
+		buffer_put(image->loop, copy, q.bytes);
+		free(e);
+		return r;
+	}
+	early_begin(&image->early, &e->change);
+	return 0;
+}
+
+static int64_t co_fn fly_flush(struct image *image, const struct image_request *request)
+{
+	int64_t r = early_wait(&image->early);
+	if (r >= 0)
+		r = fly(image, request);
+	if (r >= 0)
+		early_resume(&image->early);
+	return r;
+}
+
+/* A read or a change, behind the changes that were answered early and touch the same bytes. */
+static int64_t co_fn fly_behind(struct image *image, const struct image_request *request)
+{
+	bool is_change = request->op != IMAGE_READ;
+	early_wait_range(&image->early, request->offset, request->bytes);
+	int r = 1;
+	if (is_change && early_has_room(&image->early, request->bytes))
+		r = fly_early(image, request);
+	int64_t done = r <= 0 ? r : fly(image, request);
+	if (is_change && done < 0)
+		early_pause(&image->early);
+	return done;
+}
+
 static int64_t co_fn fly_transfer(void *arg, const struct transfer *t)
 {
-	return fly(arg, &(struct image_request){
+	return fly_behind(arg, &(struct image_request){
 		.op = t->is_write ? IMAGE_WRITE : IMAGE_READ,
 		.offset = t->offset,
 		.bytes = t->bytes,
@@ -221,14 +222,14 @@ static int64_t co_fn write_merged(struct image *image, const struct image_reques
 int64_t co_fn image_run(struct image *image, const struct image_request *request)
 {
 	if (request->op == IMAGE_FLUSH)
-		return fly(image, request);
+		return fly_flush(image, request);
 	if (request->op == IMAGE_READ)
 		return image->reads_ahead
 			       ? readahead_read(&image->ahead, request->offset, request->bytes,
 						request->v, image_size(image))
 			       : read_merged(image, request->offset, request->bytes, request->v);
 	image_forget(image);
-	int64_t r = request->op == IMAGE_WRITE ? write_merged(image, request) : fly(image, request);
+	int64_t r = request->op == IMAGE_WRITE ? write_merged(image, request) : fly_behind(image, request);
 	image_forget(image);
 	return r;
 }
@@ -257,7 +258,6 @@ void image_requests_init(struct image *image)
 		.write_part = 2,
 	};
 	merge_queue_init(&image->merge, image->loop);
-	co_rwlock_init(&image->reading);
 	image->ahead = (struct readahead){
 		.read = read_merged,
 		.work_begin = work_begin,

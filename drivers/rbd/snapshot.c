@@ -37,6 +37,7 @@ static int co_fn run(struct node *n, const char *name, int (*fn)(rbd_image_t, co
 	struct call c = {.image = rbd->image, .name = name, .fn = fn};
 	rbd->generation++;
 	image_forget(rbd->image);
+	early_wait(&rbd->image->early);
 	int r = co_detached(run_blocking, &c, NULL, 0);
 	rbd->generation++;
 	image_forget(rbd->image);
@@ -123,6 +124,10 @@ int co_fn rbd_node_snapshot_list(struct node *n, struct snapshot_info_list *ret,
 
 int co_fn rbd_node_snapshot_create(struct node *n, const char *name, struct error **errp)
 {
+	const struct rbd *rbd = n->state;
+	int r = early_wait(&rbd->image->early);
+	if (r < 0)
+		return error_set_errno(errp, r, "failed to create snapshot '%s'", name);
 	return run(n, name, rbd_snap_create, "create", errp);
 }
 

@@ -85,6 +85,7 @@ static int co_fn refresh(struct node *n, uint64_t offset)
 	    map->generation == rbd->generation && loop_now_ns(n->loop) < map->until_ns)
 		return 0;
 
+	early_wait(&rbd->image->early);
 	/* Others may ask at the same time: each has its own until it is complete. */
 	map = NEW(struct rbd_map);
 	map->generation = rbd->generation;
