@@ -149,6 +149,7 @@ struct qcow2 {
 	struct co_mutex lock;
 	uint64_t free_hint;         /* no cluster below this number is known to be free */
 	uint64_t fresh_from;        /* cluster number from which the file was never written */
+	uint64_t grown_from;        /* as it was when writing began */
 	uint64_t compressed_next;   /* where in a begun cluster compressed data continues; 0 */
 
 	struct co_mutex l1_lock;    /* making or moving L2 tables and the L1 table */

@@ -16,6 +16,8 @@
 #include "drivers/qcow2/image.h"
 #include "drivers/qcow2/overlap.h"
 
+#define SECTOR 512
+
 /* Clear the bits whose promise we do not keep while writing. */
 static int co_fn clear_autoclear(struct qcow2 *q, struct error **errp)
 {
@@ -64,7 +66,7 @@ static int co_fn begin_writing_locked(struct qcow2 *q, struct error **errp)
 		r = qcow2_metadata_collect(q, errp);
 	if (r < 0)
 		return r;
-	q->fresh_from = qcow2_clusters(q, qcow2_file_size(q));
+	q->fresh_from = q->grown_from = qcow2_clusters(q, qcow2_file_size(q));
 	r = clear_autoclear(q, errp);
 	if (r == 0 && !is_for_check)
 		r = repair_dirty(q, errp);
@@ -114,10 +116,28 @@ int co_fn qcow2_settle(struct qcow2 *q)
 	return r < 0 ? r : edge_flush(q->node->file);
 }
 
+/*
+ * What is zero at the end of a new cluster is not written, and compressed data ends anywhere. We
+ * read zeroes behind the end of the file; not all programs do, nor do windows end within a sector.
+ */
+static void co_fn pad_file(struct qcow2 *q)
+{
+	uint64_t size = qcow2_file_size(q);
+	bool is_compressed = q->compressed_next != 0 &&
+			     size >> q->cluster_bits == q->compressed_next >> q->cluster_bits;
+	uint64_t whole = align_up(size, is_compressed ? SECTOR : q->cluster_bytes);
+
+	/* In vain where the file cannot grow; the image is good all the same. */
+	if (q->fresh_from > q->grown_from && whole > size)
+		(void)edge_truncate(q->node->file, whole, PREALLOCATION_OFF, NULL);
+}
+
 int co_fn qcow2_end_writing(struct qcow2 *q)
 {
 	if (!q->writing)
 		return 0;
+	if (!q->node->corrupt)
+		pad_file(q);
 	int r = qcow2_settle(q);
 
 	/* Opened to be checked, it is clean when the check says so. */
