@@ -162,7 +162,8 @@ int co_fn cbw_before_write(struct cbw *w, uint64_t offset, uint64_t bytes)
 {
 	int r = w->error < 0 ? 0
 			     : copy_urgently(w->copy, w->left, offset, bytes, w->settings.timeout_ns);
-	if (r < 0 && w->settings.on_error == ON_CBW_ERROR_BREAK_GUEST_WRITE)
+	/* Unless nobody wants the copy any more. */
+	if (r < 0 && w->error == 0 && w->settings.on_error == ON_CBW_ERROR_BREAK_GUEST_WRITE)
 		return r;
 	if (r < 0)
 		break_snapshot(w, r);
@@ -286,6 +287,12 @@ void cbw_watch(struct cbw *w, void (*broken)(void *arg), void *arg)
 {
 	w->broken = broken;
 	w->broken_arg = arg;
+}
+
+void cbw_give_up(struct cbw *w)
+{
+	if (w->error == 0)
+		w->error = -ECANCELED;
 }
 
 void cbw_discard_source(struct cbw *w)

@@ -70,6 +70,8 @@ struct dirty_bitmap *cbw_left(struct cbw *w);
 int cbw_error(const struct cbw *w);
 /* @broken(@arg) is called when that happens; must not wait. NULL for nobody. */
 void cbw_watch(struct cbw *w, void (*broken)(void *arg), void *arg);
+/* Nobody wants the point in time any more: no user waits for it from now on, nor fails with it. */
+void cbw_give_up(struct cbw *w);
 /* The source is discarded behind the copies, which takes permission to write there. */
 void cbw_discard_source(struct cbw *w);
 bool cbw_discards_source(const struct cbw *w);

@@ -36,10 +36,16 @@ static int co_fn truncate_by_driver(struct node *n, uint64_t size,
 
 int co_fn io_grow(struct node *n, uint64_t end)
 {
+	unsigned unanswered = n->unanswered_grows;
 	co_mutex_lock(&n->resize_lock);
 	int r = 0;
+	/* Who has waited while storage did not answer has waited long enough: not one after the other. */
 	if (end > n->size)
-		r = truncate_by_driver(n, end, PREALLOCATION_OFF, NULL);
+		r = n->unanswered_grows != unanswered
+			    ? -ETIMEDOUT
+			    : truncate_by_driver(n, end, PREALLOCATION_OFF, NULL);
+	if (r == -ETIMEDOUT && n->unanswered_grows == unanswered)
+		n->unanswered_grows++;
 	co_mutex_unlock(&n->resize_lock);
 	return r;
 }

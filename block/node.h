@@ -99,6 +99,7 @@ struct node {
 	uint64_t left_generation;   /* of them, completed before the last writer left */
 	struct co_mutex flush_lock;
 	struct co_mutex resize_lock; /* taken inside requests, never around them */
+	unsigned unanswered_grows;   /* how often storage did not answer when it was to grow */
 	unsigned work;              /* see node_work_begin() */
 
 	struct node_stats stats;

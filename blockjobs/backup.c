@@ -380,6 +380,9 @@ static void co_fn finish(struct job *j, bool succeeded)
 		consumer_leave(&j->consumer);
 	}
 	cbw_watch(b->cbw, NULL, NULL);
+	/* Users need not wait for a target that may not answer, and the end not for their copies. */
+	if (!succeeded)
+		cbw_give_up(b->cbw);
 	copy_job_sound(&b->common, NULL, 0);
 	graph_change_begin(g);
 	leave_graph(b, succeeded, flushes);

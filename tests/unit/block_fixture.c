@@ -190,6 +190,10 @@ static int co_fn disk_driver_truncate(struct node *n, uint64_t size, enum preall
 	if (size > DISK_BYTES_MAX)
 		return error_set(errp, -EFBIG, "The disk is full");
 	d->truncates++;
+	if (d->truncate_error) {
+		co_sleep_ns(d->delay_ns);
+		return error_set_errno(errp, d->truncate_error, "The disk does not change");
+	}
 	if (size > d->size)
 		memset(d->data + d->size, 0, size - d->size);
 	d->size = size;

@@ -30,7 +30,8 @@ struct disk {
 	uint64_t delay_ns;       /* of each request */
 	bool held;               /* reads and writes wait until it is not */
 	bool varies;             /* the delay is random, up to delay_ns */
-	int read_error, write_error, flush_error, zero_error, discard_error, check_error;
+	int read_error, write_error, flush_error, zero_error, discard_error, truncate_error,
+		check_error;
 	bool holes;              /* status tells zeroes from data, by 512 bytes */
 
 	/* Counters. */

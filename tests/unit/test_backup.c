@@ -473,6 +473,29 @@ CHAIN_TEST(bitmaps_always_forget_nothing_that_is_not_durable)
 	stage_close(&s);
 }
 
+/* What a user has to have copied is stuck, and fails when the job has been cancelled: who cares? */
+CHAIN_TEST(users_do_not_fail_with_what_nobody_wants)
+{
+	struct stage s;
+	stage_open(&s, c);
+	begin_ok(&s, "sync=none");
+	c->slow_disk = c->fail_disk = "t";
+	c->fail_at = 1;
+	c->fails_on = true;
+	c->fail_error = -EIO;
+	struct late_write w = {.stage = &s};
+	co_start(c->loop, write_late, &w); /* fails the test with the write */
+	co_sleep_ns(100000000);
+	ck_assert_int_eq(job_verb_cancel(job_find(&c->jobs, "j", true), true, NULL), 0);
+	co_sleep_ns(100000000);
+	ck_assert(!w.done && !chain_log_has(c, "null"));
+	c->slow_disk = NULL;
+	chain_wait_for(c, "null");
+	ck_assert(w.done);
+	c->fail_at = 0;
+	stage_close(&s);
+}
+
 CHAIN_TEST(only_dirty_parts_are_copied)
 {
 	struct stage s;
@@ -509,6 +532,7 @@ static const struct unit_test tests[] = {
 	CHAIN_ROW(bitmaps_always_after_a_failed_flush),
 	CHAIN_ROW(bitmaps_always_forget_nothing_that_is_not_durable),
 	CHAIN_ROW(a_source_that_has_grown_meanwhile_is_refused),
+	CHAIN_ROW(users_do_not_fail_with_what_nobody_wants),
 	CHAIN_ROW(only_dirty_parts_are_copied),
 };
 

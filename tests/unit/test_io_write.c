@@ -221,20 +221,26 @@ FIXTURE_TEST(consumers_stay_inside)
 	node_unref(n);
 }
 
+static struct edge *co_fn attach_as_file(struct fixture *f, struct node *parent, struct node *n)
+{
+	struct graph_tx tx;
+	struct edge *e = NULL;
+	graph_tx_begin(&tx, f->graph);
+	ck_assert_int_eq(graph_tx_attach_node(&tx, parent, "file", n, EDGE_METADATA | EDGE_PRIMARY,
+					      &e, NULL),
+			 0);
+	ck_assert_int_eq(graph_tx_prepare(&tx, NULL), 0);
+	graph_tx_commit(&tx);
+	return e;
+}
+
 /* A format writes beyond the end of its storage, which grows by itself or is made longer. */
 static void co_fn check_growth(struct fixture *f, const struct driver *driver)
 {
 	struct disk *d = disk_new(f, "d", 1024);
 	memset(d->data, 0xff, DISK_BYTES_MAX);
 	struct node *n = disk_open(f, d, driver), *parent = disk_open(f, d, &disk_driver);
-	struct graph_tx tx;
-	graph_tx_begin(&tx, f->graph);
-	struct edge *e = NULL;
-	ck_assert_int_eq(graph_tx_attach_node(&tx, parent, "file", n, EDGE_METADATA | EDGE_PRIMARY,
-					      &e, NULL),
-			 0);
-	ck_assert_int_eq(graph_tx_prepare(&tx, NULL), 0);
-	graph_tx_commit(&tx);
+	struct edge *e = attach_as_file(f, parent, n);
 	static const unsigned char block[512] = {1, 2, 3};
 	ck_assert_int_eq(edge_write(e, 4096, 512, block, 0), 0);
 	ck_assert_uint_eq(n->size, 4608);
@@ -261,6 +267,57 @@ FIXTURE_TEST(storage_grows_by_writing)
 FIXTURE_TEST(storage_is_grown_before_writing)
 {
 	check_growth(f, &plain_disk_driver);
+}
+
+struct growing_write {
+	struct edge *edge;
+	uint64_t offset;
+	int result;
+};
+
+static void co_fn write_beyond(void *arg)
+{
+	struct growing_write *w = arg;
+	static const unsigned char block[512] = {1};
+	w->result = edge_write(w->edge, w->offset, sizeof(block), block, 0);
+}
+
+/* Many wait for storage to grow, which does not answer: they fail together, not each in turn. */
+static void co_fn grow_in_vain(struct fixture *f, int error, unsigned truncates)
+{
+	struct disk *d = disk_new(f, "d", 1024);
+	struct node *n = disk_open(f, d, &plain_disk_driver), *parent = disk_open(f, d, &disk_driver);
+	struct edge *e = attach_as_file(f, parent, n);
+	struct growing_write w[8];
+	d->truncate_error = error;
+	d->delay_ns = 1000000;
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i] = (struct growing_write){.edge = e, .offset = 1024 + 512 * i, .result = 1};
+		co_start(f->loop, write_beyond, &w[i]);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		while (w[i].result == 1)
+			co_sleep_ns(1000);
+		ck_assert_int_eq(w[i].result, error);
+	}
+	ck_assert_uint_eq(d->truncates, truncates);
+	/* Who comes later asks again. */
+	d->truncate_error = 0;
+	write_beyond(&w[7]);
+	ck_assert_int_eq(w[7].result, 0);
+	node_unref(parent);
+	node_unref(n);
+}
+
+FIXTURE_TEST(who_waits_for_growth_in_vain_fails_together)
+{
+	grow_in_vain(f, -ETIMEDOUT, 1);
+}
+
+/* Less may find room. */
+FIXTURE_TEST(other_errors_of_growth_are_ones_own)
+{
+	grow_in_vain(f, -ENOSPC, 8);
 }
 
 FIXTURE_TEST(fua_is_passed_or_emulated)
@@ -402,6 +459,8 @@ static const struct unit_test tests[] = {
 	FIXTURE_ROW(consumers_stay_inside),
 	FIXTURE_ROW(storage_grows_by_writing),
 	FIXTURE_ROW(storage_is_grown_before_writing),
+	FIXTURE_ROW(who_waits_for_growth_in_vain_fails_together),
+	FIXTURE_ROW(other_errors_of_growth_are_ones_own),
 	FIXTURE_ROW(fua_is_passed_or_emulated),
 	FIXTURE_ROW(zeroes_are_detected),
 	FIXTURE_ROW(compressed_needs_a_format),
