@@ -92,6 +92,7 @@ struct node {
 	struct list requests;       /* struct request.link, in flight */
 	uint64_t begun;             /* requests that have come */
 	uint64_t answers;           /* requests that have ended, well or not */
+	uint64_t seen_answers, silent_since_ns; /* of daemon/farewell.c */
 	unsigned serialising;       /* how many of them serialise */
 	struct co_queue conflicts;  /* waiting for an overlapping request */
 	uint64_t write_generation;  /* writes completed */

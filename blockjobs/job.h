@@ -121,6 +121,8 @@ void job_table_stand_still(struct job_table *t);
 void job_table_go_on(struct job_table *t);
 /* Cancel all jobs, dismiss those concluded, and wait until none is left. Takes no new ones. */
 void co_fn job_cancel_all_and_wait(struct job_table *t);
+/* Whether somebody waits in job_cancel_all_and_wait(). */
+bool job_table_is_awaited(const struct job_table *t);
 /*
  * Have a job_cancel_all_and_wait() that waits return, with jobs left. Only before the end
  * of the process. False when none waits.

@@ -73,9 +73,14 @@ void co_fn job_cancel_all_and_wait(struct job_table *t)
 		co_queue_wait(&t->ended);
 }
 
+bool job_table_is_awaited(const struct job_table *t)
+{
+	return t->closing && !t->is_abandoned && !co_queue_is_empty(&t->ended);
+}
+
 bool job_table_abandon(struct job_table *t)
 {
-	if (!t->closing || t->is_abandoned || co_queue_is_empty(&t->ended))
+	if (!job_table_is_awaited(t))
 		return false;
 	t->is_abandoned = true;
 	co_queue_wake_all(&t->ended);

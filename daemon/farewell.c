@@ -6,7 +6,8 @@
  * flight. Nobody has been told that those had succeeded.
  *
  * There is silence while no node has an answer. Storage of this machine is always waited
- * for: a slow disk is no dead one.
+ * for: a slow disk is no dead one. But while users still work, on other disks, because jobs
+ * are being waited for, the silence of one node is enough.
  */
 #include "daemon/farewell.h"
 
@@ -126,6 +127,29 @@ static void give_up(void)
 	co_start(the_daemon.loop, farewell.end, farewell.arg);
 }
 
+/* Whether @n, which has something to do, has not had an answer for long. */
+static bool is_silent(struct node *n, uint64_t now_ns)
+{
+	if (!n->driver->is_remote)
+		return false;
+	if (n->silent_since_ns == 0 || n->answers != n->seen_answers || !has_request(n)) {
+		n->seen_answers = n->answers;
+		n->silent_since_ns = now_ns;
+	}
+	return now_ns - n->silent_since_ns >= farewell.patience_ns;
+}
+
+static bool is_any_silent(uint64_t now_ns)
+{
+	bool silent = false;
+	struct node *n;
+	list_for_each (n, &the_daemon.graph->nodes, link)
+		silent |= is_silent(n, now_ns);
+	list_for_each (n, &the_daemon.graph->closing, closing_link)
+		silent |= is_silent(n, now_ns);
+	return silent;
+}
+
 static void on_tick(struct loop_timer *t)
 {
 	uint64_t now_ns = loop_now_ns(the_daemon.loop), answers = count_answers();
@@ -135,7 +159,8 @@ static void on_tick(struct loop_timer *t)
 	    is_local_busy())
 		farewell.since_ns = now_ns;
 	farewell.answers = answers;
-	if (now_ns - farewell.since_ns >= farewell.patience_ns) {
+	bool is_job_stuck = is_any_silent(now_ns) && job_table_is_awaited(the_daemon.jobs);
+	if (is_job_stuck || now_ns - farewell.since_ns >= farewell.patience_ns) {
 		farewell.since_ns = now_ns;
 		give_up();
 	}
