@@ -167,7 +167,9 @@ static int co_fn inactivate(struct graph *g, const struct node_array *order, boo
 	if (r < 0 || nodes.count == 0)
 		return r;
 	struct drain drain;
-	drain_begin(g, nodes.items, (unsigned)nodes.count, &drain);
+	r = drain_begin_patiently(g, nodes.items, (unsigned)nodes.count, &drain, errp);
+	if (r < 0)
+		return r;
 	r = inactivate_drained(g, &nodes, errp);
 	drain_end(&drain);
 	return r;
@@ -200,8 +202,10 @@ static int co_fn activate(struct graph *g, const struct node_array *order, struc
 	if (nodes.count == 0)
 		return 0;
 	struct drain drain;
-	drain_begin(g, nodes.items, (unsigned)nodes.count, &drain);
-	int r = mark(g, &nodes, true, errp);
+	int r = drain_begin_patiently(g, nodes.items, (unsigned)nodes.count, &drain, errp);
+	if (r < 0)
+		return r;
+	r = mark(g, &nodes, true, errp);
 	if (r >= 0) {
 		r = load(g, &nodes, errp);
 		/* Nobody has written: those that are loaded only have to let go again. */

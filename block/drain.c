@@ -15,6 +15,7 @@
 #include "block/consumer.h"
 #include "block/driver.h"
 #include "block/graph.h"
+#include "block/node.h"
 #include "block/walk.h"
 
 static bool is_held_by(const struct drain *d, const struct consumer *c)
@@ -155,27 +156,87 @@ static void tell_drained(const struct drain *d)
 	}
 }
 
-void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
-		       struct drain *ret)
+/* True when what @d waits for may be remote storage. */
+static bool is_held_up_far_away(struct graph *g, const struct drain *d)
+{
+	struct node_array above _cleanup_node_array_ = {0};
+	for (unsigned i = 0; i < d->count; i++) {
+		struct edge *e;
+		list_for_each (e, &d->consumers[i]->edges, parent_link) {
+			if (d->consumers[i]->operations > 0 && node_is_remote(e->child))
+				return true;
+		}
+	}
+	walk_users(g, d->nodes, d->node_count, &above);
+	for (size_t i = 0; i < above.count; i++) {
+		if (above.items[i]->work > 0 && node_is_remote(above.items[i]))
+			return true;
+	}
+	return false;
+}
+
+static void on_late(struct loop_timer *t)
+{
+	struct drain *d = container_of(t, struct drain, patience);
+	d->is_late = true;
+	for (unsigned i = 0; i < d->count; i++)
+		co_queue_wake_all(&d->consumers[i]->draining);
+	co_queue_wake_all(&d->graph->worked);
+}
+
+static void hold_all(struct graph *g, struct node *const *nodes, unsigned count, struct drain *ret)
 {
 	*ret = (struct drain){
+		.graph = g,
 		.nodes = xmemdup(nodes, count * sizeof(nodes[0])),
 		.node_count = count,
 	};
 	list_add_tail(&g->drains, &ret->link);
+	loop_timer_init(g->loop, &ret->patience, on_late);
 
 	struct node_array above _cleanup_node_array_;
 	walk_users(g, nodes, count, &above);
 	hold_consumers_of(ret, g, &above, false);
 	hurry(ret, g, &above);
+}
 
+/* False when patience is at an end. */
+static bool co_fn wait_for_all(struct graph *g, struct drain *d)
+{
 	/* A consumer may go away, or come in, while another is waited for: look afresh each time. */
-	struct consumer *busy;
-	while ((busy = busy_consumer(ret)))
-		co_queue_wait(&busy->draining);
-	while (is_work_left(g, ret))
-		co_queue_wait(&g->worked);
+	for (;;) {
+		struct consumer *busy = busy_consumer(d);
+		if (!busy && !is_work_left(g, d))
+			return true;
+		if (d->is_late && is_held_up_far_away(g, d))
+			return false;
+		co_queue_wait(busy ? &busy->draining : &g->worked);
+	}
+}
+
+void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
+		       struct drain *ret)
+{
+	hold_all(g, nodes, count, ret);
+	wait_for_all(g, ret);
 	tell_drained(ret);
+}
+
+int co_fn drain_begin_patiently(struct graph *g, struct node *const *nodes, unsigned count,
+				struct drain *ret, struct error **errp)
+{
+	hold_all(g, nodes, count, ret);
+	if (g->patience_ns > 0)
+		loop_timer_set(&ret->patience, loop_now_ns(g->loop) + g->patience_ns);
+	if (wait_for_all(g, ret)) {
+		loop_timer_cancel(&ret->patience);
+		tell_drained(ret);
+		return 0;
+	}
+	drain_end(ret);
+	graph_change_is_certain(g);
+	return error_set(errp, -ERESTART, "The storage of node '%s' does not answer",
+			 nodes[0]->name);
 }
 
 void drain_end(struct drain *d)

@@ -12,6 +12,9 @@
 #include "block/driver.h"
 #include "block/node.h"
 
+#define PATIENCE_NS UINT64_C(1000000000)
+#define PATIENCE_DOUBLED_MAX 6
+
 /* Nobody wants to know anything. */
 static const struct graph_observer no_observer;
 
@@ -73,8 +76,20 @@ void co_fn graph_change_begin(struct graph *g)
 	g->turns++;
 }
 
+void co_fn graph_change_begin_patiently(struct graph *g, unsigned tries)
+{
+	graph_change_begin(g);
+	g->patience_ns = PATIENCE_NS << MIN(tries, PATIENCE_DOUBLED_MAX);
+}
+
+void graph_change_is_certain(struct graph *g)
+{
+	g->patience_ns = 0;
+}
+
 void graph_change_end(struct graph *g)
 {
+	g->patience_ns = 0;
 	co_mutex_unlock(&g->change_lock);
 }
 
@@ -90,7 +105,8 @@ void graph_change_suspend(struct graph *g, struct graph_suspension *ret)
 		return;
 	ret->was_held = true;
 	ret->apart = TAKE(g->apart);
-	co_mutex_unlock(&g->change_lock);
+	ret->patience_ns = g->patience_ns;
+	graph_change_end(g);
 }
 
 void co_fn graph_change_resume(struct graph *g, const struct graph_suspension *s)
@@ -99,6 +115,7 @@ void co_fn graph_change_resume(struct graph *g, const struct graph_suspension *s
 		return;
 	graph_change_begin(g);
 	g->apart = s->apart;
+	g->patience_ns = s->patience_ns;
 }
 
 void graph_apart_begin(struct graph *g, struct graph_apart *ret)
@@ -152,6 +169,7 @@ struct graph_apart *graph_apart_leave(struct graph *g)
 	if (!a || a->owner != co_self())
 		return NULL;
 	g->apart = NULL;
+	a->patience_ns = g->patience_ns;
 	graph_change_end(g);
 	return a;
 }
@@ -162,4 +180,5 @@ void co_fn graph_apart_return(struct graph *g, struct graph_apart *a)
 		return;
 	graph_change_begin(g);
 	g->apart = a;
+	g->patience_ns = a->patience_ns;
 }

@@ -11,13 +11,13 @@
 
 #include "base/coroutine.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "block/permission.h"
 #include "schema/types.h"
 
 struct consumer;
 struct driver;
 struct edge;
-struct loop;
 struct node;
 struct permission_update;
 
@@ -55,12 +55,14 @@ struct graph_apart {
 	struct coroutine *owner;
 	struct graph_apart *party; /* itself, or whom it helps: what is opened is that one's */
 	bool has_helpers;          /* coroutines that it waits for open nodes in its name */
+	uint64_t patience_ns;      /* that of the graph, while the lock is let go of */
 	struct list opening; /* struct node.opening_link: nobody else finds them yet */
 };
 
 /* What graph_change_suspend() has let go of. */
 struct graph_suspension {
 	bool was_held;
+	uint64_t patience_ns;
 	struct graph_apart *apart;
 };
 
@@ -80,6 +82,7 @@ struct graph {
 	struct co_queue worked;              /* for work of nodes, or their closing, to end */
 	struct co_mutex change_lock;
 	uint64_t turns;                      /* how often it has been taken */
+	uint64_t patience_ns; /* how long its holder waits for remote storage; 0: for ever */
 	struct graph_apart *apart;           /* of the lock's holder; NULL when it never lets go */
 	struct list closing;                 /* struct node.closing_link: found by nobody any more */
 	struct list making;                  /* struct making.link: remote images; see create.c */
@@ -117,6 +120,15 @@ const struct driver *co_fn graph_load_driver(const struct graph *g, const char *
  */
 void co_fn graph_change_begin(struct graph *g);
 void graph_change_end(struct graph *g);
+/*
+ * The same for a change that would rather begin again than hold up others by storage that hangs;
+ * see change.h. When its patience is at an end, drain_begin_patiently() and
+ * node_flush_patiently() return -ERESTART: the caller undoes all, lets go of the lock, sounds the
+ * storage, and begins again. It waits longer with each of @tries, a number from 0.
+ */
+void co_fn graph_change_begin_patiently(struct graph *g, unsigned tries);
+/* From here on the change will come, however long it takes. */
+void graph_change_is_certain(struct graph *g);
 /* Whether somebody holds it. */
 bool graph_is_changing(const struct graph *g);
 /*
@@ -175,18 +187,27 @@ void co_fn graph_apart_return(struct graph *g, struct graph_apart *a);
  */
 struct drain {
 	struct list link; /* in graph.drains */
+	struct graph *graph;
 	struct consumer **consumers;
 	unsigned count, capacity;
 	struct node **nodes; /* those still alive, in any order */
 	unsigned node_count;
 	struct node **hurried; /* told to hold up nothing; those still alive */
 	unsigned hurried_count;
+	struct loop_timer patience;
+	bool is_late;
 };
 
 /* @ret is the caller's memory and must stay where it is until drain_end(). */
 void co_fn drain_begin(struct graph *g, struct node *const *nodes, unsigned count,
 		       struct drain *ret);
 void drain_end(struct drain *d);
+/*
+ * The same for the holder of the change lock, who may be out of patience with remote storage:
+ * -ERESTART, and nobody is held.
+ */
+int co_fn drain_begin_patiently(struct graph *g, struct node *const *nodes, unsigned count,
+				struct drain *ret, struct error **errp);
 /*
  * Release @c before the end, if it is held: it may start operations, for what the drain is
  * there for. Drains that begin later hold it again.

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "block/blocker.h"
+#include "block/change.h"
 #include "block/driver.h"
 #include "block/node_internal.h"
 #include "block/open.h"
@@ -377,7 +378,7 @@ static int co_fn prepare(struct graph_tx *tx, struct queue *q, struct error **er
 			return r;
 	}
 	for (size_t i = 0; i < q->count; i++) {
-		int r = node_flush(q->items[i]->node);
+		int r = node_flush_patiently(q->items[i]->node);
 		if (r < 0)
 			return error_set_errno(errp, r, "Error flushing drive");
 	}
@@ -428,11 +429,12 @@ static int co_fn run(struct graph *g, struct queue *q, struct error **errp)
 	for (size_t i = 0; i < q->count; i++)
 		nodes[i] = q->items[i]->node;
 	struct drain drain;
-	drain_begin(g, nodes, q->count, &drain);
-
+	int r = drain_begin_patiently(g, nodes, q->count, &drain, errp);
+	if (r < 0)
+		return r;
 	struct graph_tx tx;
 	graph_tx_begin(&tx, g);
-	int r = prepare(&tx, q, errp);
+	r = prepare(&tx, q, errp);
 	if (r < 0)
 		graph_tx_abort(&tx);
 	else

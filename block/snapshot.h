@@ -59,7 +59,7 @@ int co_fn snapshot_set_commit(struct snapshot_set *set, struct error **errp);
  * settle; end the drain.
  */
 struct node *snapshot_set_base(const struct snapshot_set *set, size_t index);
-/* Make durable what has been written to the bases, several at a time. */
+/* Make durable what has been written to the bases, several at a time; see node_flush_patiently(). */
 int co_fn snapshot_set_flush(struct snapshot_set *set, struct error **errp);
 /* Put an overlay between its base and the base's users, as steps of @tx. */
 int snapshot_set_link(struct snapshot_set *set, size_t index, struct graph_tx *tx,

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/loop.h"
+#include "block/change.h"
 #include "block/node_internal.h"
 #include "block/open.h"
 #include "block/snapshot_internal.h"
@@ -249,7 +250,7 @@ int snapshot_set_check_again(struct snapshot_set *set, struct error **errp)
 static void co_fn flush_base(struct item *it)
 {
 	struct node *base = it->snapshot.base;
-	it->result = node_flush(base);
+	it->result = node_flush_patiently(base);
 	if (it->result < 0)
 		error_set_errno(&it->error, it->result, "Could not flush node '%s'", base->name);
 }

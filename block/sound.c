@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/vec.h"
+#include "block/change.h"
 #include "block/consumer.h"
 #include "block/driver.h"
 #include "block/node_internal.h"
@@ -178,19 +179,6 @@ static void co_fn probe_run(void *arg)
 	co_group_done(&p->sounding->group);
 }
 
-/* A last reference goes with the lock only. */
-static void co_fn drop(struct node *n)
-{
-	struct graph *g = n->graph;
-	struct graph_apart apart;
-	bool is_last = n->references == 1;
-	if (is_last)
-		graph_change_begin_apart(g, &apart);
-	node_unref(n);
-	if (is_last)
-		graph_change_end_apart(g, &apart);
-}
-
 /*
  * The client's node itself. What a job has put in between goes when the job ends, and nobody
  * may find it afterwards. NULL for what has gone already.
@@ -279,9 +267,9 @@ static int judge(const struct sounding *s, struct error **errp)
 static void co_fn finish(struct sounding *s)
 {
 	for (size_t i = 0; i < s->count; i++)
-		drop(s->probes[i].node);
+		node_unref_unlocked(s->probes[i].node);
 	for (size_t i = 0; i < s->roots.count; i++)
-		drop(s->roots.items[i]);
+		node_unref_unlocked(s->roots.items[i]);
 }
 
 int co_fn nodes_sound(struct graph *g, const struct sound_target *targets, size_t count,

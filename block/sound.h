@@ -5,8 +5,7 @@
  *
  * What a change does with the lock, such as draining and flushing, waits for requests of
  * users. Those to storage of this machine end. Storage behind a network may not answer, and
- * so this waits for it first. It is no promise: a server may die a moment later, and then the
- * change waits, with the lock, until its requests have failed.
+ * so this waits for it first. It is no promise: a server may die a moment later; see change.h.
  */
 #ifndef BLOCK_SOUND_H
 #define BLOCK_SOUND_H

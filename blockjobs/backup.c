@@ -352,11 +352,9 @@ static void co_fn flush_target(struct backup *b)
 		b->may_be_lost = true;
 }
 
-/* Let the users reach the source again without the filter. */
+/* Let the users reach the source again without the filter; they are drained. */
 static void co_fn leave_graph(struct backup *b, bool succeeded, bool flushes)
 {
-	struct drain drain;
-	drain_begin(b->source->graph, &b->common.filter, 1, &drain);
 	/* Users may have had more copied since the flush that they did not have to wait for. */
 	if (flushes) {
 		consumer_join(&b->common.job.consumer);
@@ -365,7 +363,6 @@ static void co_fn leave_graph(struct backup *b, bool succeeded, bool flushes)
 	}
 	give_bitmap_back(b, succeeded);
 	copy_job_withdraw(&b->common, b->common.filter->file->child);
-	drain_end(&drain);
 }
 
 static void co_fn finish(struct job *j, bool succeeded)
@@ -379,13 +376,14 @@ static void co_fn finish(struct job *j, bool succeeded)
 		flush_target(b);
 		consumer_leave(&j->consumer);
 	}
+	struct drain drain;
 	cbw_watch(b->cbw, NULL, NULL);
 	/* Users need not wait for a target that may not answer, and the end not for their copies. */
 	if (!succeeded)
 		cbw_give_up(b->cbw);
-	copy_job_sound(&b->common, NULL, 0);
-	graph_change_begin(g);
+	copy_job_begin_withdrawal(&b->common, NULL, 0, &drain);
 	leave_graph(b, succeeded, flushes);
+	drain_end(&drain);
 	drop_filter(b);
 	graph_change_end(g);
 	/* Closing a target may take long. */

@@ -13,7 +13,7 @@
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
-#include "block/sound.h"
+#include "block/change.h"
 #include "blockjobs/commit_internal.h"
 
 int co_fn commit_grow_base(struct commit *c, struct error **errp)
@@ -135,9 +135,16 @@ static int co_fn set_up(struct commit *c, const struct block_commit_args *args, 
 	return 0;
 }
 
-static int co_fn start_locked(struct job_table *t, const struct block_commit_args *args,
-			      struct error **errp)
+struct start {
+	struct job_table *table;
+	const struct block_commit_args *args;
+};
+
+static int co_fn start_locked(void *arg, struct error **errp)
 {
+	const struct start *s = arg;
+	struct job_table *t = s->table;
+	const struct block_commit_args *args = s->args;
 	struct commit_chain chain;
 	int r = commit_select(t->graph, args, &chain, errp);
 	if (r >= 0)
@@ -178,13 +185,8 @@ int co_fn commit_start(struct job_table *t, const struct block_commit_args *args
 		{.name = args->device, .flags = SOUND_STORAGE},
 		{.name = args->base_node},
 	};
-	int r = nodes_sound(t->graph, targets, ARRAY_SIZE(targets), errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(t->graph);
-	r = start_locked(t, args, errp);
-	graph_change_end(t->graph);
-	return r;
+	return graph_change_around(t->graph, targets, ARRAY_SIZE(targets), start_locked,
+				   &(struct start){t, args}, errp);
 }
 
 /* --- Out of the graph --------------------------------------------------------------- */
@@ -194,13 +196,15 @@ void co_fn commit_finish(struct job *j, bool succeeded)
 	struct commit *c = commit_of(j);
 	struct graph *g = j->table->graph;
 	bool is_pivoted = !c->common.is_in_graph && j->driver == &active_commit_driver;
+	struct drain drain;
 	/* The edge to it may be its last. */
 	struct node *base = node_ref(c->base);
 
-	copy_job_sound(&c->common, base, c->base_was_read_only ? SOUND_STORAGE : 0);
-	graph_change_begin(g);
+	copy_job_begin_withdrawal(&c->common, base, c->base_was_read_only ? SOUND_STORAGE : 0,
+				  &drain);
 	if (c->common.is_in_graph)
 		copy_job_withdraw(&c->common, c->top);
+	drain_end(&drain);
 	node_unref(TAKE(c->common.filter));
 	/* Users that had only been reading shall not be able to write now. */
 	if (c->base_was_read_only && (!is_pivoted || c->top->read_only))

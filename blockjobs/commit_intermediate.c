@@ -133,19 +133,18 @@ static bool can_be_named_ahead(const struct overlays *overlays)
 /*
  * Where nobody has the change lock, have the overlays name base before it is taken; as in the
  * change itself, with the users drained. @ret, with references, are those that do: then the lock is
- * to be taken at once.
+ * to be taken at once, and @ret_held to be ended.
  */
 static int co_fn name_ahead(struct commit *c, uint64_t zeroed, struct overlays *ret,
-			    struct error **errp)
+			    struct drain *ret_held, struct error **errp)
 {
 	struct consumer *consumer = &c->common.job.consumer;
 	struct graph *g = c->common.job.table->graph;
-	struct drain drain;
 	bool is_done = false;
 	int r = 0;
 	if (graph_is_changing(g))
 		return 0;
-	copy_job_hold_users(&c->common, c->common.filter, &drain);
+	copy_job_hold_users(&c->common, c->common.filter, ret_held);
 	consumer_enter(consumer);
 	find_overlays(c->common.filter, ret);
 	for (size_t i = 0; i < ret->count; i++)
@@ -154,9 +153,10 @@ static int co_fn name_ahead(struct commit *c, uint64_t zeroed, struct overlays *
 		r = copy_job_rename_ahead(ret->items, ret->count, c->base, c->backing_file,
 					  c->mask_protocol, &is_done, errp);
 	consumer_leave(consumer);
-	drain_end(&drain);
-	if (!is_done)
+	if (!is_done) {
+		drain_end(ret_held);
 		overlays_drop(c, ret);
+	}
 	return r;
 }
 
@@ -185,17 +185,26 @@ static int co_fn pivot(struct commit *c, const struct overlays *overlays,
 	return r >= 0 ? copy_job_leave(&c->common, c->base, NULL, NULL, errp) : r;
 }
 
-/* *ret_is_longer: nothing is done, as more than @zeroed has to be: an overlay has grown. */
+/*
+ * *ret_is_longer: nothing is done, as more than @zeroed has to be: an overlay has grown. @held:
+ * where overlays have been @named, the drain that holds the users.
+ */
 static int co_fn leave_locked(struct commit *c, uint64_t zeroed, const struct overlays *named,
-			      bool *ret_is_longer, struct error **errp)
+			      struct drain *held, bool *ret_is_longer, struct error **errp)
 {
+	struct graph *g = c->common.job.table->graph;
 	struct overlays overlays = {0};
 	struct drain drain;
-	drain_begin(c->common.job.table->graph, &c->common.filter, 1, &drain);
+	int r = drain_begin_patiently(g, &c->common.filter, 1, &drain, errp);
+	if (r < 0)
+		return r;
+	graph_change_is_certain(g);
 	find_overlays(c->common.filter, &overlays);
 	*ret_is_longer = tail_end(c, &overlays) > zeroed;
-	int r = *ret_is_longer ? 0 : pivot(c, &overlays, named, errp);
+	r = *ret_is_longer ? 0 : pivot(c, &overlays, named, errp);
 	drain_end(&drain);
+	if (held)
+		drain_end(held);
 	free(overlays.items);
 	if (r >= 0 && !*ret_is_longer)
 		copy_job_drop_filter(&c->common);
@@ -205,27 +214,34 @@ static int co_fn leave_locked(struct commit *c, uint64_t zeroed, const struct ov
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct commit *c = commit_of(j);
+	struct graph *g = j->table->graph;
 	uint64_t zeroed = c->top->size;
-	bool is_longer = true;
-	int r = 0;
 	c->common.finishing = true;
-	while (is_longer) {
+	for (unsigned tries = 0;; tries++) {
+		struct overlays named = {0};
+		struct drain held;
+		struct error *error = NULL;
+		bool is_longer = false;
 		/* While others may still change the graph, and hold up the job. */
-		r = prepare_tail(c, &zeroed, errp);
+		int r = prepare_tail(c, &zeroed, errp);
 		if (r < 0)
 			return r;
 		/* The images above have to name another backing file. */
 		copy_job_sound(&c->common, c->device, SOUND_STORAGE);
-		struct overlays named = {0};
-		r = name_ahead(c, zeroed, &named, errp);
+		r = name_ahead(c, zeroed, &named, &held, errp);
 		if (r < 0)
 			return r;
-		graph_change_begin(j->table->graph);
-		r = leave_locked(c, zeroed, &named, &is_longer, errp);
+		graph_change_begin_patiently(g, tries);
+		if (named.count > 0)
+			graph_change_is_certain(g);
+		r = leave_locked(c, zeroed, &named, named.count > 0 ? &held : NULL, &is_longer,
+				 &error);
 		overlays_drop_locked(&named);
-		graph_change_end(j->table->graph);
+		graph_change_end(g);
+		if (r != -ERESTART && !is_longer)
+			return r < 0 ? error_move(errp, error) : r;
+		error_free(error);
 	}
-	return r;
 }
 
 const struct job_driver commit_driver = {

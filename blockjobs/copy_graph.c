@@ -53,15 +53,22 @@ int copy_job_attach(struct copy_job *c, struct graph_tx *tx, const char *name, s
 int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *link, void *arg,
 			 struct error **errp)
 {
-	int r = job_announce(&c->job, errp);
+	/* Where this may have to begin again, nobody is to hear of it before it is sure. */
+	bool is_remote = node_is_remote(top);
+	int r = is_remote ? 0 : job_announce(&c->job, errp);
 	if (r < 0)
 		return r;
 	struct graph *g = c->job.table->graph;
 	struct drain drain;
-	drain_begin(g, &top, 1, &drain);
+	r = drain_begin_patiently(g, &top, 1, &drain, errp);
+	if (r < 0)
+		return r;
+	if (is_remote)
+		r = job_announce(&c->job, errp);
 	struct graph_tx tx;
 	graph_tx_begin(&tx, g);
-	r = link(c, &tx, arg, errp);
+	if (r >= 0)
+		r = link(c, &tx, arg, errp);
 	if (r >= 0)
 		r = graph_tx_prepare(&tx, errp);
 	if (r < 0)
@@ -102,6 +109,7 @@ int co_fn copy_job_leave(struct copy_job *c, struct node *heir, copy_job_step *m
 		return r;
 	}
 	/* Nodes may close with their last edge: nothing may point at them from here on. */
+	graph_change_is_certain(tx.graph);
 	job_unblock_all(&c->job);
 	copy_job_thaw(c);
 	c->is_in_graph = false;
@@ -120,14 +128,27 @@ void co_fn copy_job_sound(struct copy_job *c, struct node *n, unsigned flags)
 	nodes_sound(c->job.table->graph, targets, ARRAY_SIZE(targets), NULL);
 }
 
+void co_fn copy_job_begin_withdrawal(struct copy_job *c, struct node *n, unsigned flags,
+				     struct drain *ret)
+{
+	struct graph *g = c->job.table->graph;
+	int r;
+	for (unsigned tries = 0;; tries++) {
+		copy_job_sound(c, n, flags);
+		graph_change_begin_patiently(g, tries);
+		r = drain_begin_patiently(g, &c->filter, c->is_in_graph ? 1 : 0, ret, NULL);
+		if (r >= 0)
+			break;
+		graph_change_end(g);
+	}
+	graph_change_is_certain(g);
+}
+
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir)
 {
-	struct drain drain;
-	drain_begin(c->job.table->graph, &c->filter, 1, &drain);
 	/* All that this asks for was granted before. */
 	int r = copy_job_leave(c, heir, NULL, NULL, NULL);
 	assert(r >= 0);
-	drain_end(&drain);
 }
 
 void co_fn copy_job_drop_filter(struct copy_job *c)

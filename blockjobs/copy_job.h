@@ -116,8 +116,9 @@ int copy_job_attach(struct copy_job *c, struct graph_tx *tx, const char *name, s
 typedef int copy_job_step(struct copy_job *c, struct graph_tx *tx, void *arg,
 			  struct error **errp);
 /*
- * Announce the job; then let @link attach its edges and the filter, with the users of @top
- * drained. -EPERM and the like when that cannot be: the job is to be discarded.
+ * Announce the job, and let @link attach its edges and the filter, with the users of @top
+ * drained. -EPERM and the like when that cannot be, and -ERESTART when they are not idle in
+ * time: the job is to be discarded.
  */
 int co_fn copy_job_enter(struct copy_job *c, struct node *top, copy_job_step *link, void *arg,
 			 struct error **errp);
@@ -147,7 +148,16 @@ void co_fn copy_job_sound(struct copy_job *c, struct node *n, unsigned flags);
  * of this one. So that they do not wait for each other, this begins when nobody holds the job.
  */
 void co_fn copy_job_hold_users(struct copy_job *c, struct node *filter, struct drain *ret);
-/* As if the job had never been: drain, and leave to @heir, which cannot be refused. */
+/*
+ * Sound, as copy_job_sound(); then take the change lock, with the users of the filter drained, if
+ * it is in the graph. The caller ends @ret and, behind that, lets go of the lock.
+ */
+void co_fn copy_job_begin_withdrawal(struct copy_job *c, struct node *n, unsigned flags,
+				     struct drain *ret);
+/*
+ * As if the job had never been: leave to @heir, which cannot be refused. Users of the filter are
+ * drained.
+ */
 void co_fn copy_job_withdraw(struct copy_job *c, struct node *heir);
 
 #endif

@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "base/cleanup.h"
+#include "block/change.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
@@ -256,17 +257,23 @@ int co_fn mirror_start_locked(struct job_table *t, const struct blockdev_mirror_
 	return r;
 }
 
+struct start {
+	struct job_table *table;
+	const struct blockdev_mirror_args *args;
+};
+
+static int co_fn start_locked(void *arg, struct error **errp)
+{
+	const struct start *s = arg;
+	return mirror_start_locked(s->table, s->args, NULL, errp);
+}
+
 int co_fn mirror_start(struct job_table *t, const struct blockdev_mirror_args *args,
 		       struct error **errp)
 {
 	const struct sound_target targets[] = {{.name = args->device}, {.name = args->target}};
-	int r = nodes_sound(t->graph, targets, ARRAY_SIZE(targets), errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(t->graph);
-	r = mirror_start_locked(t, args, NULL, errp);
-	graph_change_end(t->graph);
-	return r;
+	return graph_change_around(t->graph, targets, ARRAY_SIZE(targets), start_locked,
+				   &(struct start){t, args}, errp);
 }
 
 /* --- Out of the graph ------------------------------------------------------------------ */
@@ -284,15 +291,17 @@ static int replace_others(struct copy_job *c, struct graph_tx *tx, void *arg, st
 
 /*
  * Give the source its users back. @heir NULL leaves the users there. The caller holds the
- * change lock; users of the filter are drained.
+ * change lock; users of the filter are drained. -ERESTART when others cannot be for now.
  */
 static int co_fn leave_graph(struct mirror *m, struct node *heir, struct error **errp)
 {
 	/* Some may use the source, or what is replaced, directly. */
 	struct node *const nodes[] = {m->source, m->replaces};
 	struct drain drain;
-	drain_begin(m->common.job.table->graph, nodes, 2, &drain);
-	int r = copy_job_leave(&m->common, m->source, heir ? replace_others : NULL, heir, errp);
+	int r = drain_begin_patiently(m->common.job.table->graph, nodes, 2, &drain, errp);
+	if (r < 0)
+		return r;
+	r = copy_job_leave(&m->common, m->source, heir ? replace_others : NULL, heir, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -323,10 +332,11 @@ static void co_fn finish(struct job *j, bool succeeded)
 	struct mirror *m = mirror_of(j);
 	struct graph *g = j->table->graph;
 	struct graph_apart apart;
-	copy_job_sound(&m->common, NULL, 0);
-	graph_change_begin(g);
+	struct drain drain;
+	copy_job_begin_withdrawal(&m->common, NULL, 0, &drain);
 	if (m->common.is_in_graph)
 		copy_job_withdraw(&m->common, m->source);
+	drain_end(&drain);
 	node_unref(TAKE(m->common.filter));
 	graph_change_end(g);
 	/* Closing a target may take long. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/change.h"
 #include "block/driver.h"
 #include "block/open.h"
 #include "blockjobs/drive_image.h"
@@ -150,13 +151,18 @@ static int co_fn start_with(struct job_table *t, const struct drive_mirror_args 
 	return mirror_start_locked(t, &mirror, image, errp);
 }
 
-static int co_fn start_locked(struct job_table *t, const struct drive_mirror_args *args,
-			      struct error **errp)
+struct start {
+	struct job_table *table;
+	const struct drive_mirror_args *args;
+};
+
+static int co_fn start_locked(void *arg, struct error **errp)
 {
+	const struct start *s = arg;
 	struct mirror_image image = {0};
-	int r = prepare_image(t->graph, args, &image, errp);
+	int r = prepare_image(s->table->graph, s->args, &image, errp);
 	if (r >= 0)
-		r = start_with(t, args, &image, errp);
+		r = start_with(s->table, s->args, &image, errp);
 	/* The job holds it, and with success its users. */
 	node_unref_apart(image.node);
 	node_unref_apart(image.backing);
@@ -166,11 +172,6 @@ static int co_fn start_locked(struct job_table *t, const struct drive_mirror_arg
 int co_fn mirror_start_drive(struct job_table *t, const struct drive_mirror_args *args,
 			     struct error **errp)
 {
-	int r = nodes_sound(t->graph, &(struct sound_target){.name = args->device}, 1, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(t->graph);
-	r = start_locked(t, args, errp);
-	graph_change_end(t->graph);
-	return r;
+	return graph_change_around(t->graph, &(struct sound_target){.name = args->device}, 1,
+				   start_locked, &(struct start){t, args}, errp);
 }

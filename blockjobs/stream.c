@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/change.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/open.h"
@@ -125,9 +126,16 @@ static int co_fn set_up(struct stream *s, const struct block_stream_args *args,
 	return 0;
 }
 
-static int co_fn start_locked(struct job_table *t, const struct block_stream_args *args,
-			      struct error **errp)
+struct start {
+	struct job_table *table;
+	const struct block_stream_args *args;
+};
+
+static int co_fn start_locked(void *arg, struct error **errp)
 {
+	const struct start *start = arg;
+	struct job_table *t = start->table;
+	const struct block_stream_args *args = start->args;
 	struct stream_chain chain;
 	int r = stream_select(t->graph, args, &chain, errp);
 	if (r < 0)
@@ -165,13 +173,8 @@ static int co_fn start_locked(struct job_table *t, const struct block_stream_arg
 int co_fn stream_start(struct job_table *t, const struct block_stream_args *args,
 		       struct error **errp)
 {
-	int r = nodes_sound(t->graph, &(struct sound_target){.name = args->device}, 1, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(t->graph);
-	r = start_locked(t, args, errp);
-	graph_change_end(t->graph);
-	return r;
+	return graph_change_around(t->graph, &(struct sound_target){.name = args->device}, 1,
+				   start_locked, &(struct start){t, args}, errp);
 }
 
 /* --- The work --------------------------------------------------------------------- */
@@ -204,25 +207,31 @@ static int drop_layers(struct copy_job *c, struct graph_tx *tx, void *arg, struc
 }
 
 /*
- * Where nobody has the change lock, name base before it is taken. *ret_is_named: it is to be taken
- * at once.
+ * Where nobody has the change lock, name base before it is taken, with the users held so that
+ * they are not waited for with it. *ret_is_named: it is to be taken at once, and @ret_held ended.
  */
-static int co_fn name_base_ahead(struct stream *s, bool *ret_is_named, struct error **errp)
+static int co_fn name_base_ahead(struct stream *s, bool *ret_is_named, struct drain *ret_held,
+				 struct error **errp)
 {
 	struct job *j = &s->common.job;
 	int r = 0;
 	*ret_is_named = false;
-	if (graph_is_changing(j->table->graph))
+	if (graph_is_changing(j->table->graph) || !s->top->backing || s->top->read_only)
 		return 0;
+	copy_job_hold_users(&s->common, s->top, ret_held);
 	consumer_enter(&j->consumer);
-	if (s->top->backing && !s->top->read_only)
+	/* Meanwhile it may have become read-only. */
+	if (!s->top->read_only)
 		r = copy_job_rename_ahead(&s->top, 1, base_of(s), s->backing_file,
 					  s->mask_protocol, ret_is_named, errp);
 	consumer_leave(&j->consumer);
+	if (!*ret_is_named)
+		drain_end(ret_held);
 	return r;
 }
 
-static int co_fn prepare_locked(struct stream *s, bool is_named, struct error **errp)
+/* With the users drained. */
+static int co_fn leave(struct stream *s, bool is_named, struct error **errp)
 {
 	int r = 0;
 	if (is_named)
@@ -230,15 +239,25 @@ static int co_fn prepare_locked(struct stream *s, bool is_named, struct error **
 	else if (s->top->backing)
 		r = copy_job_rename_backing(s->top, base_of(s), s->backing_file, s->mask_protocol,
 					    errp);
-	if (r < 0)
-		return r;
-	/* Until nothing is drained any more. */
-	struct node *layers = s->bottom != s->top ? node_ref(s->top->backing->child) : NULL;
+	return r < 0 ? r : copy_job_leave(&s->common, s->top, drop_layers, s, errp);
+}
+
+/* @held: where base is named, the drain that holds the users. */
+static int co_fn prepare_locked(struct stream *s, struct drain *held, struct error **errp)
+{
+	struct graph *g = s->common.job.table->graph;
 	struct drain drain;
 	/* Not only those above the filter: somebody may have come to the image itself since. */
-	drain_begin(s->common.job.table->graph, &s->top, 1, &drain);
-	r = copy_job_leave(&s->common, s->top, drop_layers, s, errp);
+	int r = drain_begin_patiently(g, &s->top, 1, &drain, errp);
+	if (r < 0)
+		return r;
+	graph_change_is_certain(g);
+	/* Until nothing is drained any more. */
+	struct node *layers = s->bottom != s->top ? node_ref(s->top->backing->child) : NULL;
+	r = leave(s, held, errp);
 	drain_end(&drain);
+	if (held)
+		drain_end(held);
 	if (r >= 0)
 		copy_job_drop_filter(&s->common);
 	node_unref_apart(layers);
@@ -248,29 +267,39 @@ static int co_fn prepare_locked(struct stream *s, bool is_named, struct error **
 static int co_fn prepare(struct job *j, struct error **errp)
 {
 	struct stream *s = stream_of(j);
+	struct graph *g = j->table->graph;
+	struct error *error = NULL;
 	s->common.finishing = true;
 	int r = s->top->backing ? copy_job_flush(&s->common, errp) : 0;
 	if (r < 0)
 		return r;
-	copy_job_sound(&s->common, s->top, s->top->backing ? SOUND_STORAGE : 0);
-	bool is_named;
-	r = name_base_ahead(s, &is_named, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(j->table->graph);
-	r = prepare_locked(s, is_named, errp);
-	graph_change_end(j->table->graph);
-	return r;
+	for (unsigned tries = 0;; tries++) {
+		struct drain held;
+		bool is_named;
+		copy_job_sound(&s->common, s->top, s->top->backing ? SOUND_STORAGE : 0);
+		r = name_base_ahead(s, &is_named, &held, errp);
+		if (r < 0)
+			return r;
+		graph_change_begin_patiently(g, tries);
+		if (is_named)
+			graph_change_is_certain(g);
+		r = prepare_locked(s, is_named ? &held : NULL, &error);
+		graph_change_end(g);
+		if (r != -ERESTART)
+			return r < 0 ? error_move(errp, error) : r;
+		error_free(TAKE(error));
+	}
 }
 
 static void co_fn finish(struct job *j, bool succeeded)
 {
 	struct stream *s = stream_of(j);
 	struct graph *g = j->table->graph;
-	copy_job_sound(&s->common, s->top, s->was_read_only ? SOUND_STORAGE : 0);
-	graph_change_begin(g);
+	struct drain drain;
+	copy_job_begin_withdrawal(&s->common, s->top, s->was_read_only ? SOUND_STORAGE : 0, &drain);
 	if (s->common.is_in_graph)
 		copy_job_withdraw(&s->common, s->top);
+	drain_end(&drain);
 	node_unref(TAKE(s->common.filter));
 	if (s->was_read_only)
 		node_set_read_only(s->top, true, NULL);

@@ -219,30 +219,36 @@ static int co_fn last_sweep(struct sync *s, uint64_t *ret_generation, struct err
 }
 
 /*
- * With the change lock, which this takes. *ret_is_done: nobody has come in meanwhile, and @leave
- * was called. Ends @held, a drain, or NULL.
+ * With the change lock, which this takes. *ret_is_done: nobody has come in meanwhile, nor had to
+ * be waited for too long, and @leave was called. Ends @held, a drain, or NULL.
  */
 static int co_fn leave_in_step(struct sync *s, struct node *filter, uint64_t generation,
-			       struct drain *held,
+			       struct drain *held, unsigned tries,
 			       int co_fn (*leave)(struct sync *s, struct error **errp),
 			       bool *ret_is_done, struct error **errp)
 {
 	struct graph *g = s->job->job.table->graph;
+	struct error *error = NULL;
 	struct drain drain;
-	int r = 0;
-	graph_change_begin(g);
-	drain_begin(g, &filter, 1, &drain);
-	*ret_is_done = dirty_bitmap_count(s->job->bitmap) == 0 &&
-		       target_of(s)->write_generation == generation;
-	if (*ret_is_done)
-		r = leave(s, errp);
-	drain_end(&drain);
+	graph_change_begin_patiently(g, tries);
+	int r = drain_begin_patiently(g, &filter, 1, &drain, &error);
+	if (r >= 0) {
+		*ret_is_done = dirty_bitmap_count(s->job->bitmap) == 0 &&
+			       target_of(s)->write_generation == generation;
+		if (*ret_is_done)
+			r = leave(s, &error);
+		drain_end(&drain);
+	}
 	if (held)
 		drain_end(held);
 	if (*ret_is_done && r >= 0)
 		copy_job_drop_filter(s->job);
 	graph_change_end(g);
-	return r;
+	if (r != -ERESTART)
+		return r < 0 ? error_move(errp, error) : r;
+	error_free(error);
+	*ret_is_done = false;
+	return 0;
 }
 
 int co_fn sync_end(struct sync *s, struct node *filter,
@@ -258,11 +264,11 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 	if (r < 0)
 		return r;
 
-	copy_job_sound(s->job, node_chain_next(filter), 0);
 	/* The target may hang yet: its users wait for it, and nobody who changes other disks. */
 	for (unsigned tries = 1; !is_done; tries++) {
 		struct drain drain;
 		uint64_t generation;
+		copy_job_sound(s->job, node_chain_next(filter), 0);
 		copy_job_hold_users(s->job, filter, &drain);
 		r = last_sweep(s, &generation, errp);
 		/* Nor shall they wait for another disk that its change may have to wait for. */
@@ -271,8 +277,8 @@ int co_fn sync_end(struct sync *s, struct node *filter,
 			drain_end(&drain);
 		if (r < 0)
 			return r;
-		r = leave_in_step(s, filter, generation, is_held ? &drain : NULL, leave, &is_done,
-				  errp);
+		r = leave_in_step(s, filter, generation, is_held ? &drain : NULL, tries, leave,
+				  &is_done, errp);
 	}
 	return r;
 }

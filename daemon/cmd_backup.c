@@ -60,8 +60,11 @@ static void announce_backup(struct transaction *t, struct action *a)
 
 static void co_fn clean_backup(struct transaction *t, struct action *a)
 {
-	if (a->state)
-		backup_close(a->state);
+	if (!a->state)
+		return;
+	if (t->begins_again)
+		backup_leave(a->state, true);
+	backup_close(a->state);
 }
 
 /* Of both commands. */

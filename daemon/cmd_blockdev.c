@@ -12,7 +12,7 @@
 #include "block/graph.h"
 #include "block/node.h"
 #include "block/open.h"
-#include "block/sound.h"
+#include "block/change.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -32,22 +32,12 @@ int co_fn qmp_blockdev_add(const struct blockdev_options *args, struct error **e
 	return r;
 }
 
-/* Storage that does not answer may be what the client wants to leave. */
-static int co_fn sound_all(const struct blockdev_options_list *options, struct error **errp)
+static int co_fn reopen_locked(void *arg, struct error **errp)
 {
-	struct error *error = NULL;
-	struct sound_target *targets _cleanup_free_ =
-		xalloc(MAX(options->count, 1), sizeof(targets[0]));
-	for (size_t i = 0; i < options->count; i++)
-		targets[i] = (struct sound_target){
-			.name = options->items[i]->node_name,
-			.flags = SOUND_FLUSH,
-		};
-	int r = nodes_sound(the_daemon.graph, targets, options->count, &error);
-	if (r < 0 && r != -ETIMEDOUT)
-		return error_move(errp, error);
-	error_free(error);
-	return 0;
+	const struct blockdev_options_list *options = arg;
+	return nodes_reopen(the_daemon.graph,
+			    (const struct blockdev_options *const *)options->items,
+			    (unsigned)options->count, errp);
 }
 
 int co_fn qmp_blockdev_reopen(const struct blockdev_reopen_args *args, struct error **errp)
@@ -57,25 +47,37 @@ int co_fn qmp_blockdev_reopen(const struct blockdev_reopen_args *args, struct er
 	for (size_t i = 0; i < options->count; i++)
 		if (!options->items[i]->node_name)
 			return error_set(errp, -EINVAL, "node-name not specified");
-	int r = sound_all(options, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(the_daemon.graph);
-	r = nodes_reopen(the_daemon.graph,
-			     (const struct blockdev_options *const *)options->items,
-			     (unsigned)options->count, errp);
-	graph_change_end(the_daemon.graph);
-	return r;
+	struct sound_target *targets _cleanup_free_ =
+		xalloc(MAX(options->count, 1), sizeof(targets[0]));
+	for (size_t i = 0; i < options->count; i++)
+		targets[i] = (struct sound_target){
+			.name = options->items[i]->node_name,
+			.flags = SOUND_FLUSH,
+		};
+	/* Storage that does not answer may be what the client wants to leave. */
+	return graph_change_anyway(the_daemon.graph, targets, options->count, reopen_locked,
+				   (void *)options, errp);
 }
 
-/* Storage is flushed as it is given away, and looked at when it comes back. */
-static int co_fn sound_active(struct graph *g, const char *name, struct error **errp)
+static int co_fn set_active_locked(void *arg, struct error **errp)
 {
+	const struct blockdev_set_active_args *args = arg;
+	struct graph *g = the_daemon.graph;
+	struct node *n = args->node_name ? node_find(g, args->node_name) : NULL;
+	if (args->node_name && !n)
+		return error_set(errp, -ENODEV, "Failed to find node with node-name='%s'",
+				 args->node_name);
+	return nodes_set_active(g, n, args->active, errp);
+}
+
+int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, struct error **errp)
+{
+	struct graph *g = the_daemon.graph;
 	struct sound_target *targets _cleanup_free_ = NULL;
 	size_t count = 0;
 	struct node *n;
 	list_for_each (n, &g->nodes, link) {
-		if (!node_is_listed(n) || (name && strcmp(n->name, name) != 0))
+		if (!node_is_listed(n) || (args->node_name && strcmp(n->name, args->node_name) != 0))
 			continue;
 		targets = xrealloc(targets, count + 1, sizeof(targets[0]));
 		targets[count++] = (struct sound_target){
@@ -83,25 +85,8 @@ static int co_fn sound_active(struct graph *g, const char *name, struct error **
 			.flags = SOUND_FLUSH | SOUND_STORAGE,
 		};
 	}
-	return nodes_sound(g, targets, count, errp);
-}
-
-int co_fn qmp_blockdev_set_active(const struct blockdev_set_active_args *args, struct error **errp)
-{
-	struct graph *g = the_daemon.graph;
-
-	int r = sound_active(g, args->node_name, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(g);
-	struct node *n = args->node_name ? node_find(g, args->node_name) : NULL;
-	if (args->node_name && !n)
-		r = error_set(errp, -ENODEV, "Failed to find node with node-name='%s'",
-			      args->node_name);
-	else
-		r = nodes_set_active(g, n, args->active, errp);
-	graph_change_end(g);
-	return r;
+	/* Storage is flushed as it is given away, and looked at when it comes back. */
+	return graph_change_around(g, targets, count, set_active_locked, (void *)args, errp);
 }
 
 /*
@@ -169,8 +154,10 @@ static int co_fn add_child(struct node *n, const char *name, struct error **errp
 	if (!list_is_empty(&child->parents))
 		return error_set(errp, -EBUSY, "The node %s already has a parent", child->name);
 	struct drain drain;
-	drain_begin(n->graph, (struct node *[]){n, child}, 2, &drain);
-	int r = n->driver->add_child(n, child, errp);
+	int r = drain_begin_patiently(n->graph, (struct node *[]){n, child}, 2, &drain, errp);
+	if (r < 0)
+		return r;
+	r = n->driver->add_child(n, child, errp);
 	drain_end(&drain);
 	return r;
 }
@@ -190,17 +177,20 @@ static int co_fn remove_child(struct node *n, const char *name, struct error **e
 	if (found->frozen > 0)
 		return error_set(errp, -EPERM, "Cannot change frozen '%s' link from '%s' to '%s'",
 				 found->name, n->name, found->child->name);
-	struct node *child = node_ref(found->child);
 	struct drain drain;
-	drain_begin(n->graph, &n, 1, &drain);
-	int r = n->driver->remove_child(n, found, errp);
+	int r = drain_begin_patiently(n->graph, &n, 1, &drain, errp);
+	if (r < 0)
+		return r;
+	struct node *child = node_ref(found->child);
+	r = n->driver->remove_child(n, found, errp);
 	drain_end(&drain);
 	node_unref_apart(child);
 	return r;
 }
 
-static int co_fn change_locked(const struct x_blockdev_change_args *args, struct error **errp)
+static int co_fn change_locked(void *arg, struct error **errp)
 {
+	const struct x_blockdev_change_args *args = arg;
 	struct node *n = node_find_error(the_daemon.graph, args->parent, errp);
 	if (!n)
 		return -ENODEV;
@@ -215,9 +205,6 @@ int co_fn qmp_x_blockdev_change(const struct x_blockdev_change_args *args, struc
 {
 	/* Storage that does not answer may be what the client wants to remove. */
 	const struct sound_target targets[] = {{.name = args->parent}, {.name = args->node}};
-	nodes_sound(the_daemon.graph, targets, ARRAY_SIZE(targets), NULL);
-	graph_change_begin(the_daemon.graph);
-	int r = change_locked(args, errp);
-	graph_change_end(the_daemon.graph);
-	return r;
+	return graph_change_anyway(the_daemon.graph, targets, ARRAY_SIZE(targets), change_locked,
+				   (void *)args, errp);
 }

@@ -5,6 +5,7 @@
  */
 #include "base/cleanup.h"
 #include "block/blocker.h"
+#include "block/change.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "daemon/daemon.h"
@@ -126,15 +127,23 @@ int co_fn qmp_blockdev_snapshot_internal_sync(const struct blockdev_snapshot_int
 static int co_fn delete_drained(struct node *keeper, const char *id, struct error **errp)
 {
 	struct drain drain;
-	drain_begin(keeper->graph, &keeper, 1, &drain);
-	int r = keeper->driver->snapshot_delete(keeper, id, errp);
+	int r = drain_begin_patiently(keeper->graph, &keeper, 1, &drain, errp);
+	if (r < 0)
+		return r;
+	r = keeper->driver->snapshot_delete(keeper, id, errp);
 	drain_end(&drain);
 	return r;
 }
 
-static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sync_args *args,
-			       struct snapshot_info **ret, struct error **errp)
+struct deletion {
+	const struct blockdev_snapshot_delete_internal_sync_args *args;
+	struct snapshot_info **ret; /* what it was */
+};
+
+static int co_fn delete_locked(void *arg, struct error **errp)
 {
+	const struct deletion *d = arg;
+	const struct blockdev_snapshot_delete_internal_sync_args *args = d->args;
 	struct node *n;
 	int r = find_root(args->device, BLOCK_OP_INTERNAL_SNAPSHOT_DELETE, &n, errp);
 	if (r < 0)
@@ -161,7 +170,7 @@ static int co_fn delete_locked(const struct blockdev_snapshot_delete_internal_sy
 	if (r < 0)
 		snapshot_info_free(s);
 	else
-		*ret = s;
+		*d->ret = s;
 	return r;
 }
 
@@ -169,14 +178,8 @@ int co_fn qmp_blockdev_snapshot_delete_internal_sync(
 	const struct blockdev_snapshot_delete_internal_sync_args *args, struct snapshot_info **ret,
 	struct error **errp)
 {
-	int r = nodes_sound(the_daemon.graph, &(struct sound_target){
+	return graph_change_around(the_daemon.graph, &(struct sound_target){
 		.name = args->device,
 		.flags = SOUND_STORAGE,
-	}, 1, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(the_daemon.graph);
-	r = delete_locked(args, ret, errp);
-	graph_change_end(the_daemon.graph);
-	return r;
+	}, 1, delete_locked, &(struct deletion){args, ret}, errp);
 }

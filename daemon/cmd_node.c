@@ -8,7 +8,7 @@
 #include "block/graph.h"
 #include "block/io.h"
 #include "block/open.h"
-#include "block/sound.h"
+#include "block/change.h"
 #include "daemon/daemon.h"
 #include "schema/commands.h"
 
@@ -118,6 +118,7 @@ static int co_fn change_backing(struct node *n, const char *name, struct error *
 		r = node_set_read_only(n, false, errp);
 	if (r < 0)
 		return r;
+	graph_change_is_certain(n->graph);
 	/* The data below stay the same by the caller's word, so their format does, too. */
 	r = node_change_backing(n, name, node_backing(n)->driver->name, errp);
 	if (was_read_only) {
@@ -127,8 +128,9 @@ static int co_fn change_backing(struct node *n, const char *name, struct error *
 	return r;
 }
 
-static int co_fn change_locked(const struct change_backing_file_args *args, struct error **errp)
+static int co_fn change_locked(void *arg, struct error **errp)
 {
+	const struct change_backing_file_args *args = arg;
 	struct error *error = NULL;
 	struct node *n = NULL;
 	struct node *top = node_find_error(the_daemon.graph, args->device, errp);
@@ -142,16 +144,10 @@ static int co_fn change_locked(const struct change_backing_file_args *args, stru
 int co_fn qmp_change_backing_file(const struct change_backing_file_args *args,
 				  struct error **errp)
 {
-	int r = nodes_sound(the_daemon.graph, &(struct sound_target){
+	return graph_change_around(the_daemon.graph, &(struct sound_target){
 		.name = args->device,
 		.flags = SOUND_STORAGE | SOUND_FLUSH,
-	}, 1, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(the_daemon.graph);
-	r = change_locked(args, errp);
-	graph_change_end(the_daemon.graph);
-	return r;
+	}, 1, change_locked, (void *)args, errp);
 }
 
 int co_fn qmp_block_set_write_threshold(const struct block_set_write_threshold_args *args,

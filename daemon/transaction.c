@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "block/change.h"
 #include "block/node.h"
 #include "block/snapshot.h"
 #include "blockjobs/job.h"
@@ -86,6 +87,7 @@ static int co_fn run_drained(struct transaction *t, struct error **errp)
 	int r = snapshot_set_flush(t->snapshots, errp);
 	if (r < 0)
 		return r;
+	graph_change_is_certain(t->graph);
 	graph_tx_begin(&t->tx, t->graph);
 	size_t prepared = 0;
 	while (r >= 0 && prepared < t->count) {
@@ -121,7 +123,9 @@ static int co_fn run(struct transaction *t, struct error **errp)
 		return r;
 	list_nodes(t);
 	struct drain drain;
-	drain_begin(t->graph, t->nodes, (unsigned)t->node_count, &drain);
+	r = drain_begin_patiently(t->graph, t->nodes, (unsigned)t->node_count, &drain, errp);
+	if (r < 0)
+		return r;
 	r = run_drained(t, errp);
 	drain_end(&drain);
 	return r;
@@ -165,50 +169,56 @@ static void co_fn clean(struct transaction *t, bool has_failed)
 	free(t->actions);
 }
 
-/* Wait for storage that hangs while others may change the graph. */
-static int co_fn sound(struct graph *g, struct transaction_action *const *actions, size_t count,
-		       struct error **errp)
+/* What the client has asked for. */
+struct wish {
+	struct transaction_action *const *actions;
+	size_t count;
+	bool grouped;
+};
+
+static int co_fn run_locked(void *arg, struct error **errp)
+{
+	const struct wish *w = arg;
+	struct graph *g = the_daemon.graph;
+	struct transaction t = {
+		.graph = g,
+		.snapshots = snapshot_set_create(g),
+		.jobs = w->grouped ? job_tx_new() : NULL,
+		.actions = xalloc(w->count, sizeof(struct action)),
+	};
+	/* What comes after an action that is sure to fail is not even begun. */
+	for (const struct action_kind *kind = NULL; t.count < w->count && kind != &abort_action;) {
+		kind = action_kind_of(w->actions[t.count]);
+		t.actions[t.count] = (struct action){.kind = kind, .args = w->actions[t.count]};
+		t.count++;
+	}
+	job_table_stand_still(the_daemon.jobs);
+	if (!is_about_bitmaps(&t))
+		job_table_go_on(the_daemon.jobs);
+	int r = w->grouped ? check_grouped(&t, errp) : 0;
+	if (r >= 0)
+		r = run(&t, errp);
+	job_table_go_on(the_daemon.jobs);
+	t.begins_again = r == -ERESTART;
+	if (r < 0 && !t.begins_again)
+		tell_failed(&t);
+	clean(&t, r < 0);
+	return r;
+}
+
+int co_fn transaction_run(struct transaction_action *const *actions, size_t count, bool grouped,
+			  struct error **errp)
 {
 	struct sound_target *targets _cleanup_free_ = xalloc(MAX(count, 1), sizeof(targets[0]));
 	for (size_t i = 0; i < count; i++) {
 		const struct action_kind *kind = action_kind_of(actions[i]);
 		targets[i] = kind->target ? kind->target(actions[i]) : (struct sound_target){0};
 	}
-	return nodes_sound(g, targets, count, errp);
-}
-
-int co_fn transaction_run(struct transaction_action *const *actions, size_t count, bool grouped,
-			  struct error **errp)
-{
-	struct graph *g = the_daemon.graph;
-	int r = sound(g, actions, count, errp);
-	if (r < 0)
-		return r;
-	graph_change_begin(g);
-	struct transaction t = {
-		.graph = g,
-		.snapshots = snapshot_set_create(g),
-		.jobs = grouped ? job_tx_new() : NULL,
-		.actions = xalloc(count, sizeof(struct action)),
-	};
-	/* What comes after an action that is sure to fail is not even begun. */
-	for (const struct action_kind *kind = NULL; t.count < count && kind != &abort_action;) {
-		kind = action_kind_of(actions[t.count]);
-		t.actions[t.count] = (struct action){.kind = kind, .args = actions[t.count]};
-		t.count++;
-	}
-	job_table_stand_still(the_daemon.jobs);
-	if (!is_about_bitmaps(&t))
-		job_table_go_on(the_daemon.jobs);
-	r = grouped ? check_grouped(&t, errp) : 0;
-	if (r >= 0)
-		r = run(&t, errp);
-	job_table_go_on(the_daemon.jobs);
-	if (r < 0)
-		tell_failed(&t);
-	clean(&t, r < 0);
-	graph_change_end(g);
-	return r;
+	return graph_change_around(the_daemon.graph, targets, count, run_locked, &(struct wish){
+		.actions = actions,
+		.count = count,
+		.grouped = grouped,
+	}, errp);
 }
 
 int co_fn transaction_run_one(struct transaction_action *action, struct error **errp)

@@ -51,6 +51,7 @@ struct transaction {
 	struct job_tx *jobs;
 	struct action *actions;
 	const struct action *refused; /* when step 4 fails: the one that is taken for the cause */
+	bool begins_again; /* it fails because it had to wait for too long: nobody is to hear of it */
 	size_t count;
 	struct node **nodes; /* to drain; without references */
 	size_t node_count, node_capacity;

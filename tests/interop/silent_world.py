@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Worlds for tests on servers that are stopped with SIGSTOP, or at a request."""
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -182,6 +183,31 @@ class Holding(World):
         os.unlink(f"{self.file}.{kind}")
 
 
+class HoldingReads(World):
+    """Its server holds the reads from the offsets that it is told to."""
+
+    def start_server(self, socket):
+        f = self.file
+        return nbdkit(socket, "eval", f"get_size=stat -c %s {f}", "can_write=exit 0",
+                      "can_flush=exit 0", "thread_model=echo parallel", "flush=:",
+                      f"pread=while [ -e {f}.$4 ]; do touch {f}.held.$4; sleep 0.02; done; "
+                      f"dd bs=64k status=none iflag=skip_bytes,count_bytes if={f} skip=$4 count=$3",
+                      f"pwrite=dd bs=64k status=none iflag=fullblock of={f} oflag=seek_bytes "
+                      "seek=$4 conv=notrunc")
+
+    def hold(self, offset):
+        with open(f"{self.file}.{offset}", "wb"):
+            pass
+
+    def is_held(self, offset):
+        return os.path.exists(f"{self.file}.held.{offset}")
+
+    def release(self, offset):
+        os.unlink(f"{self.file}.{offset}")
+        if self.is_held(offset):
+            os.unlink(f"{self.file}.held.{offset}")
+
+
 class Counting(World):
     """Its server counts flushes, and holds the one that it is told to."""
 
@@ -211,6 +237,16 @@ class Counting(World):
 
     def release(self, number):
         os.unlink(f"{self.file}.flush.{number}")
+
+
+def check_waits(session, command):
+    """Whether a session has no answer yet."""
+    answered, _, _ = select.select([session.socket], [], [], 0)
+    while answered:
+        answer = session.receive()
+        assert "event" in answer, (command, answer)
+        session.events.append(answer)
+        answered, _, _ = select.select([session.socket], [], [], 0)
 
 
 def write_unflushed(w, export):
