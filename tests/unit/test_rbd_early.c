@@ -123,6 +123,7 @@ static void co_fn fail_beside_a_slow_one(void *arg)
 	begin(&slow, 0, 1);
 	begin(&bad, 1, 2);
 	end(&bad, -EIO);
+	ck_assert(!early_has_room(&early, 1));
 	start(&w);
 	ck_assert(!w.is_done);
 	end(&slow, 0);
