@@ -12,6 +12,7 @@
 #include "block/driver.h"
 #include "block/node.h"
 
+/* How long a change waits with the lock for remote storage at first, and how often that is doubled. */
 #define PATIENCE_NS UINT64_C(1000000000)
 #define PATIENCE_DOUBLED_MAX 6
 

@@ -254,7 +254,7 @@ static int co_fn prepare_locked(struct stream *s, struct drain *held, struct err
 	graph_change_is_certain(g);
 	/* Until nothing is drained any more. */
 	struct node *layers = s->bottom != s->top ? node_ref(s->top->backing->child) : NULL;
-	r = leave(s, held, errp);
+	r = leave(s, held != NULL, errp);
 	drain_end(&drain);
 	if (held)
 		drain_end(held);
